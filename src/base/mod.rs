@@ -1,0 +1,10 @@
+//! What every layer needs and none owns: identifiers, names, time, and files that are written
+//! whole or not at all.
+
+mod clock;
+mod files;
+mod ids;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use files::{create_dir_private, write_atomic, write_private_new};
+pub use ids::{BadId, BadKeyName, KeyName, KeyRef, KeyVersion, KeyVersionRef, ResourceId, VaultId};

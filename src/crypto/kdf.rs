@@ -1,0 +1,93 @@
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use super::Secret;
+
+/// What a derived key is for. One table: two purposes never share a key. Each label is the start
+/// of HKDF's `info`; what follows it (the context) has a fixed length for each label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// MAC and key commitment of an envelope. Context: none (the MAC covers the identity).
+    Envelope,
+    /// MAC of a sealed SQLite file's header slot. Context: file id.
+    SqliteHeader,
+    /// Pages of the main database file. Context: file id, session salt.
+    SqlitePage,
+    /// WAL header, frame headers and pages. Context: file id, session salt.
+    SqliteWal,
+    /// Rollback journals and super-journals. Context: file id, session salt.
+    SqliteJournal,
+    /// Temporary files, under a random key that is never stored. Context: none.
+    SqliteTemporary,
+    /// Wraps blob generation keys, under the account key. Context: account id.
+    BlobGeneration,
+    /// Chunks of one extent, under a generation key. Context: extent id, salt.
+    BlobExtent,
+    /// Commitment to the key of one extent. Context: extent id, salt.
+    BlobCommitment,
+    /// Manifests and metadata, under the account key. Context: account id.
+    BlobManifest,
+    /// The key that seals a vault's file, under the root key. Context: vault id.
+    VaultFile,
+    /// Key backups, which only the same vault restores. Context: vault id.
+    VaultBackup,
+    /// The audit chain and its anchor. Context: vault id.
+    VaultAudit,
+}
+
+impl Label {
+    const fn text(self) -> &'static [u8] {
+        match self {
+            Self::Envelope => b"atrest/v1/envelope",
+            Self::SqliteHeader => b"atrest/v1/sqlite/header",
+            Self::SqlitePage => b"atrest/v1/sqlite/page",
+            Self::SqliteWal => b"atrest/v1/sqlite/wal",
+            Self::SqliteJournal => b"atrest/v1/sqlite/journal",
+            Self::SqliteTemporary => b"atrest/v1/sqlite/temporary",
+            Self::BlobGeneration => b"atrest/v1/blob/generation",
+            Self::BlobExtent => b"atrest/v1/blob/extent",
+            Self::BlobCommitment => b"atrest/v1/blob/commitment",
+            Self::BlobManifest => b"atrest/v1/blob/manifest",
+            Self::VaultFile => b"atrest/v1/vault/file",
+            Self::VaultBackup => b"atrest/v1/vault/backup",
+            Self::VaultAudit => b"atrest/v1/vault/audit",
+        }
+    }
+}
+
+/// A 256-bit key derived from `key`: HKDF-SHA-256 (RFC 5869) without salt, with
+/// `info = label || 0x00 || context...`.
+pub fn derive(key: &Secret<32>, label: Label, context: &[&[u8]]) -> Secret<32> {
+    let hkdf = Hkdf::<Sha256>::new(None, key.expose());
+    let mut info = vec![label.text(), &[0]];
+    info.extend_from_slice(context);
+    Secret::init_with(|out| {
+        hkdf.expand_multi_info(&info, out)
+            .expect("32 bytes are within HKDF's limit");
+    })
+}
+
+/// SHA-256 (FIPS 180-4) of `parts`, one after the other.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|p| hash.update(p));
+    hash.finalize().into()
+}
+
+/// HMAC-SHA-256 (RFC 2104) of `parts`, one after the other.
+pub fn hmac_sha256(key: &Secret<32>, parts: &[&[u8]]) -> [u8; 32] {
+    keyed(key, parts).finalize().into_bytes().into()
+}
+
+/// Whether `mac` is the HMAC-SHA-256 of `parts`, compared in constant time.
+pub fn hmac_verify(key: &Secret<32>, parts: &[&[u8]], mac: &[u8; 32]) -> bool {
+    keyed(key, parts).verify_slice(mac).is_ok()
+}
+
+fn keyed(key: &Secret<32>, parts: &[&[u8]]) -> Hmac<Sha256> {
+    let mut hmac =
+        Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
+    parts.iter().for_each(|p| hmac.update(p));
+    hmac
+}

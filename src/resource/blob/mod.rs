@@ -1,0 +1,1 @@
+//! Storage accounts: blobs in sealed extents, plain or protected.

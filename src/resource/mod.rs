@@ -1,0 +1,183 @@
+//! The resources that hold data: SQL databases and storage accounts, each either plain or protected
+//! by a key in a vault. `sql` and `blob` never name each other.
+
+pub mod blob;
+pub mod sql;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{KeyRef, ResourceId};
+use crate::envelope::{EnvelopeError, ResourceKind};
+use crate::vault::{KeyWrapper, VaultError};
+
+/// How a resource's data is protected at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "protection", rename_all = "kebab-case")]
+pub enum Protection {
+    /// Not at all: the twin that shows that a detector works.
+    Plain,
+    /// By the provider's key.
+    ServiceManaged {
+        /// The provider's key.
+        key: KeyRef,
+    },
+    /// By the customer's key.
+    CustomerManaged {
+        /// The customer's key.
+        key: KeyRef,
+    },
+}
+
+impl Protection {
+    /// The key that wraps the resource's data encryption key.
+    pub fn key(&self) -> Option<&KeyRef> {
+        match self {
+            Self::Plain => None,
+            Self::ServiceManaged { key } | Self::CustomerManaged { key } => Some(key),
+        }
+    }
+}
+
+/// What the lab, the world and the command line need of every resource.
+pub trait ProtectedResource {
+    /// Its identity, which every sealed unit of it authenticates.
+    fn id(&self) -> ResourceId;
+
+    /// Its kind.
+    fn kind(&self) -> ResourceKind;
+
+    /// How it is protected.
+    fn protection(&self) -> &Protection;
+
+    /// Exactly the files that a thief would take, as they are now.
+    fn files(&self) -> Result<Vec<PathBuf>, ResourceError>;
+
+    /// Reads and authenticates every byte. `progress` is told bytes done and bytes in all.
+    fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError>;
+
+    /// Wraps the data encryption key anew, with the newest version of `to`. No data is touched.
+    fn rewrap(&mut self, to: &Protection) -> Result<Rewrapped, ResourceError>;
+}
+
+/// What [`ProtectedResource::verify`] read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Sealed units (pages, frames, chunks) that were authenticated.
+    pub units: u64,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// What [`ProtectedResource::rewrap`] did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrapped {
+    /// The key version before, as in its identifier.
+    pub from: String,
+    /// The key version now.
+    pub to: String,
+    /// Bytes written: headers only.
+    pub bytes_rewritten: u64,
+    /// Bytes of data that were left alone.
+    pub bytes_untouched: u64,
+}
+
+/// How resources reach the vaults.
+pub type Wrapper = Arc<dyn KeyWrapper>;
+
+/// Why a resource did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// The key cannot be used: the vault refused, with its reason. Nothing is known of the data.
+    #[error("{path}: the data encryption key is not available: {why}")]
+    KeyUnavailable {
+        /// The resource's file or directory.
+        path: String,
+        /// The vault's reason.
+        why: String,
+    },
+    /// A tag did not fit: altered, moved, cut, or not made under this key. Tells nothing more.
+    #[error(
+        "{path}: authentication failed: the data was altered, moved or cut, or is not of this resource and key"
+    )]
+    Unauthentic {
+        /// The file.
+        path: String,
+    },
+    /// Not a file of this kind, or of a newer format.
+    #[error("{path}: {why}")]
+    Format {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No such blob, or no such resource.
+    #[error("{0}: not found")]
+    NotFound(String),
+    /// It exists already.
+    #[error("{0}: exists already; choose another name, or remove it first")]
+    Exists(String),
+    /// The caller's mistake.
+    #[error("{0}")]
+    Usage(String),
+    /// Another process holds it.
+    #[error("{path}: in use by another process; try again when it is done")]
+    Busy {
+        /// The file.
+        path: String,
+    },
+    /// The file system failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// SQLite refused a statement or a file.
+    #[error("{path}: {source}")]
+    Sqlite {
+        /// The database.
+        path: String,
+        /// The cause.
+        source: rusqlite::Error,
+    },
+}
+
+impl ResourceError {
+    /// An envelope's refusal, at `path`.
+    pub fn envelope(path: &std::path::Path, error: EnvelopeError) -> Self {
+        let path = path.display().to_string();
+        match error {
+            EnvelopeError::Format(e) => Self::Format {
+                path,
+                why: e.to_string(),
+            },
+            EnvelopeError::Vault(e) => Self::vault(&path, e),
+            EnvelopeError::Mismatch => Self::Unauthentic { path },
+        }
+    }
+
+    /// A vault's refusal. A wrapped key that does not open is like any other failed tag.
+    pub fn vault(path: &str, error: VaultError) -> Self {
+        let path = path.to_owned();
+        match error {
+            VaultError::UnwrapFailed => Self::Unauthentic { path },
+            other => Self::KeyUnavailable {
+                path,
+                why: other.to_string(),
+            },
+        }
+    }
+
+    /// A failure of the file system at `path`.
+    pub fn io(path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! SQL databases: real SQLite files, plain or sealed.

@@ -1,0 +1,28 @@
+use crate::crypto::Secret;
+
+/// The key may not be used now; the text says why and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyUnavailable(pub String);
+
+/// Where a sealed file's key comes from, for as long as it may be used.
+pub trait KeySource: Send + Sync {
+    /// Whether the key may be used now: cheap, asked at each lock and each read or write.
+    /// Returns a number that changes whenever keys derived earlier must be dropped.
+    fn check(&self) -> Result<u64, KeyUnavailable>;
+
+    /// Shows the key to `use_key`, which derives what it needs and keeps no copy.
+    fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable>;
+}
+
+/// A key that may always be used.
+impl KeySource for Secret<32> {
+    fn check(&self) -> Result<u64, KeyUnavailable> {
+        Ok(0)
+    }
+
+    fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
+        use_key(self);
+        Ok(())
+    }
+}
