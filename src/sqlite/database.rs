@@ -1,146 +1,277 @@
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::base::ResourceId;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::KeySource;
+use crate::base::{ResourceId, write_private_new};
 
-/// Length of a key slot: where a sealed file keeps how its key is got (an envelope, or a vault's
-/// root key record). Public; authenticated by the header's MAC.
-pub const KEY_SLOT_LEN: usize = 768;
+use super::header::{self, BLOCK_LEN, Slot, SlotError};
+use super::medium::{Code, Medium};
+use super::shared::Shared;
+use super::vfs::{self, LowerFile};
+use super::{KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, SealedError, verify};
 
-/// Size of a page, in bytes: a power of two from 512 to 65536.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageSize(u32);
-
-impl PageSize {
-    /// SQLite's default.
-    pub const DEFAULT: Self = Self(4096);
-
-    /// `None` when `bytes` is no page size.
-    pub fn new(bytes: u32) -> Option<Self> {
-        (bytes.is_power_of_two() && (512..=65536).contains(&bytes)).then_some(Self(bytes))
-    }
-
-    /// In bytes.
-    pub fn get(self) -> u32 {
-        self.0
-    }
-}
-
-/// Why a sealed file does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum SealedError {
-    /// Not a sealed SQLite file, of a newer format, or malformed.
-    #[error("{path}: {why}")]
-    Format {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A tag did not fit: altered, moved, cut, or not of this file and key.
-    #[error(
-        "{path}: authentication failed: the data was altered, moved or cut, or is not of this resource and key"
-    )]
-    Unauthentic {
-        /// The file.
-        path: String,
-    },
-    /// The key may not be used; the vault's reason.
-    #[error("{path}: the key is not available: {why}")]
-    KeyUnavailable {
-        /// The file.
-        path: String,
-        /// The reason.
-        why: String,
-    },
-    /// The file system failed.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// SQLite failed.
-    #[error("{path}: {source}")]
-    Sqlite {
-        /// The database.
-        path: String,
-        /// The cause.
-        source: rusqlite::Error,
-    },
-}
-
-/// A sealed SQLite database: its file, its key, and connections to it. (Skeleton: not sealed yet.)
+/// A sealed SQLite database: its file, its key, and connections to it.
 pub struct SealedDatabase {
-    path: PathBuf,
+    shared: Arc<Shared>,
+    keys: Arc<dyn KeySource>,
 }
 
 impl SealedDatabase {
     /// Makes a new file at `path` (which must not exist) that is sealed from its first byte on.
     pub fn create(
         path: &Path,
-        _file: ResourceId,
-        _page_size: PageSize,
+        file: ResourceId,
+        page_size: PageSize,
         slot: &[u8; KEY_SLOT_LEN],
-        _keys: Arc<dyn KeySource>,
+        keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
-        std::fs::write(path.with_extension("slot"), slot).expect("skeleton");
-        std::fs::write(path, []).expect("skeleton");
-        Ok(Self { path: path.into() })
+        let mut block = None;
+        keys.with_key(&mut |key| {
+            let slots = [1, 2].map(|sequence| Slot::new(file, page_size, sequence, slot, key));
+            block = Some(header::block(&slots[0], &slots[1]));
+        })
+        .map_err(|e| unavailable(path, e))?;
+        let block = block.expect("a key source that succeeds shows its key");
+        write_private_new(path, &block).map_err(|e| io(path, e))?;
+        Self::register(path, file, page_size, keys)
     }
 
     /// The key slots of a sealed file, newest first: not yet authenticated, since the key is what
     /// they lead to.
     pub fn key_slots(path: &Path) -> Result<Vec<[u8; KEY_SLOT_LEN]>, SealedError> {
-        let slot = std::fs::read(path.with_extension("slot")).expect("skeleton");
-        Ok(vec![slot.try_into().expect("skeleton")])
+        let slots = read_slots(path)?;
+        Ok(slots.iter().map(|(_, slot)| slot.key_slot).collect())
     }
 
     /// Opens the sealed file at `path`, whose header must be authentic under the key.
+    ///
+    /// # Errors
+    /// [`SealedError::Format`] when it is no sealed file; [`SealedError::Unauthentic`] when it is
+    /// another file, another key's, or altered.
     pub fn open(
         path: &Path,
-        _file: ResourceId,
-        _keys: Arc<dyn KeySource>,
+        file: ResourceId,
+        keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
-        Ok(Self { path: path.into() })
+        let slot = authentic_slots(path, file, &*keys)?.swap_remove(0).1;
+        Self::register(path, file, slot.page_size, keys)
+    }
+
+    fn register(
+        path: &Path,
+        file: ResourceId,
+        page_size: PageSize,
+        keys: Arc<dyn KeySource>,
+    ) -> Result<Self, SealedError> {
+        vfs::register().map_err(|c| lower(path, c))?;
+        // SQLite names journals after the absolute path; so does the table of open databases.
+        let path = path.canonicalize().map_err(|e| io(path, e))?;
+        Ok(Self {
+            shared: Shared::register(&path, file, page_size, keys.clone()),
+            keys,
+        })
     }
 
     /// A new connection, foreign keys on, with a busy timeout of 5 s.
-    pub fn connect(&self) -> Result<rusqlite::Connection, SealedError> {
-        Ok(rusqlite::Connection::open(&self.path).expect("skeleton"))
+    pub fn connect(&self) -> Result<Connection, SealedError> {
+        self.keys
+            .check()
+            .map_err(|e| unavailable(self.shared.path(), e))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags_and_vfs(self.uri(), flags, vfs::NAME)
+            .map_err(|e| self.explain(e))?;
+        connection
+            .busy_timeout(Duration::from_secs(5))
+            .map_err(|e| self.explain(e))?;
+        Ok(connection)
     }
 
-    /// The name by which SQLite's ATTACH and VACUUM INTO reach this file in this process.
+    /// The name by which SQLite's ATTACH and VACUUM INTO reach this file in this process. While
+    /// the database is empty, `&auto_vacuum=1` (full) or `=2` (incremental) may be added.
     pub fn uri(&self) -> String {
-        format!("file:{}", self.path.display())
+        let path = self.shared.path().as_os_str().as_bytes();
+        let mut uri = String::from("file:");
+        for &byte in path {
+            match byte {
+                b'/' | b'.' | b'-' | b'_' => uri.push(byte.into()),
+                _ if byte.is_ascii_alphanumeric() => uri.push(byte.into()),
+                _ => uri.push_str(&format!("%{byte:02x}")),
+            }
+        }
+        let vfs = vfs::NAME.to_string_lossy();
+        uri + &format!("?vfs={vfs}&atrest={}", self.shared.token())
     }
 
-    /// Replaces the key slot, atomically; returns the bytes written. No page is touched.
+    /// The size of its pages.
+    pub fn page_size(&self) -> PageSize {
+        self.shared.page_size()
+    }
+
+    /// Replaces the key slot; returns the bytes written. No page is touched. One half of the
+    /// header block is written and synced after the other, so at each moment one is whole; at the
+    /// end both carry the new slot, and the old one is gone from the file.
     pub fn replace_key_slot(&self, slot: &[u8; KEY_SLOT_LEN]) -> Result<u64, SealedError> {
-        std::fs::write(self.path.with_extension("slot"), slot).expect("skeleton");
-        Ok(768)
+        let path = self.shared.path();
+        let file = self.shared.file();
+        let slots = authentic_slots(path, file, &*self.keys)?;
+        let (newest_at, newest) = &slots[0];
+        let mut medium = LowerFile::open_path(path).map_err(|c| lower(path, c))?;
+        let mut written = 0;
+        for (step, position) in [1 - newest_at, *newest_at].into_iter().enumerate() {
+            let sequence = newest.sequence + 1 + step as u64;
+            let mut new = None;
+            self.keys
+                .with_key(&mut |key| {
+                    new = Some(Slot::new(file, newest.page_size, sequence, slot, key));
+                })
+                .map_err(|e| unavailable(path, e))?;
+            let new = new.expect("a key source that succeeds shows its key");
+            let (bytes, offset) = header::placed(&new, position);
+            medium
+                .write_at(bytes, offset)
+                .and_then(|()| medium.sync())
+                .map_err(|c| lower(path, c))?;
+            written += bytes.len() as u64;
+        }
+        Ok(written)
     }
 
     /// Turns an error of a connection into the reason behind it (a key that may not be used, a
     /// failed tag), where this file knows one.
     pub fn explain(&self, error: rusqlite::Error) -> SealedError {
-        SealedError::Sqlite {
-            path: self.path.display().to_string(),
-            source: error,
+        let path = self.shared.path().display().to_string();
+        let code = match &error {
+            rusqlite::Error::SqliteFailure(e, _) => Some(*e),
+            _ => None,
+        };
+        match code.map(|e| (Code(e.extended_code), e.code)) {
+            Some((Code::KEY_UNAVAILABLE, _)) => SealedError::KeyUnavailable {
+                path,
+                why: self.shared.refusal().unwrap_or_default(),
+            },
+            // Every page is authenticated, so a file that does not fit together was cut, or put
+            // together from parts.
+            Some((Code::UNAUTHENTIC, _))
+            | Some((_, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) => {
+                SealedError::Unauthentic { path }
+            }
+            _ => SealedError::Sqlite {
+                path,
+                source: error,
+            },
         }
     }
 
-    /// Reads and authenticates every page of the main file and every WAL frame; returns how many
-    /// units and bytes. `progress` is told bytes done and in all.
-    pub fn verify(&self, _progress: &mut dyn FnMut(u64, u64)) -> Result<(u64, u64), SealedError> {
-        Ok((0, 0))
+    /// Reads and authenticates every page of the main file, and the write-ahead log up to its
+    /// last whole frame; returns how many units and bytes. `progress` is told bytes done and in
+    /// all. A rollback journal is not read.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<(u64, u64), SealedError> {
+        let path = self.shared.path();
+        authentic_slots(path, self.shared.file(), &*self.keys)?;
+        // A read transaction keeps other connections from moving pages meanwhile.
+        let connection = self.connect()?;
+        connection
+            .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
+            .map_err(|e| self.explain(e))?;
+        verify::verify(&self.shared, progress).map_err(|code| match code {
+            Code::UNAUTHENTIC => unauthentic(path),
+            Code::KEY_UNAVAILABLE => SealedError::KeyUnavailable {
+                path: path.display().to_string(),
+                why: self.shared.refusal().unwrap_or_default(),
+            },
+            code => lower(path, code),
+        })
     }
 
     /// The files that exist now: main, WAL, journal (never the shared memory, which holds no data).
     pub fn files(&self) -> Vec<PathBuf> {
-        vec![self.path.clone()]
+        let main = self.shared.path();
+        let beside = |ending: &str| {
+            let mut name = main.as_os_str().to_owned();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        [main.to_owned(), beside("-wal"), beside("-journal")]
+            .into_iter()
+            .filter(|path| path.exists())
+            .collect()
+    }
+}
+
+/// The slots of the header block, newest first.
+fn read_slots(path: &Path) -> Result<Vec<(usize, Slot)>, SealedError> {
+    // SQLite's VFS would create a directory's journal; a plain look says what is wrong.
+    let about = std::fs::metadata(path).map_err(|e| io(path, e))?;
+    if !about.is_file() {
+        return Err(format(path, "not a file"));
+    }
+    let mut medium = LowerFile::open_path(path).map_err(|c| lower(path, c))?;
+    let mut block = [0; BLOCK_LEN];
+    let there = medium.read_at(&mut block, 0).map_err(|c| lower(path, c))?;
+    let parsed = match there == BLOCK_LEN {
+        true => header::parse_block(&block),
+        false => Err(SlotError::NotSealed),
+    };
+    parsed.map_err(|e| match e {
+        SlotError::NotSealed => format(path, "not a sealed SQLite file"),
+        SlotError::Newer(v) => format(
+            path,
+            &format!("sealed by a newer version (format {v}); this program reads format 1"),
+        ),
+        SlotError::Malformed(field) => format(path, &format!("malformed header: {field}")),
+    })
+}
+
+/// The slots that are authentic under the key, newest first; at least one.
+fn authentic_slots(
+    path: &Path,
+    file: ResourceId,
+    keys: &dyn KeySource,
+) -> Result<Vec<(usize, Slot)>, SealedError> {
+    let mut slots = read_slots(path)?;
+    keys.with_key(&mut |key| slots.retain(|(_, slot)| slot.is_authentic(file, key)))
+        .map_err(|e| unavailable(path, e))?;
+    match slots.is_empty() {
+        true => Err(unauthentic(path)),
+        false => Ok(slots),
+    }
+}
+
+fn format(path: &Path, why: &str) -> SealedError {
+    SealedError::Format {
+        path: path.display().to_string(),
+        why: why.to_owned(),
+    }
+}
+
+fn unauthentic(path: &Path) -> SealedError {
+    SealedError::Unauthentic {
+        path: path.display().to_string(),
+    }
+}
+
+fn unavailable(path: &Path, KeyUnavailable(why): KeyUnavailable) -> SealedError {
+    SealedError::KeyUnavailable {
+        path: path.display().to_string(),
+        why,
+    }
+}
+
+fn io(path: &Path, source: std::io::Error) -> SealedError {
+    SealedError::Io {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+fn lower(path: &Path, Code(code): Code) -> SealedError {
+    SealedError::Sqlite {
+        path: path.display().to_string(),
+        source: rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None),
     }
 }

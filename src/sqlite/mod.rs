@@ -1,9 +1,27 @@
 //! SQLite on sealed files. A VFS encrypts and authenticates every byte that SQLite writes: pages,
 //! write-ahead log, rollback journals, temporary files. It knows keys only through [`KeySource`],
 //! so the vault (under its root key) and the SQL resource (under a wrapped key) share it.
+//!
+//! From below: [`vfs`] is the shim over the system's VFS (the only `unsafe`); [`medium`] the two
+//! interfaces between it and the sealed files; [`unit`] seals and opens one unit; [`page_file`],
+//! [`wal_file`] and [`stream_file`] map what SQLite sees to units; [`header`] is the block before
+//! page 1; [`database`] is what the rest of the program uses.
 
 mod database;
+mod error;
+mod header;
 mod keys;
+mod medium;
+mod page_file;
+mod page_size;
+mod shared;
+mod stream_file;
+mod unit;
+mod verify;
+mod vfs;
+mod wal_file;
 
-pub use database::{KEY_SLOT_LEN, PageSize, SealedDatabase, SealedError};
+pub use database::SealedDatabase;
+pub use error::SealedError;
 pub use keys::{KeySource, KeyUnavailable};
+pub use page_size::{KEY_SLOT_LEN, PageSize};

@@ -1,0 +1,134 @@
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::base::ResourceId;
+use crate::crypto::Secret;
+
+use super::medium::Code;
+use super::{KeySource, PageSize};
+
+/// What all open files of one sealed database have in common.
+pub(super) struct Shared {
+    path: PathBuf,
+    file: ResourceId,
+    page_size: PageSize,
+    keys: Arc<dyn KeySource>,
+    token: u64,
+    refusal: Mutex<Option<String>>,
+}
+
+/// The databases that this process has open, by the token in their URI. SQLite calls the VFS with
+/// a name only; this leads from the name to the key.
+static OPEN: Mutex<Option<HashMap<u64, Weak<Shared>>>> = Mutex::new(None);
+static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
+
+impl Shared {
+    /// Enters a database into the table of open ones; it leaves when the last holder does.
+    pub(super) fn register(
+        path: &Path,
+        file: ResourceId,
+        page_size: PageSize,
+        keys: Arc<dyn KeySource>,
+    ) -> Arc<Self> {
+        let shared = Arc::new(Self {
+            path: path.to_owned(),
+            file,
+            page_size,
+            keys,
+            token: NEXT_TOKEN.fetch_add(1, Ordering::Relaxed),
+            refusal: Mutex::new(None),
+        });
+        open_table()
+            .get_or_insert_default()
+            .insert(shared.token, Arc::downgrade(&shared));
+        shared
+    }
+
+    /// A database of its own for temporary files: a random key that is never stored.
+    pub(super) fn temporary() -> Arc<Self> {
+        Arc::new(Self {
+            path: PathBuf::from("(temporary file)"),
+            file: ResourceId::from_bytes([0; 16]),
+            page_size: PageSize::DEFAULT,
+            keys: Arc::new(Secret::random()),
+            token: 0,
+            refusal: Mutex::new(None),
+        })
+    }
+
+    /// The open database with this token.
+    pub(super) fn by_token(token: u64) -> Option<Arc<Self>> {
+        open_table().as_ref()?.get(&token)?.upgrade()
+    }
+
+    /// The open database whose super-journal has this name: SQLite appends `-mj` and digits to the
+    /// database's name.
+    pub(super) fn by_super_journal(name: &Path) -> Option<Arc<Self>> {
+        let name = name.to_str()?;
+        let (database, _) = name.rsplit_once("-mj")?;
+        let table = open_table();
+        let mut open = table.as_ref()?.values().filter_map(Weak::upgrade);
+        open.find(|s| s.path == Path::new(database))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> ResourceId {
+        self.file
+    }
+
+    pub(super) fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Whether the key may be used now, and which generation of derived keys is current.
+    pub(super) fn check(&self) -> Result<u64, Code> {
+        self.keys.check().map_err(|e| self.refuse_key(e.0))
+    }
+
+    pub(super) fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), Code> {
+        self.keys
+            .with_key(use_key)
+            .map_err(|e| self.refuse_key(e.0))
+    }
+
+    /// Remembers why, for the error that the caller of SQLite gets, and gives the code for SQLite.
+    pub(super) fn refuse(&self, code: Code, why: &str) -> Code {
+        *lock(&self.refusal) = Some(why.to_owned());
+        code
+    }
+
+    /// The last reason that SQLite could not be told.
+    pub(super) fn refusal(&self) -> Option<String> {
+        lock(&self.refusal).clone()
+    }
+
+    fn refuse_key(&self, why: String) -> Code {
+        self.refuse(Code::KEY_UNAVAILABLE, &why)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(table) = open_table().as_mut() {
+            table.remove(&self.token);
+        }
+    }
+}
+
+fn open_table() -> MutexGuard<'static, Option<HashMap<u64, Weak<Shared>>>> {
+    lock(&OPEN)
+}
+
+/// A panic while one of these locks is held leaves nothing half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

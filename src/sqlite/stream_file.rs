@@ -1,0 +1,272 @@
+use std::sync::Arc;
+
+use super::medium::{Code, Medium, SealedIo};
+use super::shared::Shared;
+use super::unit::{Place, TRAILER_LEN, UnitKind, Units};
+
+/// A file that SQLite writes at any byte: rollback journals, super-journals, temporary files. It
+/// is cut into chunks, each sealed with its index and length; the last may be shorter.
+///
+/// A journal's chunk is 512 bytes: SQLite starts each header of a journal on a sector of that
+/// size and never rewrites a synced sector that holds records, so a torn chunk never takes synced
+/// records with it. Journals are written through; a temporary file keeps one chunk back.
+pub(super) struct StreamFile {
+    units: Units,
+    kind: UnitKind,
+    chunk: usize,
+    /// The plain bytes of one chunk, and which.
+    plain: Vec<u8>,
+    held: Option<Held>,
+    /// The length that SQLite sees, as far as this handle knows.
+    end: Option<u64>,
+    /// Sealed chunks that go to the medium in one write.
+    stage: Vec<u8>,
+    stage_at: u64,
+    write_through: bool,
+}
+
+struct Held {
+    index: u64,
+    len: usize,
+    dirty: bool,
+}
+
+/// Bytes that are staged at most.
+const STAGE_LEN: usize = 64 * 1024;
+const JOURNAL_CHUNK: usize = 512;
+const TEMPORARY_CHUNK: usize = 4096;
+
+impl StreamFile {
+    /// A rollback journal or super-journal.
+    pub(super) fn journal(shared: Arc<Shared>, kind: UnitKind) -> Self {
+        Self::new(shared, kind, JOURNAL_CHUNK, true)
+    }
+
+    /// A temporary file under a key of its own, which is gone when it is closed.
+    pub(super) fn temporary() -> Self {
+        Self::new(
+            Shared::temporary(),
+            UnitKind::Temporary,
+            TEMPORARY_CHUNK,
+            false,
+        )
+    }
+
+    fn new(shared: Arc<Shared>, kind: UnitKind, chunk: usize, write_through: bool) -> Self {
+        Self {
+            units: Units::new(shared, kind),
+            kind,
+            chunk,
+            plain: vec![0; chunk],
+            held: None,
+            end: None,
+            stage: Vec::new(),
+            stage_at: 0,
+            write_through,
+        }
+    }
+
+    fn stride(&self) -> u64 {
+        (self.chunk + TRAILER_LEN) as u64
+    }
+
+    /// Plain bytes that a medium of `len` bytes holds.
+    fn plain_len(&self, len: u64) -> u64 {
+        let rest = len % self.stride();
+        len / self.stride() * self.chunk as u64 + rest.saturating_sub(TRAILER_LEN as u64)
+    }
+
+    fn current_len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code> {
+        match self.end {
+            Some(end) => Ok(end),
+            None => Ok(self.plain_len(medium.len()?)),
+        }
+    }
+
+    /// Seals what is held, when it changed, and stages it.
+    fn flush(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
+        let Some(held) = self.held.as_mut().filter(|held| held.dirty) else {
+            return Ok(());
+        };
+        held.dirty = false;
+        let (index, len) = (held.index, held.len);
+        let offset = index * self.stride();
+        let follows = self.stage_at + self.stage.len() as u64 == offset;
+        if !follows || self.stage.len() >= STAGE_LEN {
+            self.write_stage(medium)?;
+            self.stage_at = offset;
+        }
+        let from = self.stage.len();
+        self.stage.resize(from + len + TRAILER_LEN, 0);
+        let place = Place::new(self.kind, index);
+        self.units
+            .seal(place, &self.plain[..len], &mut self.stage[from..])
+    }
+
+    fn write_stage(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
+        if !self.stage.is_empty() {
+            medium.write_at(&self.stage, self.stage_at)?;
+            self.stage.clear();
+        }
+        Ok(())
+    }
+
+    /// Brings chunk `index` into `self.plain`. A chunk that is not there is empty. A journal's
+    /// chunk that is not authentic reads as zeros: SQLite's own checks end the playback there, as
+    /// after a torn write.
+    fn hold(&mut self, medium: &mut dyn Medium, index: u64) -> Result<(), Code> {
+        if matches!(&self.held, Some(held) if held.index == index) {
+            return Ok(());
+        }
+        self.flush(medium)?;
+        self.write_stage(medium)?;
+        self.held = None;
+        let mut sealed = [0; TEMPORARY_CHUNK + TRAILER_LEN];
+        let sealed = &mut sealed[..self.chunk + TRAILER_LEN];
+        let there = medium.read_at(sealed, index * self.stride())?;
+        let len = there.saturating_sub(TRAILER_LEN);
+        self.plain.fill(0);
+        if len > 0 {
+            let place = Place::new(self.kind, index);
+            let sealed = &sealed[..len + TRAILER_LEN];
+            let authentic = self.units.open(place, sealed, &mut self.plain[..len])?;
+            if !authentic && self.kind == UnitKind::Temporary {
+                let why = "a temporary file is not authentic";
+                return Err(self.units.shared().refuse(Code::UNAUTHENTIC, why));
+            }
+        }
+        self.held = Some(Held {
+            index,
+            len,
+            dirty: false,
+        });
+        Ok(())
+    }
+
+    /// Writes `bytes` at `within` of chunk `index`.
+    fn put(
+        &mut self,
+        medium: &mut dyn Medium,
+        index: u64,
+        within: usize,
+        bytes: &[u8],
+    ) -> Result<(), Code> {
+        if bytes.len() == self.chunk {
+            if matches!(&self.held, Some(held) if held.index != index) {
+                self.flush(medium)?;
+            }
+            self.plain.fill(0);
+            self.held = None;
+        } else {
+            self.hold(medium, index)?;
+        }
+        let end = within + bytes.len();
+        let len = self.held.as_ref().map_or(0, |h| h.len).max(end);
+        self.plain[within..end].copy_from_slice(bytes);
+        self.held = Some(Held {
+            index,
+            len,
+            dirty: true,
+        });
+        if len == self.chunk {
+            self.flush(medium)?;
+        }
+        Ok(())
+    }
+
+    /// SQLite may leave a gap between what it wrote and a new header: the gap is sealed as zeros.
+    fn fill_gap(&mut self, medium: &mut dyn Medium, offset: u64) -> Result<(), Code> {
+        let mut at = self.current_len(medium)?;
+        let zeros = vec![0; self.chunk];
+        while at < offset {
+            let within = (at % self.chunk as u64) as usize;
+            let count = (self.chunk - within).min((offset - at).min(self.chunk as u64) as usize);
+            self.put(medium, at / self.chunk as u64, within, &zeros[..count])?;
+            at += count as u64;
+        }
+        Ok(())
+    }
+}
+
+impl SealedIo for StreamFile {
+    fn read(&mut self, medium: &mut dyn Medium, buf: &mut [u8], offset: u64) -> Result<(), Code> {
+        self.units.check()?;
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let within = (at % self.chunk as u64) as usize;
+            self.hold(medium, at / self.chunk as u64)?;
+            let there = self.held.as_ref().map_or(0, |h| h.len);
+            let count = there.saturating_sub(within).min(buf.len() - done);
+            if count == 0 {
+                buf[done..].fill(0);
+                return Err(Code::SHORT_READ);
+            }
+            buf[done..done + count].copy_from_slice(&self.plain[within..within + count]);
+            done += count;
+        }
+        if self.write_through {
+            // Another process may write a journal between two reads of this one.
+            self.held = None;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, medium: &mut dyn Medium, buf: &[u8], offset: u64) -> Result<(), Code> {
+        self.units.check()?;
+        if offset == 0 {
+            // A new journal, perhaps after another process's.
+            self.flush(medium)?;
+            self.end = None;
+        }
+        self.fill_gap(medium, offset)?;
+        let end = self.current_len(medium)?;
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let within = (at % self.chunk as u64) as usize;
+            let count = (self.chunk - within).min(buf.len() - done);
+            let bytes = &buf[done..done + count];
+            self.put(medium, at / self.chunk as u64, within, bytes)?;
+            done += count;
+        }
+        self.end = Some(end.max(offset + buf.len() as u64));
+        if self.write_through {
+            self.flush(medium)?;
+            self.write_stage(medium)?;
+        }
+        Ok(())
+    }
+
+    fn len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code> {
+        if self.write_through {
+            self.end = None;
+        }
+        self.current_len(medium)
+    }
+
+    fn truncate(&mut self, medium: &mut dyn Medium, len: u64) -> Result<(), Code> {
+        if len >= self.current_len(medium)? {
+            return Ok(());
+        }
+        let (index, rest) = (len / self.chunk as u64, (len % self.chunk as u64) as usize);
+        self.flush(medium)?;
+        self.write_stage(medium)?;
+        self.end = Some(len);
+        if rest == 0 {
+            self.held = self.held.take().filter(|held| held.index < index);
+            return medium.set_len(index * self.stride());
+        }
+        self.units.check()?;
+        self.hold(medium, index)?;
+        self.held = Some(Held {
+            index,
+            len: rest,
+            dirty: true,
+        });
+        self.plain[rest..].fill(0);
+        medium.set_len(index * self.stride())?;
+        self.flush(medium)?;
+        self.write_stage(medium)
+    }
+}

@@ -1,0 +1,253 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::crypto::{AeadKey, Label, NONCE_LEN, Nonce, Secret, TAG_LEN, derive, random_bytes};
+
+use super::medium::Code;
+use super::shared::Shared;
+
+/// Length of a unit's trailer: nonce 12, session salt 4, tag 16.
+pub(super) const TRAILER_LEN: usize = NONCE_LEN + SALT_LEN + TAG_LEN;
+const SALT_LEN: usize = 4;
+const AAD_LEN: usize = 32;
+
+/// Units that one session seals at most; then it draws a new salt (docs/format.md, "Nonces").
+const SESSION_UNITS: u64 = 1 << 32;
+/// Keys of sessions that a file keeps at most.
+const CACHED_KEYS: usize = 4096;
+
+/// What a unit is; authenticated with it, so that none passes for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnitKind {
+    Page = 1,
+    WalHeader = 2,
+    WalFrameHeader = 3,
+    WalPage = 4,
+    Journal = 5,
+    SuperJournal = 6,
+    Temporary = 7,
+}
+
+impl UnitKind {
+    fn label(self) -> Label {
+        match self {
+            Self::Page => Label::SqlitePage,
+            Self::WalHeader | Self::WalFrameHeader | Self::WalPage => Label::SqliteWal,
+            Self::Journal | Self::SuperJournal => Label::SqliteJournal,
+            Self::Temporary => Label::SqliteTemporary,
+        }
+    }
+}
+
+/// Where a unit belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub kind: UnitKind,
+    /// Page number, frame index or chunk index.
+    pub index: u64,
+    /// For a page in the WAL: its page number and the WAL's two salts. Zeros elsewhere.
+    pub wal: [u8; 12],
+}
+
+impl Place {
+    pub(super) fn new(kind: UnitKind, index: u64) -> Self {
+        Self {
+            kind,
+            index,
+            wal: [0; 12],
+        }
+    }
+}
+
+/// Seals and opens the units of one open file. It caches the keys of the sessions that it has met,
+/// and drops them all as soon as the key may not be used any more.
+pub(super) struct Units {
+    shared: Arc<Shared>,
+    generation: u64,
+    writer: Option<Writer>,
+    last: Option<([u8; SALT_LEN], Arc<AeadKey>)>,
+    keys: HashMap<[u8; SALT_LEN], Arc<AeadKey>>,
+    label: Label,
+}
+
+/// A writer's session: a random salt, which gives the key, and a nonce that counts up from a
+/// random start. Held in memory only: what is restored, copied or forked draws its own.
+struct Writer {
+    salt: [u8; SALT_LEN],
+    key: Arc<AeadKey>,
+    next: u128,
+    left: u64,
+    process: u32,
+}
+
+impl Units {
+    /// For a file whose units are of `kind` or of kinds with the same key label.
+    pub(super) fn new(shared: Arc<Shared>, kind: UnitKind) -> Self {
+        Self {
+            shared,
+            generation: 0,
+            writer: None,
+            last: None,
+            keys: HashMap::new(),
+            label: kind.label(),
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Fails when the key may not be used now; keys derived from it are then gone from here.
+    pub(super) fn check(&mut self) -> Result<(), Code> {
+        match self.shared.check() {
+            Ok(generation) if generation == self.generation => Ok(()),
+            Ok(generation) => {
+                self.drop_keys();
+                self.generation = generation;
+                Ok(())
+            }
+            Err(code) => {
+                self.drop_keys();
+                Err(code)
+            }
+        }
+    }
+
+    /// Seals `plain` into `sealed`, whose last [`TRAILER_LEN`] bytes become the trailer. [`check`]
+    /// has been called before.
+    ///
+    /// [`check`]: Self::check
+    pub(super) fn seal(
+        &mut self,
+        place: Place,
+        plain: &[u8],
+        sealed: &mut [u8],
+    ) -> Result<(), Code> {
+        let aad = self.aad(place, plain.len());
+        let (nonce, salt, key) = self.next_nonce()?;
+        let (body, trailer) = sealed.split_at_mut(plain.len());
+        let tag = key.seal(&nonce, &aad[..place.aad_len()], plain, body);
+        trailer[..NONCE_LEN].copy_from_slice(&nonce);
+        trailer[NONCE_LEN..NONCE_LEN + SALT_LEN].copy_from_slice(&salt);
+        trailer[NONCE_LEN + SALT_LEN..].copy_from_slice(&tag);
+        Ok(())
+    }
+
+    /// Opens `sealed`, trailer included, into `plain`. `false` when the tag does not fit (then
+    /// `plain` is zeros). [`check`] has been called before.
+    ///
+    /// [`check`]: Self::check
+    pub(super) fn open(
+        &mut self,
+        place: Place,
+        sealed: &[u8],
+        plain: &mut [u8],
+    ) -> Result<bool, Code> {
+        let aad = self.aad(place, plain.len());
+        let (body, trailer) = sealed.split_at(plain.len());
+        let nonce: &Nonce = trailer[..NONCE_LEN].try_into().expect("12 bytes");
+        let salt: [u8; SALT_LEN] = trailer[NONCE_LEN..NONCE_LEN + SALT_LEN]
+            .try_into()
+            .expect("4 bytes");
+        let tag = trailer[NONCE_LEN + SALT_LEN..]
+            .try_into()
+            .expect("16 bytes");
+        if salt[0] & 1 != 0 {
+            plain.fill(0);
+            return Ok(false);
+        }
+        let key = self.session_key(salt)?;
+        Ok(key
+            .open(nonce, &aad[..place.aad_len()], body, tag, plain)
+            .is_ok())
+    }
+
+    fn aad(&self, place: Place, len: usize) -> [u8; AAD_LEN + 12] {
+        let mut aad = [0; AAD_LEN + 12];
+        aad[0] = 1;
+        aad[1] = 1;
+        aad[2] = place.kind as u8;
+        aad[3] = self.shared.page_size().log2();
+        let len = u32::try_from(len).expect("a unit is at most 64 KiB");
+        aad[4..8].copy_from_slice(&len.to_le_bytes());
+        aad[8..16].copy_from_slice(&place.index.to_le_bytes());
+        aad[16..AAD_LEN].copy_from_slice(self.shared.file().as_bytes());
+        aad[AAD_LEN..].copy_from_slice(&place.wal);
+        aad
+    }
+
+    fn next_nonce(&mut self) -> Result<(Nonce, [u8; SALT_LEN], Arc<AeadKey>), Code> {
+        // A process that forked carries its parent's counter: it must not go on with it.
+        let process = std::process::id();
+        if !matches!(&self.writer, Some(w) if w.left > 0 && w.process == process) {
+            let random: [u8; SALT_LEN + NONCE_LEN] = random_bytes();
+            let mut salt: [u8; SALT_LEN] = random[..SALT_LEN].try_into().expect("4 bytes");
+            // Bit 0 tells which data encryption key sealed the unit; there is one.
+            salt[0] &= !1;
+            let mut start = [0; 16];
+            start[..NONCE_LEN].copy_from_slice(&random[SALT_LEN..]);
+            self.writer = Some(Writer {
+                salt,
+                key: self.session_key(salt)?,
+                next: u128::from_le_bytes(start),
+                left: SESSION_UNITS,
+                process,
+            });
+        }
+        let writer = self.writer.as_mut().expect("drawn above");
+        let nonce = writer.next.to_le_bytes()[..NONCE_LEN]
+            .try_into()
+            .expect("12 bytes");
+        // Counts modulo 2^96: what overflows into the upper bytes is never written.
+        writer.next += 1;
+        writer.left -= 1;
+        Ok((nonce, writer.salt, writer.key.clone()))
+    }
+
+    fn session_key(&mut self, salt: [u8; SALT_LEN]) -> Result<Arc<AeadKey>, Code> {
+        if let Some((last, key)) = &self.last
+            && *last == salt
+        {
+            return Ok(key.clone());
+        }
+        let key = match self.keys.get(&salt) {
+            Some(key) => key.clone(),
+            None => {
+                let key = Arc::new(self.derive(salt)?);
+                if self.keys.len() >= CACHED_KEYS {
+                    self.keys.clear();
+                }
+                self.keys.insert(salt, key.clone());
+                key
+            }
+        };
+        self.last = Some((salt, key.clone()));
+        Ok(key)
+    }
+
+    fn derive(&self, salt: [u8; SALT_LEN]) -> Result<AeadKey, Code> {
+        let file = self.shared.file();
+        let context: [&[u8]; 2] = [file.as_bytes(), &salt];
+        let mut key = None;
+        self.shared.with_key(&mut |dek: &Secret<32>| {
+            key = Some(AeadKey::new(&derive(dek, self.label, &context)));
+        })?;
+        Ok(key.expect("a key source that succeeds shows its key"))
+    }
+
+    fn drop_keys(&mut self) {
+        self.writer = None;
+        self.last = None;
+        self.keys.clear();
+    }
+}
+
+impl Place {
+    /// A page in the WAL authenticates its page number and the WAL's salts besides.
+    fn aad_len(self) -> usize {
+        match self.kind {
+            UnitKind::WalPage => AAD_LEN + 12,
+            _ => AAD_LEN,
+        }
+    }
+}

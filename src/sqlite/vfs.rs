@@ -1,0 +1,676 @@
+//! The shim between SQLite's VFS interface (<https://www.sqlite.org/vfs.html>) and sealed files:
+//! it opens the file below through the system's own VFS, turns pointers into slices, and passes
+//! on what is not data (locks, shared memory, names, time). The only file with `unsafe` code.
+//!
+//! SQLite promises, and every block here relies on it: a file's methods get the `sqlite3_file`
+//! that `xOpen` filled, one call at a time, not after `xClose`; names end in NUL and live as long
+//! as the file is open; buffers have the length given.
+//!
+//! Over 400 lines because all `unsafe` code of the program is in this one file.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rusqlite::ffi;
+
+use super::medium::{Code, Medium, SealedIo};
+use super::page_file::PageFile;
+use super::shared::Shared;
+use super::stream_file::StreamFile;
+use super::unit::UnitKind;
+use super::wal_file::WalFile;
+
+/// The VFS's name, in `file:...?vfs=atrest`.
+pub(super) const NAME: &CStr = c"atrest";
+
+/// A file of the VFS below.
+pub(super) struct LowerFile {
+    /// `sqlite3_file` and what the VFS below keeps behind it; aligned for any of its fields.
+    memory: Box<[u64]>,
+    /// A name that this file keeps alive, when SQLite does not.
+    _name: Option<CString>,
+}
+
+// SAFETY: SQLite itself moves a connection's files between threads; the memory is owned, and one
+// call at a time goes through `&mut self`.
+unsafe impl Send for LowerFile {}
+
+impl LowerFile {
+    /// Opens an existing database file beside SQLite, for header and verification. It goes through
+    /// the VFS below, since a descriptor opened and closed elsewhere would drop SQLite's locks.
+    pub(super) fn open_path(path: &Path) -> Result<Self, Code> {
+        let mut bytes = path.as_os_str().as_bytes().to_vec();
+        bytes.push(0);
+        let name =
+            CString::new(&bytes[..bytes.len() - 1]).map_err(|_| Code(ffi::SQLITE_CANTOPEN))?;
+        let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_MAIN_DB;
+        // SAFETY: the name ends in NUL and is kept in the file below until it is closed.
+        let mut file = unsafe { Self::open(name.as_ptr(), flags, std::ptr::null_mut())? };
+        file._name = Some(name);
+        Ok(file)
+    }
+
+    /// # Safety
+    /// `name` is null or ends in NUL and outlives the file; `out_flags` is null or writable.
+    unsafe fn open(name: *const c_char, flags: c_int, out_flags: *mut c_int) -> Result<Self, Code> {
+        let base = base()?;
+        // SAFETY: `base` is a registered VFS, which SQLite never frees.
+        let (size, open) = unsafe { ((*base).szOsFile, (*base).xOpen) };
+        let words = usize::try_from(size)
+            .map_err(|_| Code(ffi::SQLITE_ERROR))?
+            .div_ceil(8);
+        let mut file = Self {
+            memory: vec![0; words].into_boxed_slice(),
+            _name: None,
+        };
+        let open = open.ok_or(Code(ffi::SQLITE_ERROR))?;
+        // SAFETY: the memory has the size that the VFS asks for and is zeroed; the rest is the
+        // caller's promise.
+        check(unsafe { open(base, name, file.raw(), flags, out_flags) })?;
+        Ok(file)
+    }
+
+    fn raw(&mut self) -> *mut ffi::sqlite3_file {
+        self.memory.as_mut_ptr().cast()
+    }
+
+    fn methods(&mut self) -> Option<&'static ffi::sqlite3_io_methods> {
+        // SAFETY: `pMethods` is null or points to a table that the VFS below never frees.
+        unsafe { (*self.raw()).pMethods.as_ref() }
+    }
+
+    /// Flushes to the disk.
+    pub(super) fn sync(&mut self) -> Result<(), Code> {
+        call(
+            self,
+            |m| m.xSync,
+            |f, sync| {
+                // SAFETY: the file is open.
+                unsafe { sync(f, ffi::SQLITE_SYNC_NORMAL) }
+            },
+        )
+    }
+}
+
+impl Drop for LowerFile {
+    fn drop(&mut self) {
+        let _ = call(
+            self,
+            |m| m.xClose,
+            |f, close| {
+                // SAFETY: the file is open, and this is the last use of it.
+                unsafe { close(f) }
+            },
+        );
+    }
+}
+
+impl Medium for LowerFile {
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize, Code> {
+        let (len, offset) = (length(buf.len())?, position(offset)?);
+        let read = call(
+            self,
+            |m| m.xRead,
+            |f, read| {
+                // SAFETY: the buffer is writable for `len` bytes.
+                unsafe { read(f, buf.as_mut_ptr().cast(), len, offset) }
+            },
+        );
+        match read {
+            Ok(()) => Ok(buf.len()),
+            // The VFS below fills with zeros and does not say how much it read: the length does.
+            Err(Code::SHORT_READ) => {
+                let end = self.len()?;
+                let there = end.saturating_sub(offset.unsigned_abs());
+                Ok(usize::try_from(there).unwrap_or(usize::MAX).min(buf.len()))
+            }
+            Err(code) => Err(code),
+        }
+    }
+
+    fn write_at(&mut self, buf: &[u8], offset: u64) -> Result<(), Code> {
+        let (len, offset) = (length(buf.len())?, position(offset)?);
+        call(
+            self,
+            |m| m.xWrite,
+            |f, write| {
+                // SAFETY: the buffer is readable for `len` bytes.
+                unsafe { write(f, buf.as_ptr().cast(), len, offset) }
+            },
+        )
+    }
+
+    fn len(&mut self) -> Result<u64, Code> {
+        let mut len = 0;
+        call(
+            self,
+            |m| m.xFileSize,
+            |f, file_size| {
+                // SAFETY: `len` is writable.
+                unsafe { file_size(f, &mut len) }
+            },
+        )?;
+        Ok(len.unsigned_abs())
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), Code> {
+        let len = position(len)?;
+        call(
+            self,
+            |m| m.xTruncate,
+            |f, truncate| {
+                // SAFETY: the file is open.
+                unsafe { truncate(f, len) }
+            },
+        )
+    }
+}
+
+/// Calls one method of the file below, when it has it.
+fn call<F>(
+    file: &mut LowerFile,
+    method: impl FnOnce(&'static ffi::sqlite3_io_methods) -> Option<F>,
+    use_method: impl FnOnce(*mut ffi::sqlite3_file, F) -> c_int,
+) -> Result<(), Code> {
+    match file.methods().and_then(method) {
+        Some(f) => check(use_method(file.raw(), f)),
+        None => Err(Code(ffi::SQLITE_IOERR)),
+    }
+}
+
+fn check(code: c_int) -> Result<(), Code> {
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(Code(code)),
+    }
+}
+
+fn code(result: Result<(), Code>) -> c_int {
+    result.map_or_else(|Code(code)| code, |()| ffi::SQLITE_OK)
+}
+
+fn length(len: usize) -> Result<c_int, Code> {
+    c_int::try_from(len).map_err(|_| Code(ffi::SQLITE_IOERR))
+}
+
+fn position(offset: u64) -> Result<i64, Code> {
+    i64::try_from(offset).map_err(|_| Code(ffi::SQLITE_IOERR))
+}
+
+/// What SQLite holds for an open file: its own part first, then ours.
+#[repr(C)]
+struct File {
+    base: ffi::sqlite3_file,
+    open: *mut Open,
+}
+
+struct Open {
+    lower: LowerFile,
+    io: Box<dyn SealedIo>,
+    /// The database, when this is its main file: its locks ask whether the key may be used.
+    database: Option<Arc<Shared>>,
+}
+
+struct Base(*mut ffi::sqlite3_vfs);
+// SAFETY: a registered VFS is immutable and lives as long as the process.
+unsafe impl Send for Base {}
+// SAFETY: as above.
+unsafe impl Sync for Base {}
+
+/// The system's VFS; registers ours above it on first use.
+fn base() -> Result<*mut ffi::sqlite3_vfs, Code> {
+    static BASE: OnceLock<Result<Base, Code>> = OnceLock::new();
+    let base = BASE.get_or_init(|| {
+        // SAFETY: null asks for the default VFS; ours is built from it and is leaked, since
+        // SQLite keeps the pointer.
+        unsafe {
+            let base = ffi::sqlite3_vfs_find(std::ptr::null());
+            let lower = base.as_ref().ok_or(Code(ffi::SQLITE_ERROR))?;
+            let ours = Box::leak(Box::new(ffi::sqlite3_vfs {
+                iVersion: 2,
+                szOsFile: size_of::<File>() as c_int,
+                mxPathname: lower.mxPathname,
+                pNext: std::ptr::null_mut(),
+                zName: NAME.as_ptr(),
+                pAppData: std::ptr::null_mut(),
+                xOpen: Some(open),
+                xDelete: Some(delete),
+                xAccess: Some(access),
+                xFullPathname: Some(full_pathname),
+                xDlOpen: None,
+                xDlError: None,
+                xDlSym: None,
+                xDlClose: None,
+                xRandomness: Some(randomness),
+                xSleep: Some(sleep),
+                xCurrentTime: Some(current_time),
+                xGetLastError: Some(last_error),
+                xCurrentTimeInt64: Some(current_time_ms),
+                xSetSystemCall: None,
+                xGetSystemCall: None,
+                xNextSystemCall: None,
+            }));
+            check(ffi::sqlite3_vfs_register(ours, 0))?;
+            Ok(Base(base))
+        }
+    });
+    match base {
+        Ok(base) => Ok(base.0),
+        Err(code) => Err(*code),
+    }
+}
+
+/// Makes the VFS known to SQLite.
+pub(super) fn register() -> Result<(), Code> {
+    base().map(|_| ())
+}
+
+/// A sealed file, and the database when it is the main file of one.
+type Sealed = (Box<dyn SealedIo>, Option<Arc<Shared>>);
+
+/// Which sealed file a name stands for.
+///
+/// # Safety
+/// `name` is null or was handed to `xOpen` by SQLite.
+unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
+    const TEMPORARY: c_int = ffi::SQLITE_OPEN_TEMP_DB
+        | ffi::SQLITE_OPEN_TRANSIENT_DB
+        | ffi::SQLITE_OPEN_TEMP_JOURNAL
+        | ffi::SQLITE_OPEN_SUBJOURNAL;
+    let unknown = Code(ffi::SQLITE_CANTOPEN);
+    if flags & TEMPORARY != 0 {
+        return Ok((Box::new(StreamFile::temporary()), None));
+    }
+    if name.is_null() {
+        return Err(unknown);
+    }
+    if flags & ffi::SQLITE_OPEN_SUPER_JOURNAL != 0 {
+        // SAFETY: the name ends in NUL.
+        let path = Path::new(std::ffi::OsStr::from_bytes(
+            unsafe { CStr::from_ptr(name) }.to_bytes(),
+        ));
+        let shared = Shared::by_super_journal(path).ok_or(unknown)?;
+        return Ok((
+            Box::new(StreamFile::journal(shared, UnitKind::SuperJournal)),
+            None,
+        ));
+    }
+    // SAFETY: SQLite made the name of a main file, a journal or a WAL, as these functions demand.
+    let (token, auto_vacuum) = unsafe {
+        let database = ffi::sqlite3_filename_database(name);
+        (
+            ffi::sqlite3_uri_int64(database, c"atrest".as_ptr(), 0),
+            ffi::sqlite3_uri_int64(database, c"auto_vacuum".as_ptr(), 0),
+        )
+    };
+    let shared = Shared::by_token(token.unsigned_abs()).ok_or(unknown)?;
+    if flags & ffi::SQLITE_OPEN_WAL != 0 {
+        return Ok((Box::new(WalFile::new(shared)), None));
+    }
+    if flags & ffi::SQLITE_OPEN_MAIN_JOURNAL != 0 {
+        return Ok((
+            Box::new(StreamFile::journal(shared, UnitKind::Journal)),
+            None,
+        ));
+    }
+    let auto_vacuum = u8::try_from(auto_vacuum.clamp(0, 2)).expect("0 to 2");
+    let io = PageFile::new(shared.clone(), auto_vacuum);
+    Ok((Box::new(io), Some(shared)))
+}
+
+unsafe extern "C" fn open(
+    _vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    // SAFETY: `file` has room for our `File`; a null `pMethods` tells SQLite not to close it.
+    unsafe {
+        (*file).pMethods = std::ptr::null();
+        let opened = sealed_io(name, flags).and_then(|(io, database)| {
+            let lower = LowerFile::open(name, flags, out_flags)?;
+            Ok(Open {
+                lower,
+                io,
+                database,
+            })
+        });
+        match opened {
+            Ok(open) => {
+                (*file.cast::<File>()).open = Box::into_raw(Box::new(open));
+                (*file).pMethods = &raw const METHODS;
+                ffi::SQLITE_OK
+            }
+            Err(Code(code)) => code,
+        }
+    }
+}
+
+static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    iVersion: 3,
+    xClose: Some(close),
+    xRead: Some(read),
+    xWrite: Some(write),
+    xTruncate: Some(truncate),
+    xSync: Some(sync),
+    xFileSize: Some(file_size),
+    xLock: Some(file_lock),
+    xUnlock: Some(file_unlock),
+    xCheckReservedLock: Some(check_reserved_lock),
+    xFileControl: Some(file_control),
+    xSectorSize: Some(sector_size),
+    xDeviceCharacteristics: Some(device_characteristics),
+    xShmMap: Some(shm_map),
+    xShmLock: Some(shm_lock),
+    xShmBarrier: Some(shm_barrier),
+    xShmUnmap: Some(shm_unmap),
+    xFetch: Some(fetch),
+    xUnfetch: Some(unfetch),
+};
+
+/// # Safety
+/// `file` was opened by [`open`] and not closed.
+unsafe fn opened<'a>(file: *mut ffi::sqlite3_file) -> &'a mut Open {
+    // SAFETY: the caller's promise; SQLite makes one call at a time on a file.
+    unsafe { &mut *(*file.cast::<File>()).open }
+}
+
+unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
+    // SAFETY: `open` made the box, and SQLite closes a file once.
+    unsafe {
+        drop(Box::from_raw((*file.cast::<File>()).open));
+        (*file).pMethods = std::ptr::null();
+    }
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn read(
+    file: *mut ffi::sqlite3_file,
+    buf: *mut c_void,
+    len: c_int,
+    offset: i64,
+) -> c_int {
+    // SAFETY: SQLite gives `len` writable bytes. They are written before they are read.
+    let (open, buf) = unsafe {
+        let len = usize::try_from(len).unwrap_or(0);
+        (
+            opened(file),
+            std::slice::from_raw_parts_mut(buf.cast::<u8>(), len),
+        )
+    };
+    code(open.io.read(&mut open.lower, buf, offset.unsigned_abs()))
+}
+
+unsafe extern "C" fn write(
+    file: *mut ffi::sqlite3_file,
+    buf: *const c_void,
+    len: c_int,
+    offset: i64,
+) -> c_int {
+    // SAFETY: SQLite gives `len` readable bytes.
+    let (open, buf) = unsafe {
+        let len = usize::try_from(len).unwrap_or(0);
+        (
+            opened(file),
+            std::slice::from_raw_parts(buf.cast::<u8>(), len),
+        )
+    };
+    code(open.io.write(&mut open.lower, buf, offset.unsigned_abs()))
+}
+
+unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    code(open.io.truncate(&mut open.lower, len.unsigned_abs()))
+}
+
+unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    open.io.forget();
+    code(call(
+        &mut open.lower,
+        |m| m.xSync,
+        |f, sync| {
+            // SAFETY: the file below is open.
+            unsafe { sync(f, flags) }
+        },
+    ))
+}
+
+unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, len: *mut i64) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    code(open.io.len(&mut open.lower).and_then(|n| {
+        let n = position(n)?;
+        // SAFETY: SQLite gives a place for the length.
+        unsafe { *len = n };
+        Ok(())
+    }))
+}
+
+/// A lock begins a transaction: the key is asked for there too, since SQLite may answer from the
+/// pages that it holds in memory.
+fn ask(open: &Open) -> Result<(), Code> {
+    match &open.database {
+        Some(shared) => shared.check().map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+unsafe extern "C" fn file_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    code(ask(open).and_then(|()| {
+        call(
+            &mut open.lower,
+            |m| m.xLock,
+            |f, lock| {
+                // SAFETY: the file below is open.
+                unsafe { lock(f, level) }
+            },
+        )
+    }))
+}
+
+unsafe extern "C" fn file_unlock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    open.io.forget();
+    code(call(
+        &mut open.lower,
+        |m| m.xUnlock,
+        |f, unlock| {
+            // SAFETY: the file below is open.
+            unsafe { unlock(f, level) }
+        },
+    ))
+}
+
+unsafe extern "C" fn check_reserved_lock(
+    file: *mut ffi::sqlite3_file,
+    reserved: *mut c_int,
+) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    code(call(
+        &mut open.lower,
+        |m| m.xCheckReservedLock,
+        |f, check| {
+            // SAFETY: SQLite gives a place for the answer.
+            unsafe { check(f, reserved) }
+        },
+    ))
+}
+
+unsafe extern "C" fn file_control(
+    file: *mut ffi::sqlite3_file,
+    operation: c_int,
+    argument: *mut c_void,
+) -> c_int {
+    match operation {
+        // They would grow the file by bytes that are not sealed, or say so.
+        ffi::SQLITE_FCNTL_CHUNK_SIZE | ffi::SQLITE_FCNTL_SIZE_HINT => ffi::SQLITE_OK,
+        // Pages on the medium are sealed: there is nothing that SQLite could map.
+        ffi::SQLITE_FCNTL_MMAP_SIZE => {
+            // SAFETY: the argument of this operation is a 64-bit integer.
+            unsafe { *argument.cast::<i64>() = 0 };
+            ffi::SQLITE_OK
+        }
+        // Without it SQLite splits writes to the WAL where no unit ends.
+        ffi::SQLITE_FCNTL_POWERSAFE_OVERWRITE => {
+            // SAFETY: the argument of this operation is an integer.
+            unsafe { *argument.cast::<c_int>() = 1 };
+            ffi::SQLITE_OK
+        }
+        ffi::SQLITE_FCNTL_LOCKSTATE
+        | ffi::SQLITE_FCNTL_LAST_ERRNO
+        | ffi::SQLITE_FCNTL_PERSIST_WAL
+        | ffi::SQLITE_FCNTL_HAS_MOVED
+        | ffi::SQLITE_FCNTL_TEMPFILENAME
+        | ffi::SQLITE_FCNTL_SYNC
+        | ffi::SQLITE_FCNTL_COMMIT_PHASETWO
+        | ffi::SQLITE_FCNTL_LOCK_TIMEOUT
+        | ffi::SQLITE_FCNTL_EXTERNAL_READER
+        | ffi::SQLITE_FCNTL_VFSNAME => {
+            // SAFETY: the file is open; these neither read nor write data.
+            let open = unsafe { opened(file) };
+            code(call(
+                &mut open.lower,
+                |m| m.xFileControl,
+                |f, control| {
+                    // SAFETY: the argument is SQLite's own.
+                    unsafe { control(f, operation, argument) }
+                },
+            ))
+        }
+        _ => ffi::SQLITE_NOTFOUND,
+    }
+}
+
+unsafe extern "C" fn sector_size(_file: *mut ffi::sqlite3_file) -> c_int {
+    512
+}
+
+unsafe extern "C" fn device_characteristics(file: *mut ffi::sqlite3_file) -> c_int {
+    // Nothing sealed is written atomically because the medium writes its bytes so.
+    const NEVER: c_int = ffi::SQLITE_IOCAP_BATCH_ATOMIC
+        | ffi::SQLITE_IOCAP_SUBPAGE_READ
+        | ffi::SQLITE_IOCAP_SAFE_APPEND
+        | 0x1ff; // SQLITE_IOCAP_ATOMIC, SQLITE_IOCAP_ATOMIC512 to SQLITE_IOCAP_ATOMIC64K
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    let method = open.lower.methods().and_then(|m| m.xDeviceCharacteristics);
+    // SAFETY: the file below is open.
+    let below = method.map_or(0, |method| unsafe { method(open.lower.raw()) });
+    (below & !NEVER) | ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE
+}
+
+unsafe extern "C" fn shm_map(
+    file: *mut ffi::sqlite3_file,
+    region: c_int,
+    size: c_int,
+    extend: c_int,
+    mapped: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    code(call(
+        &mut open.lower,
+        |m| m.xShmMap,
+        |f, map| {
+            // SAFETY: the arguments are SQLite's own. The shared memory holds page numbers and
+            // checksums of the WAL, no page; it goes with the last connection.
+            unsafe { map(f, region, size, extend, mapped) }
+        },
+    ))
+}
+
+unsafe extern "C" fn shm_lock(
+    file: *mut ffi::sqlite3_file,
+    offset: c_int,
+    count: c_int,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    let asked = match flags & ffi::SQLITE_SHM_LOCK {
+        0 => Ok(()),
+        _ => ask(open),
+    };
+    code(asked.and_then(|()| {
+        call(
+            &mut open.lower,
+            |m| m.xShmLock,
+            |f, lock| {
+                // SAFETY: the file below is open.
+                unsafe { lock(f, offset, count, flags) }
+            },
+        )
+    }))
+}
+
+unsafe extern "C" fn shm_barrier(file: *mut ffi::sqlite3_file) {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    if let Some(barrier) = open.lower.methods().and_then(|m| m.xShmBarrier) {
+        // SAFETY: the file below is open.
+        unsafe { barrier(open.lower.raw()) }
+    }
+}
+
+unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, delete: c_int) -> c_int {
+    // SAFETY: the file is open.
+    let open = unsafe { opened(file) };
+    code(call(
+        &mut open.lower,
+        |m| m.xShmUnmap,
+        |f, unmap| {
+            // SAFETY: the file below is open.
+            unsafe { unmap(f, delete) }
+        },
+    ))
+}
+
+unsafe extern "C" fn fetch(
+    _file: *mut ffi::sqlite3_file,
+    _offset: i64,
+    _len: c_int,
+    page: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: SQLite gives a place for the pointer. Null makes it read instead.
+    unsafe { *page = std::ptr::null_mut() };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn unfetch(
+    _file: *mut ffi::sqlite3_file,
+    _offset: i64,
+    _page: *mut c_void,
+) -> c_int {
+    ffi::SQLITE_OK
+}
+
+/// Passes a call on to the VFS below, with that VFS as its first argument.
+macro_rules! pass_on {
+    ($name:ident, $method:ident, $failure:expr, ($($argument:ident: $type:ty),*)) => {
+        unsafe extern "C" fn $name(_vfs: *mut ffi::sqlite3_vfs, $($argument: $type),*) -> c_int {
+            let Ok(base) = base() else { return $failure };
+            // SAFETY: the VFS below is registered; the arguments are SQLite's own.
+            unsafe { (*base).$method.map_or($failure, |method| method(base, $($argument),*)) }
+        }
+    };
+}
+
+pass_on!(delete, xDelete, ffi::SQLITE_IOERR_DELETE, (name: *const c_char, sync: c_int));
+pass_on!(access, xAccess, ffi::SQLITE_IOERR_ACCESS, (name: *const c_char, flags: c_int, out: *mut c_int));
+pass_on!(full_pathname, xFullPathname, ffi::SQLITE_CANTOPEN, (name: *const c_char, len: c_int, out: *mut c_char));
+pass_on!(randomness, xRandomness, 0, (len: c_int, out: *mut c_char));
+pass_on!(sleep, xSleep, 0, (microseconds: c_int));
+pass_on!(current_time, xCurrentTime, ffi::SQLITE_ERROR, (out: *mut f64));
+pass_on!(current_time_ms, xCurrentTimeInt64, ffi::SQLITE_ERROR, (out: *mut i64));
+pass_on!(last_error, xGetLastError, 0, (len: c_int, out: *mut c_char));
