@@ -4,7 +4,7 @@
 //! resources (SQL databases, storage accounts) seal real bytes with those; a lab steals the bytes
 //! and proves what they are worth.
 //!
-//! The modules are layers, and imports point down only (`tests/architecture.rs` checks it):
+//! The modules are layers, and imports point down only (`tests/architecture` checks it):
 //!
 //! | layer        | what it is for |
 //! |--------------|----------------|

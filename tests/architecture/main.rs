@@ -1,0 +1,79 @@
+//! The house rules that a machine can keep. `rules.rs` has the rules, `samples.rs` shows that each
+//! of them can fail.
+
+#![allow(clippy::unwrap_used)]
+
+mod rules;
+mod samples;
+mod scan;
+
+use std::fs;
+use std::path::Path;
+
+use rules::*;
+use scan::Source;
+
+fn package(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = vec![];
+    for entry in walkdir::WalkDir::new(root.join("src")) {
+        let entry = entry.unwrap();
+        let path = entry.path().strip_prefix(root).unwrap().to_str().unwrap();
+        if path.ends_with(".rs") {
+            sources.push(Source::new(path, &package(path)));
+        }
+    }
+    assert!(sources.len() > 20, "the walk found next to nothing");
+    sources
+}
+
+fn hold(rule: fn(&Source) -> Vec<String>) {
+    let complaints: Vec<_> = sources().iter().flat_map(rule).collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn no_layer_imports_from_above() {
+    hold(imports_point_down);
+}
+
+#[test]
+fn sql_and_blob_never_name_each_other() {
+    hold(sql_and_blob_are_strangers);
+}
+
+#[test]
+fn unsafe_stays_in_the_vfs_shim() {
+    hold(unsafe_is_in_one_file);
+}
+
+#[test]
+fn async_stays_in_the_server() {
+    hold(the_core_is_synchronous);
+}
+
+#[test]
+fn no_code_but_tests_unwraps() {
+    hold(nothing_unwraps);
+}
+
+#[test]
+fn files_over_400_lines_say_why() {
+    hold(a_long_file_says_why);
+}
+
+#[test]
+fn every_use_of_key_bytes_is_listed_with_its_reason() {
+    let complaints = expose_is_listed(&sources(), &package("docs/design.md"));
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn no_tls_stack_and_no_async_runtime_came_in() {
+    let complaints = no_tls_and_no_async_runtime(&package("Cargo.lock"));
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}

@@ -1,0 +1,184 @@
+//! The rules: each a function from source text to complaints.
+
+use std::collections::BTreeSet;
+
+use crate::scan::Source;
+
+/// From bottom to top: a module may name itself and those before it.
+const LAYERS: [&str; 11] = [
+    "base", "crypto", "sqlite", "vault", "envelope", "resource", "world", "lab", "scenario",
+    "server", "cli",
+];
+
+/// The one file that may hold `unsafe`: the shim between SQLite's C interface and ours.
+pub const UNSAFE_FILE: &str = "src/sqlite/vfs.rs";
+
+/// Crates that are, or that exist to serve, a TLS stack or an async runtime. Nothing here needs
+/// one; one that comes in unseen, through a feature of something else, is found here.
+const TLS_AND_ASYNC: [&str; 24] = [
+    "actix-rt",
+    "async-executor",
+    "async-global-executor",
+    "async-io",
+    "async-std",
+    "boring",
+    "futures-executor",
+    "glommio",
+    "hyper",
+    "mio",
+    "monoio",
+    "native-tls",
+    "openssl",
+    "openssl-sys",
+    "polling",
+    "reqwest",
+    "rustls",
+    "rustls-webpki",
+    "s2n-tls",
+    "schannel",
+    "security-framework",
+    "smol",
+    "tokio",
+    "webpki",
+];
+
+/// Of those, the crates that Cargo.lock may hold.
+const TLS_AND_ASYNC_ALLOWED: [&str; 0] = [];
+
+const MANY_LINES: usize = 400;
+const MANY_LINES_REASON: &str = "Over 400 lines because";
+pub const EXPOSE_TABLE: &str = "## Who sees key bytes";
+
+pub fn imports_point_down(source: &Source) -> Vec<String> {
+    let level = |name: &str| LAYERS.iter().position(|l| *l == name);
+    let module = source.module();
+    let Some(own) = module.first() else {
+        return vec![]; // lib.rs and main.rs stand above all layers.
+    };
+    let Some(own_level) = level(own) else {
+        return vec![format!("{}: {own} is no layer", source.path)];
+    };
+    let mut complaints = vec![];
+    for path in source.scan().paths {
+        match path.first().map(|first| (first, level(first))) {
+            None => {}
+            Some((_, Some(there))) if there <= own_level => {}
+            Some((_, Some(_))) => {
+                complaints.push(format!(
+                    "{}: {} is above {own}",
+                    source.path,
+                    path.join("::")
+                ));
+            }
+            Some((first, None)) => {
+                complaints.push(format!("{}: crate::{first} names no layer", source.path));
+            }
+        }
+    }
+    complaints
+}
+
+pub fn sql_and_blob_are_strangers(source: &Source) -> Vec<String> {
+    let module = source.module();
+    let stranger = match module.get(1).map(String::as_str) {
+        Some("sql") if module[0] == "resource" => "blob",
+        Some("blob") if module[0] == "resource" => "sql",
+        _ => return vec![],
+    };
+    let named = source
+        .scan()
+        .paths
+        .into_iter()
+        .filter(|p| p.starts_with(&["resource".to_owned(), stranger.to_owned()]));
+    named
+        .map(|p| format!("{}: {}", source.path, p.join("::")))
+        .collect()
+}
+
+pub fn unsafe_is_in_one_file(source: &Source) -> Vec<String> {
+    let found = source.path != UNSAFE_FILE && source.tokens().iter().any(|t| t == "unsafe");
+    complain(found, source, "unsafe")
+}
+
+pub fn the_core_is_synchronous(source: &Source) -> Vec<String> {
+    let server = source.module().first().is_some_and(|m| m == "server");
+    let found = source.tokens().iter().any(|t| t == "async" || t == "await");
+    complain(found && !server, source, "async outside src/server")
+}
+
+pub fn nothing_unwraps(source: &Source) -> Vec<String> {
+    let found = source.scan().unwraps.into_iter();
+    found
+        .map(|f| format!("{}: unwrap() in {f}", source.path))
+        .collect()
+}
+
+pub fn a_long_file_says_why(source: &Source) -> Vec<String> {
+    let lines = source.text.lines().count();
+    let header: Vec<_> = source
+        .text
+        .lines()
+        .take_while(|l| l.starts_with("//"))
+        .collect();
+    let said = header.join(" ").contains(MANY_LINES_REASON);
+    complain(
+        lines > MANY_LINES && !said,
+        source,
+        &format!("{lines} lines, no reason in its header"),
+    )
+}
+
+/// Each function that calls `expose()` must have a row `| file | function | reason |` in the table
+/// of docs/design.md, and each row such a function.
+pub fn expose_is_listed(sources: &[Source], design: &str) -> Vec<String> {
+    let table = design.split_once(EXPOSE_TABLE).map_or("", |(_, rest)| rest);
+    let rows = table
+        .lines()
+        .skip_while(|l| !l.starts_with('|'))
+        .take_while(|l| l.starts_with('|'));
+    let mut listed = BTreeSet::new();
+    let mut complaints = vec![];
+    for row in rows.skip(2) {
+        let cells: Vec<_> = row.split('|').map(|c| c.trim().replace('`', "")).collect();
+        match &cells[..] {
+            [_, file, function, reason, _] if !reason.is_empty() => {
+                listed.insert((file.clone(), function.clone()));
+            }
+            _ => complaints.push(format!(
+                "docs/design.md: no file, function and reason: {row}"
+            )),
+        }
+    }
+    let mut found = BTreeSet::new();
+    for source in sources {
+        let functions = source.scan().exposes.into_iter();
+        found.extend(functions.map(|f| (source.path.clone(), f)));
+    }
+    let unlisted = found.difference(&listed);
+    complaints.extend(unlisted.map(|(file, function)| {
+        format!(
+            "docs/design.md lacks the row: | `{file}` | `{function}` | (why it needs the bytes) |"
+        )
+    }));
+    let stale = listed.difference(&found);
+    complaints.extend(stale.map(|(file, function)| {
+        format!("docs/design.md: {function} in {file} does not call expose(): remove its row")
+    }));
+    complaints
+}
+
+pub fn no_tls_and_no_async_runtime(lock: &str) -> Vec<String> {
+    let names = lock
+        .lines()
+        .filter_map(|l| l.strip_prefix("name = \"")?.strip_suffix('"'));
+    let unwanted =
+        names.filter(|n| TLS_AND_ASYNC.contains(n) && !TLS_AND_ASYNC_ALLOWED.contains(n));
+    unwanted.map(|n| format!("Cargo.lock: {n}")).collect()
+}
+
+fn complain(found: bool, source: &Source, what: &str) -> Vec<String> {
+    found
+        .then(|| format!("{}: {what}", source.path))
+        .into_iter()
+        .collect()
+}
