@@ -1,0 +1,354 @@
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::base::ResourceId;
+use crate::crypto::Secret;
+use crate::envelope::{Envelope, ResourceKind};
+use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified, Wrapper};
+use crate::sqlite::{PageSize, SealedDatabase, SealedError};
+
+use super::key::LiveKey;
+use super::source::file_uri;
+
+/// How long a connection waits for another one's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A SQL database: one SQLite file with its journal or write-ahead log, plain or sealed.
+pub struct SqlDatabase {
+    path: PathBuf,
+    id: ResourceId,
+    protection: Protection,
+    wrapper: Wrapper,
+    page_size: PageSize,
+    store: Store,
+}
+
+enum Store {
+    Plain,
+    Sealed {
+        database: SealedDatabase,
+        key: Arc<LiveKey>,
+    },
+}
+
+impl SqlDatabase {
+    /// Makes an empty database at `path`. A protected one gets a new random data encryption key,
+    /// wrapped by the newest version of the protection's key, and is sealed from its first byte on.
+    ///
+    /// # Errors
+    /// [`ResourceError::Exists`] when there is a file at `path`;
+    /// [`ResourceError::KeyUnavailable`] when the vault does not wrap.
+    pub fn create(
+        path: &Path,
+        id: ResourceId,
+        page_size: PageSize,
+        protection: Protection,
+        wrapper: &Wrapper,
+    ) -> Result<Self, ResourceError> {
+        if path.symlink_metadata().is_ok() {
+            return Err(ResourceError::Exists(path.display().to_string()));
+        }
+        let store = match protection.key() {
+            None => {
+                let new = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path);
+                new.and_then(|file| file.sync_all())
+                    .map_err(|e| created(path, e))?;
+                Store::Plain
+            }
+            Some(kek) => {
+                let dek = Secret::random();
+                let envelope = Envelope::seal(&**wrapper, kek, ResourceKind::Sql, id, &dek)
+                    .map_err(|e| ResourceError::vault(&path.display().to_string(), e))?;
+                drop(dek);
+                let slot = envelope.to_bytes();
+                let key = LiveKey::acquire(envelope, id, wrapper)
+                    .map_err(|e| ResourceError::envelope(path, e))?;
+                let key = Arc::new(key);
+                let database = SealedDatabase::create(path, id, page_size, &slot, key.clone())
+                    .map_err(sealed_error)?;
+                Store::Sealed { database, key }
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            id,
+            protection,
+            wrapper: wrapper.clone(),
+            page_size,
+            store,
+        })
+    }
+
+    /// Opens the database at `path`, which must be the resource `id`.
+    ///
+    /// # Errors
+    /// [`ResourceError::NotFound`]; [`ResourceError::Format`] when it is no such file;
+    /// [`ResourceError::Unauthentic`] when it is another resource's, or was altered;
+    /// [`ResourceError::KeyUnavailable`] with the vault's reason.
+    pub fn open(
+        path: &Path,
+        id: ResourceId,
+        protection: Protection,
+        wrapper: &Wrapper,
+    ) -> Result<Self, ResourceError> {
+        if let Err(e) = fs::metadata(path) {
+            return Err(match e.kind() {
+                ErrorKind::NotFound => ResourceError::NotFound(path.display().to_string()),
+                _ => ResourceError::io(path, e),
+            });
+        }
+        let store = match protection.key() {
+            None => Store::Plain,
+            Some(_) => open_sealed(path, id, wrapper)?,
+        };
+        let mut database = Self {
+            path: path.to_owned(),
+            id,
+            protection,
+            wrapper: wrapper.clone(),
+            page_size: PageSize::DEFAULT,
+            store,
+        };
+        let conn = database.connect()?;
+        let size = conn
+            .query_row("PRAGMA schema_version", (), |_| Ok(()))
+            .and_then(|()| conn.query_row("PRAGMA page_size", (), |row| row.get(0)))
+            .map_err(|e| database.explain(e))?;
+        database.page_size = PageSize::new(size).expect("SQLite tells a page size");
+        Ok(database)
+    }
+
+    /// A new connection, foreign keys on, with a busy timeout of 5 s. An error of a statement on it
+    /// goes through [`SqlDatabase::explain`].
+    pub fn connect(&self) -> Result<Connection, ResourceError> {
+        match &self.store {
+            Store::Sealed { database, .. } => database.connect().map_err(sealed_error),
+            Store::Plain => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let open = || {
+                    let conn = Connection::open_with_flags(&self.path, flags)?;
+                    conn.busy_timeout(BUSY_TIMEOUT)?;
+                    conn.pragma_update(None, "foreign_keys", true)?;
+                    // Has an effect on an empty file only.
+                    conn.pragma_update(None, "page_size", self.page_size.get())?;
+                    Ok(conn)
+                };
+                open().map_err(|e| sqlite_error(&self.path, e))
+            }
+        }
+    }
+
+    /// The reason behind an error of one of its connections: a key that may not be used, a failed
+    /// tag, a lock held elsewhere, or SQLite's own.
+    pub fn explain(&self, error: rusqlite::Error) -> ResourceError {
+        match &self.store {
+            Store::Sealed { database, .. } => sealed_error(database.explain(error)),
+            Store::Plain => sqlite_error(&self.path, error),
+        }
+    }
+
+    /// The main file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The size of its pages; fixed when it is made.
+    pub fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// The envelope that its key comes from; `None` when it is not protected.
+    pub fn envelope(&self) -> Option<Envelope> {
+        match &self.store {
+            Store::Plain => None,
+            Store::Sealed { key, .. } => Some(key.envelope()),
+        }
+    }
+
+    /// The name by which ATTACH and VACUUM INTO reach it, with room at each page's end for what
+    /// the seal needs.
+    pub(super) fn vacuum_target(&self) -> String {
+        match &self.store {
+            Store::Plain => file_uri(&self.path, "reserve=0"),
+            Store::Sealed { database, .. } => {
+                let uri = database.uri();
+                let separator = if uri.contains('?') { '&' } else { '?' };
+                format!("{uri}{separator}reserve=32")
+            }
+        }
+    }
+
+    fn existing_files(&self) -> Vec<PathBuf> {
+        match &self.store {
+            Store::Sealed { database, .. } => database.files(),
+            Store::Plain => ["", "-wal", "-journal"]
+                .iter()
+                .map(|suffix| {
+                    let mut name = self.path.clone().into_os_string();
+                    name.push(suffix);
+                    PathBuf::from(name)
+                })
+                .filter(|path| path.exists())
+                .collect(),
+        }
+    }
+}
+
+impl ProtectedResource for SqlDatabase {
+    fn id(&self) -> ResourceId {
+        self.id
+    }
+
+    fn kind(&self) -> ResourceKind {
+        ResourceKind::Sql
+    }
+
+    fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, ResourceError> {
+        Ok(self.existing_files())
+    }
+
+    /// A sealed database: every page of the main file and every frame of the write-ahead log is
+    /// authenticated. A plain one: SQLite's own integrity check; no unit is counted, since nothing
+    /// in it can be authenticated.
+    fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
+        match &self.store {
+            Store::Sealed { database, .. } => {
+                let (units, bytes) = database.verify(progress).map_err(sealed_error)?;
+                Ok(Verified { units, bytes })
+            }
+            Store::Plain => {
+                let bytes = total_len(&self.existing_files())?;
+                progress(0, bytes);
+                let conn = self.connect()?;
+                let found: String = conn
+                    .query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))
+                    .map_err(|e| self.explain(e))?;
+                if found != "ok" {
+                    return Err(ResourceError::Format {
+                        path: self.path.display().to_string(),
+                        why: format!("damaged: {found}"),
+                    });
+                }
+                progress(bytes, bytes);
+                Ok(Verified { units: 0, bytes })
+            }
+        }
+    }
+
+    fn rewrap(&mut self, to: &Protection) -> Result<Rewrapped, ResourceError> {
+        let (Store::Sealed { database, key }, Some(kek)) = (&self.store, to.key()) else {
+            return Err(ResourceError::Usage(format!(
+                "{}: only a protected database is rewrapped, and only with a key",
+                self.path.display()
+            )));
+        };
+        let old = key.envelope();
+        let new = old
+            .rewrap(&*self.wrapper, kek)
+            .map_err(|e| ResourceError::envelope(&self.path, e))?;
+        // Unwraps the new envelope before the file is touched: nothing is written that does not open.
+        let slot = new.to_bytes();
+        let written = Rewrapped {
+            from: old.key.to_string(),
+            to: new.key.to_string(),
+            bytes_rewritten: 0,
+            bytes_untouched: 0,
+        };
+        key.exchange(new, self.id, &self.wrapper)
+            .map_err(|e| ResourceError::envelope(&self.path, e))?;
+        // Twice, since the header has two slots: the envelope of the old key version must be gone.
+        let mut bytes_rewritten = 0;
+        for _ in 0..2 {
+            bytes_rewritten += database.replace_key_slot(&slot).map_err(sealed_error)?;
+        }
+        let all = total_len(&self.existing_files())?;
+        self.protection = to.clone();
+        Ok(Rewrapped {
+            bytes_rewritten,
+            bytes_untouched: all.saturating_sub(bytes_rewritten),
+            ..written
+        })
+    }
+}
+
+/// Tries the key slots, newest first. An older one is tried only when a newer one is damaged: a
+/// key version that the vault refuses must not be evaded through the version before it.
+fn open_sealed(path: &Path, id: ResourceId, wrapper: &Wrapper) -> Result<Store, ResourceError> {
+    let mut first_error = None;
+    for slot in SealedDatabase::key_slots(path).map_err(sealed_error)? {
+        let opened = Envelope::parse(&slot)
+            .map_err(|e| ResourceError::envelope(path, e.into()))
+            .and_then(|envelope| {
+                LiveKey::acquire(envelope, id, wrapper)
+                    .map_err(|e| ResourceError::envelope(path, e))
+            })
+            .and_then(|key| {
+                let key = Arc::new(key);
+                let database = SealedDatabase::open(path, id, key.clone()).map_err(sealed_error)?;
+                Ok(Store::Sealed { database, key })
+            });
+        match opened {
+            Err(e @ (ResourceError::Unauthentic { .. } | ResourceError::Format { .. })) => {
+                first_error.get_or_insert(e);
+            }
+            done => return done,
+        }
+    }
+    Err(first_error.unwrap_or_else(|| ResourceError::Unauthentic {
+        path: path.display().to_string(),
+    }))
+}
+
+fn total_len(files: &[PathBuf]) -> Result<u64, ResourceError> {
+    files.iter().try_fold(0, |sum, path| {
+        let meta = fs::metadata(path).map_err(|e| ResourceError::io(path, e))?;
+        Ok(sum + meta.len())
+    })
+}
+
+fn created(path: &Path, error: std::io::Error) -> ResourceError {
+    match error.kind() {
+        ErrorKind::AlreadyExists => ResourceError::Exists(path.display().to_string()),
+        _ => ResourceError::io(path, error),
+    }
+}
+
+fn sealed_error(error: SealedError) -> ResourceError {
+    match error {
+        SealedError::Format { path, why } => ResourceError::Format { path, why },
+        SealedError::Unauthentic { path } => ResourceError::Unauthentic { path },
+        SealedError::KeyUnavailable { path, why } => ResourceError::KeyUnavailable { path, why },
+        SealedError::Io { path, source } => created(Path::new(&path), source),
+        SealedError::Sqlite { path, source } => sqlite_error(Path::new(&path), source),
+    }
+}
+
+/// An error of SQLite on the file at `path`.
+pub(super) fn sqlite_error(path: &Path, error: rusqlite::Error) -> ResourceError {
+    let path = path.display().to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ResourceError::Busy { path },
+        Some(ErrorCode::NotADatabase) => ResourceError::Format {
+            path,
+            why: "not a SQLite database, or encrypted by another program".to_owned(),
+        },
+        _ => ResourceError::Sqlite {
+            path,
+            source: error,
+        },
+    }
+}
