@@ -1,1 +1,201 @@
-//! (skeleton)
+//! The command line: arguments become types here, each command is one function, and a result
+//! becomes text, JSON and an exit code. Nothing below this layer prints.
+//!
+//! Exit codes: 0, it was done and every claim holds; 1, a claim fails; 2, an error.
+
+mod audit;
+mod blob;
+mod completions;
+mod context;
+mod demo;
+mod error;
+mod init;
+mod key;
+mod man;
+mod output;
+mod protect;
+mod prove;
+mod restore;
+mod rewrap;
+mod sql;
+mod status;
+mod steal;
+mod unprotect;
+mod vault;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::crypto::Backend;
+
+pub use context::Context;
+pub use error::CliError;
+pub use output::{Format, Output, Progress, table};
+
+/// An encryption-at-rest simulator with a local key vault: shows, with real bytes, what
+/// customer-managed keys do.
+#[derive(Debug, Parser)]
+#[command(name = "atrest", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    /// The working directory; by default this one (for `demo`: a new one, which it names)
+    #[arg(
+        long,
+        global = true,
+        env = "ATREST_DIR",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    dir: Option<PathBuf>,
+
+    /// Answer in JSON, for machines
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Print no more than what was asked for: no notes, no progress bars
+    #[arg(short, long, global = true)]
+    quiet: bool,
+
+    /// The library that computes AES-256-GCM: aws-lc-rs or aes-gcm; both give the same bytes
+    #[arg(long, global = true, value_name = "LIBRARY", default_value_t = Backend::AwsLc)]
+    backend: Backend,
+
+    /// Read the customer vault's passphrase from the first line of FILE instead of asking for it
+    #[arg(
+        long,
+        global = true,
+        env = "ATREST_PASSPHRASE_FILE",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    passphrase_file: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  atrest demo                          steal a copy of made-up data, and prove what it is worth
+  atrest demo --sql my.db --files doc  the same with your own data, which stays untouched
+  atrest --dir work init               a working directory of your own
+  atrest --dir work status             what is in it, and what protects it
+
+Exit codes: 0 all is well and every claim holds, 1 a claim fails, 2 an error.
+While it runs, the program writes no core dumps: they could hold keys.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The whole story: build, fill, steal a copy, attack it, rotate, disable, purge; with verdicts
+    Demo(demo::Args),
+    /// Make a working directory: vaults, a customer key, an environment
+    Init(init::Args),
+    /// Show the working directory: vaults, environments, resources, and what protects each
+    Status(status::Args),
+    /// The key vaults: status, seal, unseal, change of root key
+    Vault(vault::Args),
+    /// Keys: create, import, list, show, rotate, disable, enable, delete, recover, purge, backup, restore
+    Key(key::Args),
+    /// The audit records of the vaults
+    Audit(audit::Args),
+    /// SQL databases: create, import, exec, query, export, verify
+    Sql(sql::Args),
+    /// Blobs: put, get, list, delete, verify
+    Blob(blob::Args),
+    /// Put a resource under the customer's key
+    Protect(protect::Args),
+    /// Take a resource away from the customer's key
+    Unprotect(unprotect::Args),
+    /// Wrap data encryption keys anew, with the newest version of their key
+    Rewrap(rewrap::Args),
+    /// Copy everything that a thief of the disks would get
+    Steal(steal::Args),
+    /// Bring a copy back, here or into another environment
+    Restore(restore::Args),
+    /// Attack a stolen copy, and give a verdict per claim
+    Prove(prove::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+    /// Print the manual page, or write one per command into a directory
+    Man(man::Args),
+}
+
+/// What a command that did its work found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well: every claim holds, if any were made.
+    Holds,
+    /// At least one claim fails.
+    ClaimFails,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Holds => Self::SUCCESS,
+            Outcome::ClaimFails => Self::from(1),
+        }
+    }
+}
+
+/// Runs the program with `args` (its own name first) and reports to standard output and error.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    forbid_core_dumps();
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Fails when nobody reads it any more; there is nobody left to tell.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match run(&cli) {
+        Ok(outcome) => outcome.into(),
+        Err(e) => e.report(),
+    }
+}
+
+fn run(cli: &Cli) -> Result<Outcome, CliError> {
+    crate::crypto::select_backend(cli.backend);
+    let context = Context::new(
+        cli.dir.clone(),
+        cli.passphrase_file.clone(),
+        Output::new(cli.json, cli.quiet),
+    );
+    match &cli.command {
+        Command::Demo(args) => demo::run(args, &context),
+        Command::Init(args) => init::run(args, &context),
+        Command::Status(args) => status::run(args, &context),
+        Command::Vault(args) => vault::run(args, &context),
+        Command::Key(args) => key::run(args, &context),
+        Command::Audit(args) => audit::run(args, &context),
+        Command::Sql(args) => sql::run(args, &context),
+        Command::Blob(args) => blob::run(args, &context),
+        Command::Protect(args) => protect::run(args, &context),
+        Command::Unprotect(args) => unprotect::run(args, &context),
+        Command::Rewrap(args) => rewrap::run(args, &context),
+        Command::Steal(args) => steal::run(args, &context),
+        Command::Restore(args) => restore::run(args, &context),
+        Command::Prove(args) => prove::run(args, &context),
+        Command::Completions(args) => completions::run(args, &context),
+        Command::Man(args) => man::run(args, &context),
+    }
+}
+
+/// The command tree, for completions and manual pages.
+fn command_tree() -> clap::Command {
+    Cli::command()
+}
+
+/// A core dump would hold keys. The limit cannot be raised again by this process.
+fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Lowering a limit is always allowed.
+    let _ = setrlimit(Resource::Core, none);
+}

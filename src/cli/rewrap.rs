@@ -1,0 +1,12 @@
+use super::{CliError, Context, Outcome};
+
+/// Arguments of `atrest rewrap`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub fn run(_args: &Args, _context: &Context) -> Result<Outcome, CliError> {
+    Err(CliError::new(
+        "rewrap: not built yet",
+        "use a later version",
+    ))
+}

@@ -1,0 +1,9 @@
+use super::{CliError, Context, Outcome};
+
+/// Arguments of `atrest steal`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub fn run(_args: &Args, _context: &Context) -> Result<Outcome, CliError> {
+    Err(CliError::new("theft: not built yet", "use a later version"))
+}
