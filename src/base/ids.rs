@@ -78,6 +78,15 @@ id128!(
     KeyVersion
 );
 
+id128!(
+    /// Identifies an extent of a storage account; its file is named after it.
+    ExtentId
+);
+id128!(
+    /// Identifies a generation of a blob: what one put made.
+    GenerationId
+);
+
 /// A key's name: 1 to 127 of `0-9 a-z A-Z -` (Azure Key Vault's rule), compared without case.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

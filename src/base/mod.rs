@@ -7,4 +7,7 @@ mod ids;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use files::{create_dir_private, write_atomic, write_private_new};
-pub use ids::{BadId, BadKeyName, KeyName, KeyRef, KeyVersion, KeyVersionRef, ResourceId, VaultId};
+pub use ids::{
+    BadId, BadKeyName, ExtentId, GenerationId, KeyName, KeyRef, KeyVersion, KeyVersionRef,
+    ResourceId, VaultId,
+};

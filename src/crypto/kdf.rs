@@ -26,7 +26,7 @@ pub enum Label {
     BlobExtent,
     /// Commitment to the key of one extent. Context: extent id, salt.
     BlobCommitment,
-    /// Manifests and metadata, under the account key. Context: account id.
+    /// One manifest, under the account key. Context: account id, salt.
     BlobManifest,
     /// The key that seals a vault's file, under the root key. Context: vault id.
     VaultFile,

@@ -1,1 +1,32 @@
-//! Storage accounts: blobs in sealed extents, plain or protected.
+//! Storage accounts: named blobs, kept as sealed extents that a sealed manifest lists, plain or
+//! protected.
+//!
+//! An account is a directory (docs/format.md, "Storage account"):
+//!
+//! - `account.atrest` ([`AccountHeader`]): the account key, wrapped by the customer's key, and the
+//!   catalog's key, wrapped by the service's. A rewrap rewrites this file only.
+//! - `catalog.db`: names, sizes and times in a sealed SQLite database under the service's key, so
+//!   that names stay listable when the customer's key is gone; and beside each name a [`Manifest`],
+//!   sealed under the account key.
+//! - `extents/`: the bytes, in files named by random identifiers ([`ExtentHeader`],
+//!   [`ExtentCipher`]). A blob's name never becomes a path.
+//!
+//! The plain twin runs through the same code: its extents are the very bytes of the blobs, its
+//! catalog is an ordinary SQLite file, and it has no `account.atrest`.
+
+mod account;
+mod catalog;
+mod extent;
+mod header;
+mod key;
+mod manifest;
+mod name;
+mod protected;
+mod store;
+mod transfer;
+
+pub use account::{BlobInfo, StorageAccount};
+pub use extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, MAX_EXTENT_LEN};
+pub use header::AccountHeader;
+pub use manifest::{Extent, Generation, Manifest};
+pub use name::{BadBlobName, BlobName};

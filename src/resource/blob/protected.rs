@@ -1,0 +1,79 @@
+use std::path::PathBuf;
+
+use crate::base::ResourceId;
+use crate::envelope::ResourceKind;
+use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified};
+
+use super::extent::chunk_count;
+use super::{AccountHeader, StorageAccount};
+
+impl ProtectedResource for StorageAccount {
+    fn id(&self) -> ResourceId {
+        self.id
+    }
+
+    fn kind(&self) -> ResourceKind {
+        ResourceKind::Storage
+    }
+
+    fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, ResourceError> {
+        let mut files: Vec<PathBuf> = self.keys.iter().map(|k| k.path().to_owned()).collect();
+        files.extend(self.catalog.files());
+        files.extend(self.extents.files()?);
+        Ok(files)
+    }
+
+    /// Reads every page of the catalog, every manifest, and every chunk of every extent. In a plain
+    /// account there is nothing to authenticate: its bytes are read, its units are 0.
+    fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
+        let blobs = self.list("")?;
+        let total: u64 = blobs.iter().map(|b| b.size).sum();
+        let (mut units, mut bytes) = self.catalog.verify(&mut |_, _| ())?;
+        let mut done = 0;
+        for blob in blobs {
+            let blob = self.open_blob(&blob.name)?;
+            let mut sink = std::io::sink();
+            self.read(&blob, 0..blob.entry.size, &mut sink, &mut |n| {
+                progress(done + n, total)
+            })?;
+            done += blob.entry.size;
+            bytes += blob.entry.size;
+            if self.keys.is_some() {
+                let extents = &blob.manifest.extents;
+                units += 1 + extents.iter().map(|e| chunk_count(e.len)).sum::<u64>();
+            }
+        }
+        Ok(Verified { units, bytes })
+    }
+
+    /// Wraps both keys anew: the account key with the newest version of `to`, the catalog's with the
+    /// newest version of the key that wraps it already. One file of 1552 bytes is written.
+    fn rewrap(&mut self, to: &Protection) -> Result<Rewrapped, ResourceError> {
+        let (Some(keys), Some(key)) = (&self.keys, to.key()) else {
+            return Err(ResourceError::Usage(format!(
+                "{}: only a protected storage account can be rewrapped, and only to another key; \
+                 to protect or unprotect one, copy its blobs into a new account",
+                self.dir.display()
+            )));
+        };
+        let (old, new) = keys.rewrap(key)?;
+        self.protection = to.clone();
+        let untouched = self.files()?.iter().skip(1).try_fold(0, |sum, path| {
+            let len = path
+                .metadata()
+                .map_err(|e| ResourceError::io(path, e))?
+                .len();
+            Ok(sum + len)
+        })?;
+        Ok(Rewrapped {
+            from: old.account.key.to_string(),
+            to: new.account.key.to_string(),
+            bytes_rewritten: AccountHeader::LEN as u64,
+            bytes_untouched: untouched,
+        })
+    }
+}

@@ -1,0 +1,146 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::{ExtentId, create_dir_private};
+use crate::resource::ResourceError;
+
+const TEMPORARY: &str = "tmp";
+
+/// The directory of an account's extents. A file there has the extent's identifier as its name, or
+/// that and `.tmp` while it is being written.
+pub(super) struct ExtentStore {
+    dir: PathBuf,
+}
+
+impl ExtentStore {
+    /// The extents in `dir`.
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Makes the directory.
+    pub(super) fn create(&self) -> Result<(), ResourceError> {
+        create_dir_private(&self.dir).map_err(|e| ResourceError::io(&self.dir, e))
+    }
+
+    /// Where the extent is.
+    pub(super) fn path(&self, extent: ExtentId) -> PathBuf {
+        self.dir.join(extent.to_string())
+    }
+
+    /// Starts an extent. While it lives, no process collects garbage.
+    pub(super) fn begin(&self, extent: ExtentId) -> Result<NewExtent, ResourceError> {
+        let failed = |e| ResourceError::io(&self.dir, e);
+        let dir = File::open(&self.dir).map_err(failed)?;
+        dir.lock_shared().map_err(failed)?;
+        let path = self.path(extent);
+        let temporary = path.with_extension(TEMPORARY);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(|e| ResourceError::io(&temporary, e))?;
+        Ok(NewExtent {
+            dir,
+            file,
+            path,
+            temporary: Some(temporary),
+        })
+    }
+
+    /// Opens an extent; `None` when there is no such file.
+    pub(super) fn open(&self, extent: ExtentId) -> Result<Option<File>, ResourceError> {
+        let path = self.path(extent);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(ResourceError::io(&path, e)),
+        }
+    }
+
+    /// Removes extents that nothing refers to. One that resists is left to the next collection.
+    pub(super) fn remove(&self, extents: &[ExtentId]) {
+        for extent in extents {
+            let _ = fs::remove_file(self.path(*extent));
+        }
+    }
+
+    /// Every file of the directory, by name.
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>, ResourceError> {
+        let list = || -> io::Result<Vec<PathBuf>> {
+            fs::read_dir(&self.dir)?.map(|e| Ok(e?.path())).collect()
+        };
+        let mut files = list().map_err(|e| ResourceError::io(&self.dir, e))?;
+        files.sort();
+        Ok(files)
+    }
+
+    /// Removes what interrupted puts left behind: temporary files, and extents that nothing refers
+    /// to. Does nothing while any process puts a blob. Files with other names are let be.
+    pub(super) fn collect_garbage(
+        &self,
+        is_referred_to: impl Fn(ExtentId) -> Result<bool, ResourceError>,
+    ) -> Result<(), ResourceError> {
+        let dir = File::open(&self.dir).map_err(|e| ResourceError::io(&self.dir, e))?;
+        match dir.try_lock() {
+            Ok(()) => (),
+            Err(fs::TryLockError::WouldBlock) => return Ok(()),
+            Err(fs::TryLockError::Error(e)) => return Err(ResourceError::io(&self.dir, e)),
+        }
+        for path in self.files()? {
+            let extent = path
+                .file_stem()
+                .and_then(|stem| stem.to_str()?.parse::<ExtentId>().ok());
+            let garbage = match (extent, path.extension()) {
+                (Some(_), Some(ending)) => ending == TEMPORARY,
+                (Some(extent), None) => !is_referred_to(extent)?,
+                (None, _) => false,
+            };
+            if garbage {
+                fs::remove_file(&path).map_err(|e| ResourceError::io(&path, e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An extent that is being written under a temporary name; removed when dropped.
+pub(super) struct NewExtent {
+    dir: File,
+    file: File,
+    path: PathBuf,
+    temporary: Option<PathBuf>,
+}
+
+impl NewExtent {
+    /// The file to write.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The path that it will have.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file, which must be synced, its name, durably.
+    pub(super) fn publish(&mut self) -> Result<(), ResourceError> {
+        if let Some(temporary) = self.temporary.take() {
+            fs::rename(&temporary, &self.path)
+                .and_then(|()| self.dir.sync_all())
+                .map_err(|e| ResourceError::io(&self.path, e))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NewExtent {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Storage accounts to test with.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use atrest::base::ResourceId;
+use atrest::crypto::random_id;
+use atrest::resource::blob::{BlobName, StorageAccount};
+use atrest::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
+use tempfile::TempDir;
+
+use crate::key_wrapper::MemoryVault;
+
+/// An account in a directory of its own, and the vault behind it, which has the keys `customer`
+/// and `service`.
+pub struct Fixture {
+    pub vault: Arc<MemoryVault>,
+    pub account: StorageAccount,
+    pub temp: TempDir,
+}
+
+impl Fixture {
+    /// Under the customer's key.
+    pub fn protected() -> Self {
+        let vault = MemoryVault::new();
+        let key = vault.add("customer");
+        Self::make(vault, Protection::CustomerManaged { key })
+    }
+
+    /// The plain twin.
+    pub fn plain() -> Self {
+        Self::make(MemoryVault::new(), Protection::Plain)
+    }
+
+    fn make(vault: Arc<MemoryVault>, protection: Protection) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let service = vault.add("service");
+        let wrapper: Wrapper = vault.clone();
+        let id = random_id(ResourceId::from_bytes);
+        let dir = temp.path().join("account");
+        let account = StorageAccount::create(&dir, id, protection, Some(&service), &wrapper);
+        Self {
+            account: account.unwrap(),
+            vault,
+            temp,
+        }
+    }
+
+    pub fn wrapper(&self) -> Wrapper {
+        self.vault.clone()
+    }
+
+    /// Opens the account once more.
+    pub fn open(&self) -> Result<StorageAccount, ResourceError> {
+        let (id, protection) = (self.account.id(), self.account.protection().clone());
+        StorageAccount::open(self.account.dir(), id, protection, &self.wrapper())
+    }
+
+    /// Closes the account and opens it again.
+    pub fn reopen(self) -> Result<Self, ResourceError> {
+        let account = self.open()?;
+        Ok(Self { account, ..self })
+    }
+
+    pub fn get(&self, blob: &str) -> Result<Vec<u8>, ResourceError> {
+        let mut got = Vec::new();
+        self.account.get(&name(blob), None, &mut got, &mut |_| ())?;
+        Ok(got)
+    }
+
+    /// The files of the extents.
+    pub fn extents(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.account.dir().join("extents")).unwrap();
+        entries.map(|e| e.unwrap().path()).collect()
+    }
+
+    /// Every file that a thief would take.
+    pub fn snapshot(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = self.account.files().unwrap();
+        files
+            .into_iter()
+            .map(|f| (f.clone(), fs::read(&f).unwrap()))
+            .collect()
+    }
+}
+
+pub fn name(name: &str) -> BlobName {
+    BlobName::parse(name).unwrap()
+}
+
+pub fn put_bytes(account: &StorageAccount, blob: &str, data: &[u8]) {
+    account
+        .put(&name(blob), &mut &data[..], &mut |_| ())
+        .unwrap();
+}
+
+/// Bytes that differ from place to place.
+pub fn bytes(len: usize) -> Vec<u8> {
+    (0..len as u64)
+        .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+        .collect()
+}
