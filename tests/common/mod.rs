@@ -33,11 +33,19 @@ impl Vector {
 
 /// Every vector of an area, by name. At least one must be a success and one a failure.
 pub fn vectors(area: &str) -> Vec<Vector> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(area);
-    let mut all: Vec<Vector> = fs::read_dir(dir).unwrap().map(|e| read(&e.unwrap().path())).collect();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/vectors")
+        .join(area);
+    let mut all: Vec<Vector> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| read(&e.unwrap().path()))
+        .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     for success in [true, false] {
-        assert!(all.iter().any(|v| (v.get("expect") == "success") == success));
+        assert!(
+            all.iter()
+                .any(|v| (v.get("expect") == "success") == success)
+        );
     }
     all
 }
