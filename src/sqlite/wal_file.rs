@@ -259,12 +259,14 @@ pub(super) fn verify(
     }
     let mut header = [0; HEADER_LEN];
     wal.read(medium, &mut header, 0)?;
+    let header_altered = header == [0; HEADER_LEN];
     let (mut whole, mut ended) = (0, false);
     let mut page = vec![0; wal.page];
     for index in 0..frames {
         let offset = wal.frame_offset(index);
         read_whole(medium, &mut wal.sealed, offset)?;
         let current = match wal.open_frame_header(index)? {
+            Some(_) if header_altered => return Ok(None),
             Some(h) if h[8..16] == header[16..24] => {
                 wal.open_page(index, bound_fields(&h), &mut page)?
             }
