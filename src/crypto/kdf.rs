@@ -91,3 +91,61 @@ fn keyed(key: &Secret<32>, parts: &[&[u8]]) -> Hmac<Sha256> {
     parts.iter().for_each(|p| hmac.update(p));
     hmac
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Secret<32> {
+        Secret::init_with(|bytes| (0..32).zip(bytes).for_each(|(n, byte)| *byte = n))
+    }
+
+    /// Computed with another implementation (Python's hmac): the bytes that `info` consists of, and
+    /// that there is no salt, are part of the format.
+    #[test]
+    fn a_derived_key_is_what_the_format_says() {
+        let derived = derive(&key(), Label::SqlitePage, &[&[0xaa; 16], &[0xbb; 16]]);
+        let expected = "796ca685b943788f4f374234c51c6c137cefd7f172956e088fb38e3d31e4e8ce";
+        assert_eq!(hex::encode(derived.expose()), expected);
+    }
+
+    #[test]
+    fn two_purposes_never_share_a_key() {
+        let labels = [
+            Label::Envelope,
+            Label::SqliteHeader,
+            Label::SqlitePage,
+            Label::SqliteWal,
+            Label::SqliteJournal,
+            Label::SqliteTemporary,
+            Label::BlobGeneration,
+            Label::BlobExtent,
+            Label::BlobCommitment,
+            Label::BlobManifest,
+            Label::VaultFile,
+            Label::VaultBackup,
+            Label::VaultAudit,
+        ];
+        for (at, a) in labels.iter().enumerate() {
+            assert!(!a.text().contains(&0), "the separator ends the label");
+            for b in &labels[at + 1..] {
+                assert_ne!(a.text(), b.text());
+                assert!(!derive(&key(), *a, &[]).ct_eq(&derive(&key(), *b, &[])));
+            }
+        }
+    }
+
+    #[test]
+    fn an_altered_mac_is_refused() {
+        let mac = hmac_sha256(&key(), &[b"a", b"bc"]);
+        let expected = "f0133729c4163dede81e21cd47839256da58171238c8a0d874397c73b14e1e47";
+        assert_eq!(hex::encode(mac), expected);
+        assert!(hmac_verify(&key(), &[b"ab", b"c"], &mac));
+        for at in 0..32 {
+            let mut altered = mac;
+            altered[at] ^= 0x80;
+            assert!(!hmac_verify(&key(), &[b"abc"], &altered));
+        }
+        assert!(!hmac_verify(&Secret::random(), &[b"abc"], &mac));
+    }
+}

@@ -1,5 +1,6 @@
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::Secret;
 
@@ -31,14 +32,64 @@ impl PassphraseParams {
     }
 }
 
-/// A key from a passphrase, or `None` when the parameters are out of bounds.
+/// A key from a passphrase, or `None` when the parameters are out of bounds or their memory is not
+/// to be had. The memory is wiped.
 pub fn stretch(passphrase: &[u8], salt: &[u8; 16], params: PassphraseParams) -> Option<Secret<32>> {
     if !params.in_bounds() {
         return None;
     }
     let costs = Params::new(params.memory_kib, params.passes, params.lanes, Some(32)).ok()?;
+    let mut memory = Zeroizing::new(Vec::new());
+    memory.try_reserve_exact(costs.block_count()).ok()?;
+    memory.resize(costs.block_count(), Block::default());
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, costs);
     let mut done = Ok(());
-    let key = Secret::init_with(|out| done = argon.hash_password_into(passphrase, salt, out));
+    let key = Secret::init_with(|out| {
+        done = argon.hash_password_into_with_memory(passphrase, salt, out, &mut memory[..]);
+    });
     done.ok().map(|()| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAPEST: PassphraseParams = PassphraseParams {
+        memory_kib: 19 * 1024,
+        passes: 2,
+        lanes: 1,
+    };
+
+    /// Computed with the reference implementation's command:
+    /// `echo -n "correct horse" | argon2 0123456789abcdef -id -v 13 -k 19456 -t 2 -p 1 -l 32`.
+    #[test]
+    fn a_passphrase_gives_the_key_of_the_reference_implementation() {
+        let key = stretch(b"correct horse", b"0123456789abcdef", CHEAPEST).unwrap();
+        assert_eq!(
+            hex::encode(key.expose()),
+            "ae4d8c8b713876044c8347c76986a9b5655944aaacfffe9bea4dff9e7b6a1899"
+        );
+    }
+
+    #[test]
+    fn costs_of_a_hostile_file_are_refused_before_any_work() {
+        assert!(CHEAPEST.in_bounds() && PassphraseParams::DEFAULT.in_bounds());
+        let hostile = [
+            (0, 2, 1),
+            (u32::MAX, 2, 1),
+            (19 * 1024, 1, 1),
+            (19 * 1024, u32::MAX, 1),
+            (19 * 1024, 2, 0),
+            (19 * 1024, 2, u32::MAX),
+            (19 * 1024 - 1, 2, 1),
+        ];
+        for (memory_kib, passes, lanes) in hostile {
+            let params = PassphraseParams {
+                memory_kib,
+                passes,
+                lanes,
+            };
+            assert!(stretch(b"p", &[0; 16], params).is_none(), "{params:?}");
+        }
+    }
 }
