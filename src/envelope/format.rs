@@ -3,7 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, ResourceId, VaultId};
-use crate::crypto::{Label, Secret, WrapAlgorithm, derive, hmac_sha256, hmac_verify};
+use crate::crypto::{KeyKind, Label, Secret, WrapAlgorithm, derive, hmac_sha256, hmac_verify};
 use crate::vault::{KeyWrapper, VaultError};
 
 // Layout of an envelope (docs/format.md, "Envelope"). Integers are little-endian.
@@ -24,6 +24,14 @@ const MAC_AT: usize = Envelope::LEN - 32;
 
 const MAGIC: &[u8; 8] = b"atrestEN";
 const VERSION: u16 = 1;
+
+/// Lengths that a wrapped 256-bit key can have: one for each size of key.
+fn wrapped_lengths(algorithm: WrapAlgorithm) -> impl Iterator<Item = usize> {
+    let kinds = KeyKind::ALL.into_iter();
+    kinds
+        .filter(move |k| k.wrap_algorithm() == algorithm)
+        .map(KeyKind::wrapped_len)
+}
 
 /// What kind of resource a data encryption key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +115,9 @@ impl Envelope {
     pub const LEN: usize = 768;
 
     /// Wraps `dek` for a resource with the newest version of `key`.
+    ///
+    /// # Errors
+    /// The vault's refusal, or [`VaultError::BadAnswer`] when what it gave is not what was asked for.
     pub fn seal(
         wrapper: &dyn KeyWrapper,
         key: &KeyRef,
@@ -115,6 +126,16 @@ impl Envelope {
         dek: &Secret<32>,
     ) -> Result<Self, VaultError> {
         let wrapped = wrapper.wrap_key(key, dek)?;
+        // An envelope that cannot be read back would be the loss of all that the key seals.
+        if wrapped.key.key() != *key {
+            let answer = format!("asked for {key}, it wrapped with {}", wrapped.key);
+            return Err(VaultError::BadAnswer(answer));
+        }
+        if !wrapped_lengths(wrapped.algorithm).any(|len| len == wrapped.bytes.len()) {
+            let (len, algorithm) = (wrapped.bytes.len(), wrapped.algorithm);
+            let answer = format!("{len} bytes are no key wrapped with {algorithm}");
+            return Err(VaultError::BadAnswer(answer));
+        }
         let mut envelope = Self {
             kind,
             resource,
@@ -150,10 +171,17 @@ impl Envelope {
         }
     }
 
-    /// The same key, wrapped by the newest version of `to`. No data is touched.
+    /// The same key, wrapped by the newest version of `to`. No data is touched. The new envelope was
+    /// opened once, so that it can take the place of this one: a key that wraps and may not unwrap
+    /// would lock the data up.
+    ///
+    /// # Errors
+    /// As [`Envelope::open`] and [`Envelope::seal`]; this envelope is still good then.
     pub fn rewrap(&self, wrapper: &dyn KeyWrapper, to: &KeyRef) -> Result<Self, EnvelopeError> {
         let dek = self.open(wrapper, self.kind, self.resource)?;
-        Ok(Self::seal(wrapper, to, self.kind, self.resource, &dek)?)
+        let new = Self::seal(wrapper, to, self.kind, self.resource, &dek)?;
+        new.open(wrapper, self.kind, self.resource)?;
+        Ok(new)
     }
 
     /// Whether this is the envelope of `dek`, all its fields unaltered.
@@ -215,15 +243,11 @@ impl Envelope {
             .into_iter()
             .find(|k| k.code() == b[KIND_AT])
             .ok_or(FormatError::Field("resource kind"))?;
-        let wrapped_len = u16::from_le_bytes([b[WRAPPED_LEN_AT], b[WRAPPED_LEN_AT + 1]]);
-        let lengths: &[u16] = match algorithm {
-            WrapAlgorithm::RsaOaep256 => &[256, 384, 512],
-            WrapAlgorithm::A256Kw => &[40],
-        };
-        if !lengths.contains(&wrapped_len) {
+        let wrapped_len = u16::from_le_bytes([b[WRAPPED_LEN_AT], b[WRAPPED_LEN_AT + 1]]).into();
+        if !wrapped_lengths(algorithm).any(|len| len == wrapped_len) {
             return Err(FormatError::Field("length of the wrapped key"));
         }
-        let wrapped_end = WRAPPED_AT + usize::from(wrapped_len);
+        let wrapped_end = WRAPPED_AT + wrapped_len;
         let name_end = NAME_AT + usize::from(b[NAME_LEN_AT]);
         if name_end > NAME_AT + KeyName::MAX_LEN {
             return Err(FormatError::Field("length of the key name"));

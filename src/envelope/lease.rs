@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::base::ResourceId;
@@ -23,16 +23,21 @@ pub struct Lease {
     wrapper: Arc<dyn KeyWrapper>,
     envelope: Envelope,
     revision: Arc<AtomicU64>,
+    monotonic: Monotonic,
     state: RwLock<State>,
 }
 
+/// Gives the time by a clock that never goes back.
+type Monotonic = Box<dyn Fn() -> Instant + Send + Sync>;
+
 struct State {
-    key: Option<Secret<32>>,
+    held: Result<Secret<32>, Arc<EnvelopeError>>,
     /// Counts the times that the key was lost; keys derived from it are stale once it moves.
     generation: u64,
+    /// The vault's revision and the time before it was asked last, so that a change during the
+    /// answer makes the next check ask again.
     revision: u64,
     asked: Instant,
-    refused: Option<Arc<EnvelopeError>>,
 }
 
 impl Lease {
@@ -43,20 +48,29 @@ impl Lease {
         resource: ResourceId,
         wrapper: Arc<dyn KeyWrapper>,
     ) -> Result<Self, EnvelopeError> {
+        Self::acquire_by(Box::new(Instant::now), envelope, kind, resource, wrapper)
+    }
+
+    fn acquire_by(
+        monotonic: Monotonic,
+        envelope: Envelope,
+        kind: ResourceKind,
+        resource: ResourceId,
+        wrapper: Arc<dyn KeyWrapper>,
+    ) -> Result<Self, EnvelopeError> {
         let revision = wrapper.revision();
-        // Read before the unwrap: a change between the two makes the next check ask again.
-        let seen = revision.load(Ordering::Acquire);
+        let (seen, asked) = (revision.load(Ordering::Acquire), monotonic());
         let key = envelope.open(&*wrapper, kind, resource)?;
         Ok(Self {
             wrapper,
             envelope,
             revision,
+            monotonic,
             state: RwLock::new(State {
-                key: Some(key),
+                held: Ok(key),
                 generation: 0,
                 revision: seen,
-                asked: Instant::now(),
-                refused: None,
+                asked,
             }),
         })
     }
@@ -68,65 +82,59 @@ impl Lease {
 
     /// Whether the key may be used now. Returns a number that changes whenever keys derived
     /// earlier must be dropped.
+    ///
+    /// # Errors
+    /// Why the vault refused, when it was asked last.
     pub fn check(&self) -> Result<u64, Arc<EnvelopeError>> {
         {
-            let state = self.state.read().expect("no holder of this lock can panic");
-            if state.key.is_some() && self.is_fresh(&state) {
+            let state = self.read();
+            if state.held.is_ok() && self.is_fresh(&state) {
                 return Ok(state.generation);
             }
         }
         self.ask_again()
     }
 
-    /// Uses the key, when the vault allows it.
+    /// Uses the key, when the vault allows it. `use_key` must not call back into this lease.
     pub fn with_key<T>(
         &self,
         use_key: impl FnOnce(&Secret<32>) -> T,
     ) -> Result<T, Arc<EnvelopeError>> {
         self.check()?;
-        let state = self.state.read().expect("no holder of this lock can panic");
-        match (&state.key, &state.refused) {
-            (Some(key), _) => Ok(use_key(key)),
-            (None, Some(refused)) => Err(refused.clone()),
-            (None, None) => unreachable!("a lease without a key was refused one"),
+        match &self.read().held {
+            Ok(key) => Ok(use_key(key)),
+            Err(refused) => Err(refused.clone()),
         }
     }
 
     fn is_fresh(&self, state: &State) -> bool {
         state.revision == self.revision.load(Ordering::Acquire)
-            && state.asked.elapsed() < LEASE_INTERVAL
+            && (self.monotonic)().saturating_duration_since(state.asked) < LEASE_INTERVAL
     }
 
     fn ask_again(&self) -> Result<u64, Arc<EnvelopeError>> {
-        let mut state = self
-            .state
-            .write()
-            .expect("no holder of this lock can panic");
-        if self.is_fresh(&state) {
-            // Another thread asked meanwhile.
-            return match &state.refused {
-                None => Ok(state.generation),
-                Some(refused) => Err(refused.clone()),
-            };
-        }
-        state.revision = self.revision.load(Ordering::Acquire);
-        state.asked = Instant::now();
-        let (kind, resource) = (self.envelope.kind, self.envelope.resource);
-        match self.envelope.open(&*self.wrapper, kind, resource) {
-            Ok(key) => {
-                state.key = Some(key);
-                state.refused = None;
-                Ok(state.generation)
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_fresh(&state) {
+            // Otherwise another thread asked meanwhile.
+            let (revision, asked) = (self.revision.load(Ordering::Acquire), (self.monotonic)());
+            let (kind, resource) = (self.envelope.kind, self.envelope.resource);
+            let answer = self.envelope.open(&*self.wrapper, kind, resource);
+            if state.held.is_ok() && answer.is_err() {
+                state.generation += 1;
             }
-            Err(refused) => {
-                let refused = Arc::new(refused);
-                if state.key.take().is_some() {
-                    state.generation += 1;
-                }
-                state.refused = Some(refused.clone());
-                Err(refused)
-            }
+            state.held = answer.map_err(Arc::new);
+            (state.revision, state.asked) = (revision, asked);
         }
+        match &state.held {
+            Ok(_) => Ok(state.generation),
+            Err(refused) => Err(refused.clone()),
+        }
+    }
+
+    /// A vault that panics while it is asked leaves the state as it was and not fresh, so that the
+    /// poison means nothing.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,5 +145,184 @@ impl KeySource for Lease {
 
     fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
         Lease::with_key(self, use_key).map_err(|e| KeyUnavailable(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::base::{KeyRef, KeyVersion, KeyVersionRef, VaultId};
+    use crate::crypto::{KeyEncryptionKey, KeyKind, WrapAlgorithm};
+    use crate::vault::{VaultError, WrappedKey};
+
+    /// A vault with one key. What another process does to it does not move its revision.
+    struct OneKey {
+        kek: KeyEncryptionKey,
+        enabled: Mutex<bool>,
+        revision: Arc<AtomicU64>,
+        asked: AtomicUsize,
+    }
+
+    impl OneKey {
+        fn set_enabled(&self, enabled: bool) {
+            self.set_enabled_elsewhere(enabled);
+            self.revision.fetch_add(1, Ordering::Release);
+        }
+
+        fn set_enabled_elsewhere(&self, enabled: bool) {
+            *self.enabled.lock().unwrap() = enabled;
+        }
+
+        fn version() -> KeyVersionRef {
+            KeyVersionRef {
+                vault: VaultId::from_bytes([1; 16]),
+                name: "k".parse().unwrap(),
+                version: KeyVersion::from_bytes([2; 16]),
+            }
+        }
+    }
+
+    impl KeyWrapper for OneKey {
+        fn wrap_key(&self, _: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
+            Ok(WrappedKey {
+                key: Self::version(),
+                algorithm: WrapAlgorithm::A256Kw,
+                bytes: self.kek.wrap(dek),
+            })
+        }
+
+        fn unwrap_key(
+            &self,
+            key: &KeyVersionRef,
+            algorithm: WrapAlgorithm,
+            wrapped: &[u8],
+        ) -> Result<Secret<32>, VaultError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if !*self.enabled.lock().unwrap() {
+                return Err(VaultError::KeyDisabled(key.to_string()));
+            }
+            let opened = self.kek.unwrap(algorithm, wrapped);
+            opened.map_err(|_| VaultError::UnwrapFailed)
+        }
+
+        fn revision(&self) -> Arc<AtomicU64> {
+            self.revision.clone()
+        }
+    }
+
+    struct Fixture {
+        vault: Arc<OneKey>,
+        lease: Lease,
+        elapsed: Arc<Mutex<Duration>>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let vault = Arc::new(OneKey {
+                kek: KeyEncryptionKey::generate(KeyKind::Oct256),
+                enabled: Mutex::new(true),
+                revision: Arc::default(),
+                asked: AtomicUsize::new(0),
+            });
+            let (kind, id) = (ResourceKind::Sql, ResourceId::from_bytes([3; 16]));
+            let key = OneKey::version().key();
+            let envelope = Envelope::seal(&*vault, &key, kind, id, &Secret::random()).unwrap();
+            let elapsed = Arc::new(Mutex::new(Duration::ZERO));
+            let (start, moved) = (Instant::now(), elapsed.clone());
+            let monotonic = Box::new(move || start + *moved.lock().unwrap());
+            let lease = Lease::acquire_by(monotonic, envelope, kind, id, vault.clone()).unwrap();
+            Self {
+                vault,
+                lease,
+                elapsed,
+            }
+        }
+
+        fn wait(&self, by: Duration) {
+            *self.elapsed.lock().unwrap() += by;
+        }
+
+        fn asked(&self) -> usize {
+            self.vault.asked.load(Ordering::Relaxed)
+        }
+
+        fn holds_a_key(&self) -> bool {
+            self.lease.read().held.is_ok()
+        }
+    }
+
+    #[test]
+    fn a_key_disabled_in_this_process_stops_at_the_next_check() {
+        let f = Fixture::new();
+        assert_eq!(f.lease.check().unwrap(), 0);
+        f.vault.set_enabled(false);
+        let refused = f.lease.check().unwrap_err();
+        assert!(refused.to_string().contains("KeyDisabled"), "{refused}");
+        assert!(f.lease.with_key(|_| ()).is_err());
+    }
+
+    #[test]
+    fn a_refusal_wipes_the_key_and_makes_derived_keys_stale() {
+        let f = Fixture::new();
+        assert!(f.holds_a_key());
+        f.vault.set_enabled(false);
+        assert!(f.lease.check().is_err());
+        assert!(!f.holds_a_key());
+        f.vault.set_enabled(true);
+        assert_eq!(f.lease.check().unwrap(), 1);
+        // Refused twice in a row, it was lost once.
+        f.vault.set_enabled(false);
+        assert!(f.lease.check().is_err());
+        f.wait(LEASE_INTERVAL);
+        assert!(f.lease.check().is_err());
+        f.vault.set_enabled(true);
+        assert_eq!(f.lease.check().unwrap(), 2);
+    }
+
+    #[test]
+    fn a_key_enabled_again_works_again_with_the_same_key() {
+        let f = Fixture::new();
+        let fingerprint = |key: &Secret<32>| crate::crypto::hmac_sha256(key, &[]);
+        let before = f.lease.with_key(fingerprint).unwrap();
+        f.vault.set_enabled(false);
+        assert!(f.lease.with_key(fingerprint).is_err());
+        f.vault.set_enabled(true);
+        assert_eq!(f.lease.with_key(fingerprint).unwrap(), before);
+    }
+
+    #[test]
+    fn a_change_by_another_process_is_seen_within_the_interval() {
+        let f = Fixture::new();
+        f.vault.set_enabled_elsewhere(false);
+        f.wait(LEASE_INTERVAL - Duration::from_nanos(1));
+        assert!(
+            f.lease.check().is_ok(),
+            "not asked yet: the interval is what it costs"
+        );
+        f.wait(Duration::from_nanos(1));
+        assert!(f.lease.check().is_err());
+
+        f.vault.set_enabled_elsewhere(true);
+        assert!(f.lease.check().is_err());
+        f.wait(LEASE_INTERVAL);
+        assert!(f.lease.check().is_ok());
+    }
+
+    #[test]
+    fn the_vault_is_not_asked_for_every_page() {
+        let f = Fixture::new();
+        let asked = f.asked();
+        (0..1000).for_each(|_| f.lease.with_key(|_| ()).unwrap());
+        assert_eq!(f.asked(), asked);
+        f.wait(LEASE_INTERVAL);
+        (0..1000).for_each(|_| f.lease.with_key(|_| ()).unwrap());
+        assert_eq!(f.asked(), asked + 1);
+        // Nor by those who try again and again after a refusal.
+        f.vault.set_enabled(false);
+        (0..1000).for_each(|_| assert!(f.lease.check().is_err()));
+        assert_eq!(f.asked(), asked + 2);
     }
 }

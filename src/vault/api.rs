@@ -211,6 +211,9 @@ pub enum VaultError {
     /// The wrapped bytes do not open under the key named. Tells nothing more.
     #[error("the wrapped key does not open under this key")]
     UnwrapFailed,
+    /// The vault gave something that was not asked for: it errs, or is not the vault it seems.
+    #[error("the vault's answer cannot be used: {0}")]
+    BadAnswer(String),
     /// Bad parameter from the caller.
     #[error("BadParameter: {0}")]
     BadParameter(String),
