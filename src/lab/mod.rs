@@ -1,1 +1,30 @@
-//! (skeleton)
+//! The stolen-copy lab: it takes a byte-for-byte copy of everything on disk, tries what a thief
+//! would try, and says what came out.
+//!
+//! An [`Exhibit`] is a protected resource beside its plain twin, both stolen. Every [`Attack`] of
+//! [`ATTACKS`] runs on both: on the twin it has to succeed, else it proves nothing and its verdict
+//! is [`Verdict::Inconclusive`]. The lab has the right key, and hands it to every attack that
+//! alters bytes: what is then refused is refused for the alteration. It works on copies of copies
+//! only, in a directory of its own.
+
+mod attack;
+mod canary;
+mod detect;
+mod encodings;
+mod exhibit;
+mod registry;
+mod report;
+mod theft;
+mod verdict;
+
+pub use canary::{Canary, CanaryOrigin, CanarySet};
+pub use detect::{
+    CHI_SQUARE_LIMIT, DEFLATE_LIMIT, Documented, Figures, Hit, MagicFound, PAGE, Scan, Searcher,
+    scan_copy, xor_of_copies,
+};
+pub use encodings::Encoding;
+pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, Stranger};
+pub use registry::{ATTACKS, Attack, Outcome, Run, Selection, run};
+pub use report::{Claim, FiguresPair, KeyChain, Report, ReportMeta, SCHEMA, Step, Theft, Written};
+pub use theft::{Manifest, StolenFile, steal};
+pub use verdict::{Control, Evidence, Finding, Tally, Verdict};

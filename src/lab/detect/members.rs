@@ -1,0 +1,373 @@
+use aho_corasick::AhoCorasick;
+use flate2::{Decompress, FlushDecompress, Status};
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
+
+use super::search::{Match, Searcher, Stream};
+
+/// How compressed members begin: gzip (RFC 1952) with deflate; zlib (RFC 1950) with a 32 KiB
+/// window at each level; zstd (RFC 8878).
+const STARTS: [(&[u8], Kind); 6] = [
+    (&[0x1f, 0x8b, 0x08], Kind::Gzip),
+    (&[0x78, 0x01], Kind::Zlib),
+    (&[0x78, 0x5e], Kind::Zlib),
+    (&[0x78, 0x9c], Kind::Zlib),
+    (&[0x78, 0xda], Kind::Zlib),
+    (&[0x28, 0xb5, 0x2f, 0xfd], Kind::Zstd),
+];
+const LONGEST_START: usize = 4;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Gzip,
+    Zlib,
+    Zstd,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// What was found in compressed members.
+pub(super) enum Seen {
+    /// A member that opened: to its end, or for long enough that chance is no explanation.
+    Member { kind: &'static str, offset: u64 },
+    /// A canary inside one.
+    Canary {
+        kind: &'static str,
+        offset: u64,
+        found: Match,
+    },
+}
+
+/// Opens what looks like a compressed member anywhere in a stream, and searches what comes out.
+/// One level deep. Most candidates in noise end within a few bytes; of those that go on, at most
+/// [`Members::LIVE`] are followed at a time, each in constant memory.
+pub(super) struct Members<'a> {
+    searcher: &'a Searcher,
+    starts: AhoCorasick,
+    live: Vec<Member<'a>>,
+    kept: Vec<u8>,
+    start: u64,
+    out: Vec<u8>,
+    spare: Vec<Decompress>,
+}
+
+struct Member<'a> {
+    kind: Kind,
+    offset: u64,
+    inflater: Inflater,
+    produced: u64,
+    search: Stream<'a>,
+}
+
+enum Inflater {
+    /// Bytes of a gzip header that is not complete yet.
+    GzipHeader(Vec<u8>),
+    Deflate(Decompress),
+    Zstd(Box<Decoder<'static>>),
+}
+
+#[derive(PartialEq, Eq)]
+enum Progress {
+    Hungry,
+    Complete,
+    Broken,
+}
+
+impl<'a> Members<'a> {
+    const LIVE: usize = 8;
+    const MAX_PRODUCED: u64 = 256 << 20;
+    /// A member that did not end counts as opened when it gave this much.
+    const CONVINCING: u64 = 16 << 10;
+
+    pub(super) fn new(searcher: &'a Searcher) -> Self {
+        let starts = AhoCorasick::new(STARTS.iter().map(|(bytes, _)| bytes));
+        Self {
+            searcher,
+            starts: starts.expect("a short constant list"),
+            live: Vec::new(),
+            kept: Vec::new(),
+            start: 0,
+            out: vec![0; 16 << 10],
+            spare: Vec::new(),
+        }
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8], mut seen: impl FnMut(Seen)) {
+        for mut member in std::mem::take(&mut self.live) {
+            let progress = member.feed(bytes, &mut self.out, &mut seen);
+            self.settle(member, progress, &mut seen);
+        }
+        let old = self.kept.len();
+        self.kept.extend_from_slice(bytes);
+        let window = std::mem::take(&mut self.kept);
+        let starts = self.starts.clone();
+        for m in starts.find_overlapping_iter(&window) {
+            if m.end() <= old || self.live.len() >= Self::LIVE {
+                continue;
+            }
+            let (_, kind) = STARTS[m.pattern().as_usize()];
+            let input = &window[m.start()..];
+            if !worth_trying(kind, input) {
+                continue;
+            }
+            let Some(inflater) = self.inflater(kind) else {
+                continue;
+            };
+            let mut member = Member {
+                kind,
+                offset: self.start + m.start() as u64,
+                inflater,
+                produced: 0,
+                search: self.searcher.stream(),
+            };
+            let progress = member.feed(input, &mut self.out, &mut seen);
+            self.settle(member, progress, &mut seen);
+        }
+        let spent = window.len().saturating_sub(LONGEST_START - 1);
+        self.start += spent as u64;
+        self.kept = window;
+        self.kept.drain(..spent);
+    }
+
+    /// The stream ended: what was still open counts when it gave enough.
+    pub(super) fn finish(&mut self, mut seen: impl FnMut(Seen)) {
+        for member in std::mem::take(&mut self.live) {
+            self.settle(member, Progress::Broken, &mut seen);
+        }
+    }
+
+    fn settle(&mut self, member: Member<'a>, progress: Progress, seen: &mut impl FnMut(Seen)) {
+        let enough = match progress {
+            Progress::Hungry if member.produced < Self::MAX_PRODUCED => {
+                self.live.push(member);
+                return;
+            }
+            Progress::Complete => member.produced >= 16,
+            _ => member.produced >= Self::CONVINCING,
+        };
+        if enough {
+            seen(Seen::Member {
+                kind: member.kind.name(),
+                offset: member.offset,
+            });
+        }
+        if let Inflater::Deflate(inflater) = member.inflater {
+            self.spare.push(inflater);
+        }
+    }
+
+    fn inflater(&mut self, kind: Kind) -> Option<Inflater> {
+        Some(match kind {
+            Kind::Gzip => Inflater::GzipHeader(Vec::new()),
+            Kind::Zlib => Inflater::Deflate(match self.spare.pop() {
+                Some(mut spare) => {
+                    spare.reset(true);
+                    spare
+                }
+                None => Decompress::new(true),
+            }),
+            Kind::Zstd => {
+                let mut decoder = Decoder::new().ok()?;
+                // 8 MiB of window at most: what a header asks for is not trusted.
+                decoder.set_parameter(DParameter::WindowLogMax(23)).ok()?;
+                Inflater::Zstd(Box::new(decoder))
+            }
+        })
+    }
+}
+
+/// What the bytes right after the start rule out: reserved gzip flags, a zlib stream whose first
+/// block is of the reserved type.
+fn worth_trying(kind: Kind, input: &[u8]) -> bool {
+    match kind {
+        Kind::Gzip => input.get(3).is_none_or(|flags| flags & 0xe0 == 0),
+        Kind::Zlib => input.get(2).is_none_or(|first| first & 6 != 6),
+        Kind::Zstd => true,
+    }
+}
+
+impl Member<'_> {
+    fn feed(&mut self, input: &[u8], out: &mut [u8], seen: &mut impl FnMut(Seen)) -> Progress {
+        if let Inflater::GzipHeader(kept) = &mut self.inflater {
+            kept.extend_from_slice(input);
+            return match gzip_header_len(kept) {
+                Ok(Some(len)) => {
+                    let body = kept.split_off(len);
+                    self.inflater = Inflater::Deflate(Decompress::new(false));
+                    self.open(&body, out, seen)
+                }
+                Ok(None) => Progress::Hungry,
+                Err(()) => Progress::Broken,
+            };
+        }
+        self.open(input, out, seen)
+    }
+
+    fn open(&mut self, mut input: &[u8], out: &mut [u8], seen: &mut impl FnMut(Seen)) -> Progress {
+        loop {
+            let (used, made, progress) = match &mut self.inflater {
+                Inflater::GzipHeader(_) => unreachable!("its header was read"),
+                Inflater::Deflate(inflater) => deflate_step(inflater, input, out),
+                Inflater::Zstd(decoder) => zstd_step(decoder, input, out),
+            };
+            let (kind, offset) = (self.kind.name(), self.offset);
+            self.produced += made as u64;
+            self.search.feed(&out[..made], |found| {
+                seen(Seen::Canary {
+                    kind,
+                    offset,
+                    found,
+                });
+            });
+            input = &input[used..];
+            let stuck = used == 0 && made == 0;
+            let enough = self.produced >= Members::MAX_PRODUCED;
+            let waits = stuck || (input.is_empty() && made < out.len());
+            if progress != Progress::Hungry || enough || waits {
+                return progress;
+            }
+        }
+    }
+}
+
+fn deflate_step(
+    inflater: &mut Decompress,
+    input: &[u8],
+    out: &mut [u8],
+) -> (usize, usize, Progress) {
+    let (before_in, before_out) = (inflater.total_in(), inflater.total_out());
+    let status = inflater.decompress(input, out, FlushDecompress::None);
+    let used = usize::try_from(inflater.total_in() - before_in).expect("within the input");
+    let made = usize::try_from(inflater.total_out() - before_out).expect("within the output");
+    let progress = match status {
+        Ok(Status::StreamEnd) => Progress::Complete,
+        Ok(Status::Ok | Status::BufError) => Progress::Hungry,
+        Err(_) => Progress::Broken,
+    };
+    (used, made, progress)
+}
+
+fn zstd_step(decoder: &mut Decoder<'_>, input: &[u8], out: &mut [u8]) -> (usize, usize, Progress) {
+    let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(out));
+    let progress = match decoder.run(&mut from, &mut to) {
+        Ok(0) => Progress::Complete,
+        Ok(_) => Progress::Hungry,
+        Err(_) => Progress::Broken,
+    };
+    (from.pos(), to.pos(), progress)
+}
+
+/// Length of the gzip header (RFC 1952 section 2.3) that `bytes` begin with; `None` when they end
+/// within it, an error when it is none, or absurdly long.
+fn gzip_header_len(bytes: &[u8]) -> Result<Option<usize>, ()> {
+    const LIMIT: usize = 4096;
+    let text_end = |at: usize| Some(at + 1 + bytes.get(at..)?.iter().position(|&b| b == 0)?);
+    let parse = || {
+        let flags = *bytes.get(3)?;
+        let mut at = 10;
+        if flags & 4 != 0 {
+            let len = bytes.get(at..at + 2)?;
+            at += 2 + usize::from(u16::from_le_bytes([len[0], len[1]]));
+        }
+        for flag in [8, 16] {
+            if flags & flag != 0 {
+                at = text_end(at)?;
+            }
+        }
+        if flags & 2 != 0 {
+            at += 2;
+        }
+        (at <= bytes.len()).then_some(at)
+    };
+    match parse() {
+        Some(len) if len <= LIMIT => Ok(Some(len)),
+        None if bytes.len() <= LIMIT => Ok(None),
+        _ => Err(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::CanarySet;
+    use std::io::Write;
+
+    const SECRET: &str = "Kim Akers, IBAN NL91ABNA0417164300";
+
+    fn document() -> Vec<u8> {
+        let mut text = Vec::new();
+        for i in 0..40_000 {
+            writeln!(text, "line {i}: nothing to see {:x}", i * 7919).unwrap();
+        }
+        writeln!(text, "{SECRET}").unwrap();
+        text
+    }
+
+    fn compressed() -> Vec<(&'static str, Vec<u8>)> {
+        let (text, level) = (document(), flate2::Compression::default());
+        let mut gzip = flate2::GzBuilder::new()
+            .filename("ledger.csv")
+            .extra([1, 2, 3])
+            .write(Vec::new(), level);
+        gzip.write_all(&text).unwrap();
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), level);
+        zlib.write_all(&text).unwrap();
+        vec![
+            ("gzip", gzip.finish().unwrap()),
+            ("zlib", zlib.finish().unwrap()),
+            ("zstd", zstd::encode_all(&text[..], 3).unwrap()),
+        ]
+    }
+
+    fn run(data: &[u8], piece: usize) -> (Vec<(&'static str, u64)>, usize) {
+        let mut set = CanarySet::default();
+        set.plant([SECRET]);
+        let searcher = Searcher::new(&set).unwrap();
+        let mut members = Members::new(&searcher);
+        let (mut opened, mut canaries) = (Vec::new(), 0);
+        let mut seen = |s| match s {
+            Seen::Member { kind, offset } => opened.push((kind, offset)),
+            Seen::Canary { .. } => canaries += 1,
+        };
+        for part in data.chunks(piece) {
+            members.feed(part, &mut seen);
+        }
+        members.finish(&mut seen);
+        (opened, canaries)
+    }
+
+    #[test]
+    fn a_canary_deep_in_a_compressed_member_is_found_however_the_data_is_cut() {
+        for (kind, member) in compressed() {
+            let mut data = vec![0xaa; 777];
+            data.extend(&member);
+            data.extend([0xaa; 777]);
+            for piece in [1, 100, 65_536, 1 << 24] {
+                let (opened, canaries) = run(&data, piece);
+                assert!(opened.contains(&(kind, 777)), "{kind} in pieces of {piece}");
+                assert_eq!(canaries, 1, "{kind} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_member_still_gives_up_what_it_holds() {
+        let (_, gzip) = compressed().swap_remove(0);
+        assert_eq!(run(&gzip[..gzip.len() / 2], 4096).0, [("gzip", 0)]);
+    }
+
+    #[test]
+    fn noise_holds_no_members() {
+        use rand::{Rng, SeedableRng};
+        let mut noise = vec![0; 8 << 20];
+        rand_chacha::ChaCha8Rng::seed_from_u64(2).fill_bytes(&mut noise);
+        assert_eq!(run(&noise, 1 << 18), (vec![], 0));
+    }
+}

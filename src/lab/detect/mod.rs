@@ -1,0 +1,16 @@
+//! Detectors: what can be seen in bytes without a key. Each one misses something that another one
+//! sees (`docs/detectors.md`), so all run, in one pass and in bounded memory.
+
+mod blocks;
+mod figures;
+mod magic;
+mod members;
+mod scan;
+mod search;
+mod statistics;
+
+pub use figures::{Figures, Hit, MagicFound};
+pub use scan::{Documented, Scan, scan_copy, xor_of_copies};
+pub use search::Searcher;
+pub(super) use statistics::entropy;
+pub use statistics::{CHI_SQUARE_LIMIT, DEFLATE_LIMIT, PAGE};

@@ -1,0 +1,245 @@
+//! The evidence report: `report.json` for machines and auditors, `report.html` for people. The
+//! page needs nothing but itself: no script, no network, no font.
+
+mod chart;
+mod html;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::base::write_atomic;
+use crate::crypto::{KeyKind, WrapAlgorithm};
+
+use super::{Evidence, Figures, LabError, Manifest, Outcome, Verdict};
+
+/// The schema of `report.json`. A field may be added under the same name; a changed or removed one
+/// makes a new name.
+pub const SCHEMA: &str = "atrest-report/1";
+
+/// What the report is about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReportMeta {
+    /// The heading.
+    pub title: String,
+    /// The command that was run, as typed.
+    pub command: String,
+    /// When.
+    pub generated: Timestamp,
+    /// Every random choice of the run came from this.
+    pub seed: u64,
+    /// Other parameters, by name.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// One step of the run, in the order in which it happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// What was done, in a few words.
+    pub title: String,
+    /// What came out, line by line.
+    pub lines: Vec<String>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// Something that is claimed, and what came out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Claim {
+    /// A name that stays the same from run to run: "attack-7/finance".
+    pub id: String,
+    /// What is claimed, in one sentence.
+    pub text: String,
+    /// What came out.
+    pub verdict: Verdict,
+    /// What the verdict rests on.
+    pub evidence: Evidence,
+}
+
+impl From<Outcome> for Claim {
+    fn from(outcome: Outcome) -> Self {
+        let mut id = format!("attack-{}", outcome.attack);
+        for part in [&outcome.exhibit, &outcome.part].into_iter().flatten() {
+            let plain = |c: char| if c.is_alphanumeric() { c } else { '-' };
+            id.push('/');
+            id.extend(part.chars().map(plain));
+        }
+        let mut text = format!("{}. {}: {}", outcome.attack, outcome.name, outcome.claim);
+        if let Some(part) = &outcome.part {
+            text.push_str(&format!(" ({part})"));
+        }
+        if let Some(exhibit) = &outcome.exhibit {
+            text.push_str(&format!(" [{exhibit}]"));
+        }
+        Self {
+            id,
+            text,
+            verdict: outcome.verdict,
+            evidence: outcome.evidence,
+        }
+    }
+}
+
+/// What the detectors saw in a protected resource, beside its plain twin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FiguresPair {
+    /// The resource.
+    pub name: String,
+    /// The plain twin.
+    pub plain: Figures,
+    /// The protected copy.
+    pub protected: Figures,
+}
+
+/// The keys between a resource's bytes and the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyChain {
+    /// The resource.
+    pub resource: String,
+    /// The customer's or the service's key, as its identifier.
+    pub key: String,
+    /// Its kind.
+    pub kind: KeyKind,
+    /// How it wraps the data encryption key.
+    pub wrap: WrapAlgorithm,
+    /// Strength of the whole, in bits: of the weakest link (NIST SP 800-57 part 1, table 2).
+    pub strength_bits: u32,
+}
+
+impl KeyChain {
+    /// AES-256-GCM data under a data encryption key that a key of this kind wraps.
+    pub fn new(resource: impl Into<String>, key: impl Into<String>, kind: KeyKind) -> Self {
+        const AES_256_BITS: u32 = 256;
+        Self {
+            resource: resource.into(),
+            key: key.into(),
+            kind,
+            wrap: kind.wrap_algorithm(),
+            strength_bits: kind.strength_bits().min(AES_256_BITS),
+        }
+    }
+}
+
+/// A stolen copy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Theft {
+    /// What was robbed.
+    pub label: String,
+    /// What was taken.
+    pub manifest: Manifest,
+}
+
+/// The report while it is being filled. Filling never fails; [`Report::write`] may.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    schema: String,
+    meta: ReportMeta,
+    versions: BTreeMap<String, String>,
+    notice: String,
+    steps: Vec<Step>,
+    claims: Vec<Claim>,
+    figures: Vec<FiguresPair>,
+    keys: Vec<KeyChain>,
+    thefts: Vec<Theft>,
+}
+
+/// Where a report was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The one for machines.
+    pub json: PathBuf,
+    /// The one for people.
+    pub html: PathBuf,
+}
+
+impl Report {
+    /// An empty report.
+    pub fn new(meta: ReportMeta) -> Self {
+        let machine = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+        let versions = [
+            ("atrest", env!("CARGO_PKG_VERSION").to_owned()),
+            ("SQLite", rusqlite::version().to_owned()),
+            ("AES-256-GCM by", crate::crypto::backend().to_string()),
+            ("Machine", machine),
+        ];
+        let notice = "This program is no FIPS 140 validated module, and this report is no \
+                      certificate: it says what this run saw.";
+        Self {
+            schema: SCHEMA.to_owned(),
+            meta,
+            versions: versions.map(|(name, v)| (name.to_owned(), v)).into(),
+            notice: notice.to_owned(),
+            steps: Vec::new(),
+            claims: Vec::new(),
+            figures: Vec::new(),
+            keys: Vec::new(),
+            thefts: Vec::new(),
+        }
+    }
+
+    /// Adds a step.
+    pub fn step(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    /// Adds a claim, or a whole [`Outcome`].
+    pub fn claim(&mut self, claim: impl Into<Claim>) {
+        self.claims.push(claim.into());
+    }
+
+    /// Adds detector figures.
+    pub fn figures(&mut self, pair: FiguresPair) {
+        self.figures.push(pair);
+    }
+
+    /// Adds the keys of a resource.
+    pub fn keys(&mut self, keys: KeyChain) {
+        self.keys.push(keys);
+    }
+
+    /// Adds a stolen copy.
+    pub fn stolen(&mut self, label: impl Into<String>, manifest: Manifest) {
+        let label = label.into();
+        self.thefts.push(Theft { label, manifest });
+    }
+
+    /// The claims so far.
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
+    /// How many claims have this verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.claims.iter().filter(|c| c.verdict == verdict).count()
+    }
+
+    /// The weakest key chain's strength, in bits.
+    pub fn strength_bits(&self) -> Option<u32> {
+        self.keys.iter().map(|k| k.strength_bits).min()
+    }
+
+    /// 0 when at least one claim holds and each of the others holds, is declared not protected, or
+    /// was not tried; else 1.
+    pub fn exit_code(&self) -> u8 {
+        let bad = self.claims.iter().any(|c| !c.verdict.is_acceptable());
+        u8::from(bad || self.count(Verdict::Holds) == 0)
+    }
+
+    /// Writes `report.json` and `report.html` into the existing directory `dir`, each whole or not
+    /// at all.
+    pub fn write(&self, dir: &Path) -> Result<Written, LabError> {
+        let json = serde_json::to_vec_pretty(self);
+        let mut json = json.map_err(|e| LabError::Report(e.to_string()))?;
+        json.push(b'\n');
+        let html = html::render(self)?;
+        let written = Written {
+            json: dir.join("report.json"),
+            html: dir.join("report.html"),
+        };
+        write_atomic(&written.json, &json).map_err(|e| LabError::io(&written.json, e))?;
+        write_atomic(&written.html, html.as_bytes()).map_err(|e| LabError::io(&written.html, e))?;
+        Ok(written)
+    }
+}
