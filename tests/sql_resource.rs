@@ -436,20 +436,18 @@ fn import_into_a_database_with_data_changes_nothing() {
     assert!(matches!(refused, Err(ResourceError::Usage(_))));
     let content = content_hash(&db.connect().unwrap()).unwrap();
     assert_eq!(content.tables.len(), 1);
-    // Into a fresh one it works, whatever the size of its pages.
-    let page_size = PageSize::new(1024).unwrap();
     let (id, protection) = (f.id, f.vault.protection());
-    let fresh =
-        SqlDatabase::create(&f.path("fresh"), id, page_size, protection, &f.wrapper).unwrap();
+    let create = |name: &str, page_size| {
+        let page_size = PageSize::new(page_size).unwrap();
+        SqlDatabase::create(&f.path(name), id, page_size, protection.clone(), &f.wrapper).unwrap()
+    };
+    let refused = create("other pages", 1024).import(&source, &mut |_, _| ());
+    assert!(matches!(refused, Err(ResourceError::Usage(_))));
     let mut last = (0, 0);
-    fresh
+    create("fresh", 4096)
         .import(&source, &mut |done, total| last = (done, total))
         .unwrap();
     assert!(last.0 == last.1 && last.1 > 0);
-    assert_eq!(
-        f.open("fresh", &f.vault.protection()).unwrap().page_size(),
-        page_size
-    );
 }
 
 #[test]
@@ -499,6 +497,56 @@ fn rewrap_moves_the_key_and_leaves_the_data_alone() {
     assert_eq!(content_hash(&db.connect().unwrap()).unwrap(), before);
     f.vault.enable(1, false);
     assert!(f.open("db", &f.vault.protection()).is_err());
+}
+
+#[test]
+fn an_open_database_follows_a_rewrap_made_elsewhere() {
+    let f = Fixture::new();
+    let db = f.create("db", &f.vault.protection());
+    let conn = db.connect().unwrap();
+    conn.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)")
+        .unwrap();
+    f.vault.rotate();
+    let rewrapped = f
+        .open("db", &f.vault.protection())
+        .unwrap()
+        .rewrap(&f.vault.protection());
+    let rewrapped = rewrapped.unwrap();
+    assert_ne!(db.envelope().unwrap().key.to_string(), rewrapped.to);
+    f.vault.enable(0, false);
+    conn.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+    assert_eq!(db.envelope().unwrap().key.to_string(), rewrapped.to);
+    f.vault.enable(1, false);
+    let refused = db.explain(conn.execute_batch("INSERT INTO t VALUES (3)").unwrap_err());
+    assert!(
+        matches!(refused, ResourceError::KeyUnavailable { .. }),
+        "{refused}"
+    );
+}
+
+/// Who knows the public half of the customer's key can wrap a key of his own with it.
+#[test]
+fn an_open_database_does_not_take_over_a_key_that_a_forger_wrapped() {
+    let f = Fixture::new();
+    let db = f.create("db", &f.vault.protection());
+    let conn = db.connect().unwrap();
+    conn.execute_batch("CREATE TABLE t (a)").unwrap();
+    let original = fs::read(f.path("db")).unwrap();
+    f.vault.rotate();
+    f.create("forged", &f.vault.protection());
+    let forged = fs::read(f.path("forged")).unwrap();
+    let mut bytes = original.clone();
+    bytes[..4096].copy_from_slice(&forged[..4096]);
+    fs::write(f.path("db"), &bytes).unwrap();
+    f.vault.enable(0, false);
+    let refused = db.explain(conn.execute_batch("INSERT INTO t VALUES (1)").unwrap_err());
+    assert!(
+        matches!(refused, ResourceError::KeyUnavailable { .. }),
+        "{refused}"
+    );
+    fs::write(f.path("db"), &original).unwrap();
+    f.vault.enable(0, true);
+    conn.execute_batch("INSERT INTO t VALUES (1)").unwrap();
 }
 
 #[test]

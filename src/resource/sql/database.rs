@@ -71,7 +71,7 @@ impl SqlDatabase {
                     .map_err(|e| ResourceError::vault(&path.display().to_string(), e))?;
                 drop(dek);
                 let slot = envelope.to_bytes();
-                let key = LiveKey::acquire(envelope, id, wrapper)
+                let key = LiveKey::acquire(path, envelope, id, wrapper)
                     .map_err(|e| ResourceError::envelope(path, e))?;
                 let key = Arc::new(key);
                 let database = SealedDatabase::create(path, id, page_size, &slot, key.clone())
@@ -119,6 +119,7 @@ impl SqlDatabase {
             page_size: PageSize::DEFAULT,
             store,
         };
+        // The first read shows whether page 1 is what it must be.
         let conn = database.connect()?;
         let size = conn
             .query_row("PRAGMA schema_version", (), |_| Ok(()))
@@ -175,15 +176,14 @@ impl SqlDatabase {
         }
     }
 
-    /// The name by which ATTACH and VACUUM INTO reach it, with room at each page's end for what
-    /// the seal needs.
-    pub(super) fn vacuum_target(&self) -> String {
+    /// The name by which VACUUM INTO reaches it while it is empty, with room at each page's end for
+    /// what the seal needs. `auto_vacuum` is 0 (none), 1 (full) or 2 (incremental).
+    pub(super) fn vacuum_target(&self, auto_vacuum: u8) -> String {
         match &self.store {
             Store::Plain => file_uri(&self.path, "reserve=0"),
             Store::Sealed { database, .. } => {
                 let uri = database.uri();
-                let separator = if uri.contains('?') { '&' } else { '?' };
-                format!("{uri}{separator}reserve=32")
+                format!("{uri}&reserve=32&auto_vacuum={auto_vacuum}")
             }
         }
     }
@@ -260,27 +260,18 @@ impl ProtectedResource for SqlDatabase {
         let new = old
             .rewrap(&*self.wrapper, kek)
             .map_err(|e| ResourceError::envelope(&self.path, e))?;
+        let (slot, to_version) = (new.to_bytes(), new.key.to_string());
         // Unwraps the new envelope before the file is touched: nothing is written that does not open.
-        let slot = new.to_bytes();
-        let written = Rewrapped {
-            from: old.key.to_string(),
-            to: new.key.to_string(),
-            bytes_rewritten: 0,
-            bytes_untouched: 0,
-        };
-        key.exchange(new, self.id, &self.wrapper)
+        key.exchange(new)
             .map_err(|e| ResourceError::envelope(&self.path, e))?;
-        // Twice, since the header has two slots: the envelope of the old key version must be gone.
-        let mut bytes_rewritten = 0;
-        for _ in 0..2 {
-            bytes_rewritten += database.replace_key_slot(&slot).map_err(sealed_error)?;
-        }
+        let bytes_rewritten = database.replace_key_slot(&slot).map_err(sealed_error)?;
         let all = total_len(&self.existing_files())?;
         self.protection = to.clone();
         Ok(Rewrapped {
+            from: old.key.to_string(),
+            to: to_version,
             bytes_rewritten,
             bytes_untouched: all.saturating_sub(bytes_rewritten),
-            ..written
         })
     }
 }
@@ -293,7 +284,7 @@ fn open_sealed(path: &Path, id: ResourceId, wrapper: &Wrapper) -> Result<Store, 
         let opened = Envelope::parse(&slot)
             .map_err(|e| ResourceError::envelope(path, e.into()))
             .and_then(|envelope| {
-                LiveKey::acquire(envelope, id, wrapper)
+                LiveKey::acquire(path, envelope, id, wrapper)
                     .map_err(|e| ResourceError::envelope(path, e))
             })
             .and_then(|key| {

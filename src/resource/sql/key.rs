@@ -1,14 +1,21 @@
-use std::sync::{Arc, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::base::ResourceId;
 use crate::crypto::Secret;
 use crate::envelope::{Envelope, EnvelopeError, Lease, ResourceKind};
 use crate::resource::Wrapper;
-use crate::sqlite::{KeySource, KeyUnavailable};
+use crate::sqlite::{KeySource, KeyUnavailable, SealedDatabase};
 
 /// The data encryption key of an open database. The lease behind it is exchanged when the key is
-/// rewrapped, so that open connections go on under the new key version.
-pub(super) struct LiveKey(RwLock<State>);
+/// rewrapped, by this process or by another one, so that open connections go on under the new key
+/// version.
+pub(super) struct LiveKey {
+    path: PathBuf,
+    id: ResourceId,
+    wrapper: Wrapper,
+    state: RwLock<State>,
+}
 
 struct State {
     lease: Arc<Lease>,
@@ -17,52 +24,78 @@ struct State {
 }
 
 impl LiveKey {
-    /// Unwraps the key of `envelope`, which must be of the database `id`.
+    /// Unwraps the key of `envelope`, which must be of the database `id` at `path`.
     pub(super) fn acquire(
+        path: &Path,
         envelope: Envelope,
         id: ResourceId,
         wrapper: &Wrapper,
     ) -> Result<Self, EnvelopeError> {
         let lease = Lease::acquire(envelope, ResourceKind::Sql, id, wrapper.clone())?;
-        Ok(Self(RwLock::new(State {
-            lease: Arc::new(lease),
-            base: 0,
-        })))
+        Ok(Self {
+            path: path.to_owned(),
+            id,
+            wrapper: wrapper.clone(),
+            state: RwLock::new(State {
+                lease: Arc::new(lease),
+                base: 0,
+            }),
+        })
     }
 
     /// The envelope in use.
     pub(super) fn envelope(&self) -> Envelope {
-        self.lease().envelope().clone()
+        self.read().lease.envelope().clone()
     }
 
-    /// From now on the key comes from `envelope`, which holds the same key wrapped anew.
-    pub(super) fn exchange(
-        &self,
-        envelope: Envelope,
-        id: ResourceId,
-        wrapper: &Wrapper,
-    ) -> Result<(), EnvelopeError> {
-        let lease = Lease::acquire(envelope, ResourceKind::Sql, id, wrapper.clone())?;
-        let mut state = self.0.write().expect("no holder of this lock can panic");
-        state.base += 1 << 32;
-        state.lease = Arc::new(lease);
-        Ok(())
+    /// From now on the key comes from `envelope`, which must hold the same key wrapped anew.
+    pub(super) fn exchange(&self, envelope: Envelope) -> Result<(), EnvelopeError> {
+        let wrapper = self.wrapper.clone();
+        let lease = Lease::acquire(envelope, ResourceKind::Sql, self.id, wrapper)?;
+        let old = self.envelope();
+        // Another key would be a forger's, who can wrap but not unwrap: new data would be his.
+        match lease.with_key(|key| old.commits_to(key)) {
+            Ok(true) => {
+                let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+                state.base += 1 << 32;
+                state.lease = Arc::new(lease);
+                Ok(())
+            }
+            _ => Err(EnvelopeError::Mismatch),
+        }
     }
 
-    fn lease(&self) -> Arc<Lease> {
-        let state = self.0.read().expect("no holder of this lock can panic");
-        state.lease.clone()
+    /// After a refusal: when the file's header names another envelope by now, goes over to it.
+    fn follow_rewrap(&self) -> bool {
+        let Ok(slots) = SealedDatabase::key_slots(&self.path) else {
+            return false;
+        };
+        let newest = slots.first().and_then(|slot| Envelope::parse(slot).ok());
+        newest.is_some_and(|newest| newest != self.envelope() && self.exchange(newest).is_ok())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_once(&self) -> Result<u64, KeyUnavailable> {
+        let state = self.read();
+        Ok(state.base + KeySource::check(&*state.lease)?)
     }
 }
 
 impl KeySource for LiveKey {
     fn check(&self) -> Result<u64, KeyUnavailable> {
-        let state = self.0.read().expect("no holder of this lock can panic");
-        let number = KeySource::check(&*state.lease)?;
-        Ok(state.base + number)
+        self.check_once()
+            .or_else(|refused| match self.follow_rewrap() {
+                true => self.check_once(),
+                false => Err(refused),
+            })
     }
 
     fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
-        KeySource::with_key(&*self.lease(), use_key)
+        self.check()?;
+        let lease = self.read().lease.clone();
+        KeySource::with_key(&*lease, use_key)
     }
 }

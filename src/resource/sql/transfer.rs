@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::base::ResourceId;
 use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
@@ -50,10 +50,10 @@ impl SqlDatabase {
     /// too. Free pages are not copied. Afterwards both are read and compared.
     ///
     /// # Errors
-    /// [`ResourceError::Usage`] when this database is not fresh; [`ResourceError::Format`] when
-    /// `source` is no SQLite database or a damaged one, or was not closed cleanly;
-    /// [`ResourceError::Busy`] when another process writes to it. Unless it was not fresh, the
-    /// database may be incomplete then and must be removed, as `create_from` does.
+    /// [`ResourceError::Usage`] when this database is not fresh or has pages of another size;
+    /// [`ResourceError::Format`] when `source` is no SQLite database or a damaged one, or was not
+    /// closed cleanly; [`ResourceError::Busy`] when another process writes to it. After any but the
+    /// first the database may be incomplete and must be removed, as `create_from` does.
     pub fn import(
         &self,
         source: &Path,
@@ -77,6 +77,13 @@ impl SqlDatabase {
                 self.path().display()
             )));
         }
+        if source.page_size != self.page_size() {
+            return Err(ResourceError::Usage(format!(
+                "{}: has pages of {} bytes; import it into a database with pages of that size",
+                source.path.display(),
+                source.page_size.get()
+            )));
+        }
         let (total, wal) = (source.len.saturating_mul(3), source.wal);
         let len = source.len;
         watch(self.path(), len, total, progress, move |hashed| {
@@ -93,19 +100,18 @@ impl SqlDatabase {
     fn fill_from(&self, source: &Source, hashed: &AtomicU64) -> Result<(), ResourceError> {
         let stamp = || data_version(&source.conn).map_err(|e| refused(&source.path, e));
         let before = stamp()?;
-        let page_size = self.page_size().get();
-        // The size of the copy's pages; the source's own do not change.
+        let auto_vacuum = source
+            .conn
+            .query_row("PRAGMA auto_vacuum", (), |row| row.get(0))
+            .map_err(|e| refused(&source.path, e))?;
+        let target = self.vacuum_target(auto_vacuum);
         source
             .conn
-            .pragma_update(None, "page_size", page_size)
-            .and_then(|()| {
-                source
-                    .conn
-                    .execute("VACUUM INTO ?1", [self.vacuum_target()])
-            })
-            .map_err(|e| match self.explain(e) {
-                ResourceError::Sqlite { source: e, .. } => refused(&source.path, e),
-                other => other,
+            .execute("VACUUM INTO ?1", [target])
+            .map_err(|e| match e.sqlite_error_code() {
+                // Of the two, only the source can be so: what seals the target knows its own.
+                Some(ErrorCode::DatabaseCorrupt) => refused(&source.path, e),
+                _ => self.explain(e),
             })?;
         let original =
             content::counted(&source.conn, hashed).map_err(|e| refused(&source.path, e))?;
