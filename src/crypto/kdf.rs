@@ -28,7 +28,9 @@ pub enum Label {
     BlobCommitment,
     /// One manifest, under the account key. Context: account id, salt.
     BlobManifest,
-    /// The key that seals a vault's file, under the root key. Context: vault id.
+    /// MAC of a vault's root-key record and commitment to the master key. Context: vault id.
+    VaultRoot,
+    /// The key that seals a vault's file, under the vault's master key. Context: vault id.
     VaultFile,
     /// Key backups, which only the same vault restores. Context: vault id.
     VaultBackup,
@@ -49,6 +51,7 @@ impl Label {
             Self::BlobExtent => b"atrest/v1/blob/extent",
             Self::BlobCommitment => b"atrest/v1/blob/commitment",
             Self::BlobManifest => b"atrest/v1/blob/manifest",
+            Self::VaultRoot => b"atrest/v1/vault/root",
             Self::VaultFile => b"atrest/v1/vault/file",
             Self::VaultBackup => b"atrest/v1/vault/backup",
             Self::VaultAudit => b"atrest/v1/vault/audit",

@@ -1,3 +1,5 @@
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -6,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
 use crate::crypto::{KeyEncryptionKey, KeyKind, Secret, WrapAlgorithm};
+
+use super::VaultError;
 
 /// All that a resource ever sees of a vault.
 pub trait KeyWrapper: Send + Sync {
@@ -104,6 +108,24 @@ pub enum KeyOperation {
     UnwrapKey,
 }
 
+impl fmt::Display for KeyOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrapKey => "wrapKey",
+            Self::UnwrapKey => "unwrapKey",
+        })
+    }
+}
+
+impl FromStr for KeyOperation {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let all = [Self::WrapKey, Self::UnwrapKey];
+        let operation = all.into_iter().find(|o| o.to_string() == s);
+        operation.ok_or_else(|| format!("{s:?} is no operation: expected wrapKey or unwrapKey"))
+    }
+}
+
 /// What a new key shall be.
 #[derive(Clone, Debug)]
 pub struct KeySpec {
@@ -186,55 +208,4 @@ pub struct DeletedKey {
     pub deleted: Timestamp,
     /// When it goes for good by itself; before then it can be recovered.
     pub scheduled_purge: Timestamp,
-}
-
-/// Why the vault did not do it. The names follow Azure Key Vault's error codes.
-#[derive(Debug, thiserror::Error)]
-pub enum VaultError {
-    /// `KeyNotFound`
-    #[error("KeyNotFound: no key {0} in this vault (purged, deleted, or of another vault)")]
-    KeyNotFound(String),
-    /// `Forbidden` / `KeyDisabled`
-    #[error("KeyDisabled: key {0} is disabled; enable it with `atrest key enable`")]
-    KeyDisabled(String),
-    /// `Forbidden`: outside its validity.
-    #[error("Forbidden: key {key} {why}")]
-    Forbidden {
-        /// Which key.
-        key: String,
-        /// What forbids it: "has expired (2026-01-01T00:00:00Z)".
-        why: String,
-    },
-    /// `Conflict`
-    #[error("Conflict: {0}")]
-    Conflict(String),
-    /// The wrapped bytes do not open under the key named. Tells nothing more.
-    #[error("the wrapped key does not open under this key")]
-    UnwrapFailed,
-    /// The vault gave something that was not asked for: it errs, or is not the vault it seems.
-    #[error("the vault's answer cannot be used: {0}")]
-    BadAnswer(String),
-    /// Bad parameter from the caller.
-    #[error("BadParameter: {0}")]
-    BadParameter(String),
-    /// The vault's root key is wrong, or its file was altered or cut: indistinguishable.
-    #[error("{path}: the root key does not open this vault, or the file was altered")]
-    RootKey {
-        /// The vault's file.
-        path: String,
-    },
-    /// The vault is sealed: no root key was given.
-    #[error("the vault is sealed; unseal it with its key file or passphrase")]
-    Sealed,
-    /// The audit chain is broken.
-    #[error("the audit chain is broken: {0}")]
-    Audit(String),
-    /// The store under the vault failed.
-    #[error("{path}: {why}")]
-    Store {
-        /// The file.
-        path: String,
-        /// The cause and what to do.
-        why: String,
-    },
 }

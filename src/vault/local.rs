@@ -1,20 +1,29 @@
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+//! A vault in a directory: making, opening and sealing it, changing its root key, reading its
+//! audit log. What it does with keys is in `keys.rs` and `wrapping.rs`.
 
-use crate::base::Clock;
-use crate::crypto::SecretBytes;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::VaultError;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-/// Where the key that seals the vault's file comes from.
-pub enum RootKeySource {
-    /// A file of 32 random bytes, mode 0600.
-    KeyFile(PathBuf),
-    /// A passphrase, stretched by Argon2id.
-    Passphrase(SecretBytes),
-}
+use crate::base::{Clock, VaultId, create_dir_private};
+use crate::crypto::{Secret, SecretBytes, random_id};
+
+use super::audit::{self, AuditFilter, AuditOperation, AuditRecord, AuditSummary, Event};
+use super::error::Fault;
+use super::root::{RootKeyKind, RootKeySource, RootRecord};
+use super::store::{ANCHOR, DATABASE, OnAnchor, Store, Work, root_records};
+use super::{VaultError, revision};
+
+/// Who is recorded when nobody was named.
+const UNNAMED: &str = "local";
+/// The longest name of a caller that is recorded, in characters.
+const CALLER_MAX: usize = 128;
 
 /// What is fixed when a vault is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VaultSettings {
     /// How long a deleted key can be recovered, in days: 7 to 90.
     pub retention_days: u8,
@@ -22,26 +31,368 @@ pub struct VaultSettings {
     pub purge_protection: bool,
 }
 
-/// A vault in a directory of this machine.
-pub struct LocalVault {}
+impl Default for VaultSettings {
+    /// Azure Key Vault's: 90 days, without purge protection.
+    fn default() -> Self {
+        Self {
+            retention_days: 90,
+            purge_protection: false,
+        }
+    }
+}
+
+/// What `status` tells of a vault. Nothing secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultStatus {
+    /// Its identity.
+    pub id: VaultId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Retention and purge protection.
+    pub settings: VaultSettings,
+    /// What its root key comes from.
+    pub root: RootKeyKind,
+    /// Live keys.
+    pub keys: u64,
+    /// Versions of live keys.
+    pub versions: u64,
+    /// Soft-deleted keys.
+    pub deleted_keys: u64,
+    /// Audit records.
+    pub audit_records: u64,
+}
+
+/// A vault in a directory of this machine: `vault.db`, a SQLite database sealed under the vault's
+/// master key, and `audit.anchor`. A cheap handle; clones share one connection.
+///
+/// Every operation on a key is decided and recorded in one transaction, so that a rule changed by
+/// another process holds for the very next use, and is on disk before the answer is given.
+#[derive(Clone)]
+pub struct LocalVault {
+    shared: Arc<Shared>,
+    caller: Arc<str>,
+}
+
+struct Shared {
+    id: VaultId,
+    clock: Arc<dyn Clock>,
+    revision: Arc<AtomicU64>,
+    /// `None` once the vault is sealed.
+    store: Mutex<Option<Store>>,
+}
 
 impl LocalVault {
-    /// Makes a vault in `dir`, which must not hold one.
+    /// Makes a vault in `dir`, which must not hold one. A key file that is named but missing is
+    /// made too. When it fails, no file of it is left.
+    ///
+    /// # Errors
+    /// [`VaultError::Conflict`] when there is a vault; [`VaultError::BadParameter`] for a retention
+    /// outside 7 to 90 days or a short passphrase; [`VaultError::Store`].
     pub fn create(
-        _dir: &Path,
-        _root: &RootKeySource,
-        _settings: &VaultSettings,
-        _clock: Arc<dyn Clock>,
+        dir: &Path,
+        root: &RootKeySource,
+        settings: &VaultSettings,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, VaultError> {
-        todo!()
+        if !(7..=90).contains(&settings.retention_days) {
+            return Err(VaultError::BadParameter(format!(
+                "a retention of {} days: give 7 to 90",
+                settings.retention_days
+            )));
+        }
+        if [DATABASE, ANCHOR]
+            .iter()
+            .any(|file| dir.join(file).exists())
+        {
+            return Err(VaultError::Conflict(format!(
+                "{} holds a vault already; choose another directory",
+                dir.display()
+            )));
+        }
+        create_dir_private(dir).map_err(|e| VaultError::io(dir, &e))?;
+        let missing_key_file = match root {
+            RootKeySource::KeyFile(path) if !path.exists() => Some(path),
+            _ => None,
+        };
+        let (id, master) = (random_id(VaultId::from_bytes), Secret::random());
+        let made = RootRecord::seal(id, false, &master, root).and_then(|record| {
+            let now = truncated(clock.now());
+            let store = Store::create(dir, &record, master, settings, now, UNNAMED)?;
+            Self::new(dir, store, clock)
+        });
+        if made.is_err() {
+            for end in ["", "-wal", "-shm", "-journal"] {
+                let _ = std::fs::remove_file(dir.join(format!("{DATABASE}{end}")));
+            }
+            let _ = std::fs::remove_file(dir.join(ANCHOR));
+            let _ = missing_key_file.map(std::fs::remove_file);
+        }
+        made
     }
 
     /// Opens the vault in `dir`.
+    ///
+    /// # Errors
+    /// [`VaultError::RootKey`] alike for a wrong root key and an altered file;
+    /// [`VaultError::Sealed`]; [`VaultError::Audit`] when the file is older than its anchor;
+    /// [`VaultError::Store`]. Nothing on disk is changed, except that a refusal to open a sealed
+    /// vault is recorded.
     pub fn open(
-        _dir: &Path,
-        _root: &RootKeySource,
-        _clock: Arc<dyn Clock>,
+        dir: &Path,
+        root: &RootKeySource,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, VaultError> {
-        todo!()
+        let (mut store, record) = Store::open(dir, root, OnAnchor::Insist)?;
+        if record.sealed {
+            let event = Event::new(AuditOperation::VaultOpen);
+            let now = truncated(clock.now());
+            let refuse = |_: &Work<'_>, _: &mut Event| Err(VaultError::Sealed.into());
+            return store.transact(now, UNNAMED, event, refuse)?.0;
+        }
+        Self::new(dir, store, clock)
     }
+
+    /// What is public of the root key of the vault in `dir`, and whether it is sealed: read
+    /// without the root key, so not authenticated before [`LocalVault::open`].
+    pub fn root_record(dir: &Path) -> Result<RootRecord, VaultError> {
+        let newest = root_records(&dir.join(DATABASE))?.into_iter().next();
+        newest.ok_or_else(|| VaultError::Store {
+            path: dir.join(DATABASE).display().to_string(),
+            why: "it has no root-key record; restore the file".into(),
+        })
+    }
+
+    /// Opens a vault whose audit anchor is lost or does not fit, and writes the anchor anew, which
+    /// the log records for good. What was cut from the log before stays unknown.
+    pub fn reanchor(
+        dir: &Path,
+        root: &RootKeySource,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, VaultError> {
+        let (mut store, record) = Store::open(dir, root, OnAnchor::Renew)?;
+        let event = Event::new(AuditOperation::AuditReanchor);
+        store
+            .transact(truncated(clock.now()), UNNAMED, event, |_, _| Ok(()))?
+            .0?;
+        if record.sealed {
+            return Err(VaultError::Sealed);
+        }
+        Self::new(dir, store, clock)
+    }
+
+    /// Seals the vault: from now on only `passphrase` leads to its master key, every use is
+    /// refused until [`LocalVault::unseal`], and this process's copies of its keys are wiped. A
+    /// key file that opened it until now still opens older copies of the file; it is left alone,
+    /// since other vaults may share it. Other processes see the seal at their next use.
+    pub fn seal(&self, passphrase: SecretBytes) -> Result<(), VaultError> {
+        let root = RootKeySource::Passphrase(passphrase);
+        self.set_root(AuditOperation::VaultSeal, true, &root)?;
+        *self.store() = None;
+        self.move_revision();
+        Ok(())
+    }
+
+    /// Unseals the vault in `dir`, and sets the root key that opens it from then on. A key file
+    /// that is named but missing is made.
+    ///
+    /// # Errors
+    /// [`VaultError::Conflict`] when it is not sealed; the errors of [`LocalVault::open`].
+    pub fn unseal(
+        dir: &Path,
+        root: &RootKeySource,
+        new_root: &RootKeySource,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, VaultError> {
+        let (mut store, record) = Store::open(dir, root, OnAnchor::Insist)?;
+        if !record.sealed {
+            return Err(VaultError::Conflict(
+                "the vault is not sealed; just use it".into(),
+            ));
+        }
+        let unsealed = RootRecord::seal(store.vault, false, &store.master, new_root)?;
+        let now = truncated(clock.now());
+        store.set_root(now, UNNAMED, AuditOperation::VaultUnseal, &unsealed)?;
+        Self::new(dir, store, clock)
+    }
+
+    /// Changes the root key: from a key file to a passphrase or back, or to another of the same
+    /// kind. Only the key slot is rewritten; returns the bytes written. The old root key still
+    /// opens older copies of the file.
+    pub fn change_root(&self, new_root: &RootKeySource) -> Result<u64, VaultError> {
+        self.set_root(AuditOperation::VaultRootChange, false, new_root)
+    }
+
+    /// Protects deleted keys against purge before their time. There is no way back.
+    pub fn enable_purge_protection(&self) -> Result<(), VaultError> {
+        self.transact(
+            Event::new(AuditOperation::VaultPurgeProtection),
+            |work, _| {
+                work.db
+                    .execute("UPDATE vault SET purge_protection = 1", [])?;
+                Ok(())
+            },
+        )
+    }
+
+    /// The same vault, used in the name of `caller`, which the audit records carry: its first 128
+    /// characters, control characters replaced.
+    pub fn acting_as(&self, caller: &str) -> Self {
+        let shown = caller
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c });
+        let caller: String = shown.take(CALLER_MAX).collect();
+        Self {
+            shared: self.shared.clone(),
+            caller: caller.into(),
+        }
+    }
+
+    /// What there is to know of the vault.
+    pub fn status(&self) -> Result<VaultStatus, VaultError> {
+        let root = self.root_kind()?;
+        self.read(|work| {
+            let count = |sql: &str| -> rusqlite::Result<u64> {
+                work.db
+                    .query_row(sql, [], |row| row.get::<_, i64>(0))
+                    .map(i64::cast_unsigned)
+            };
+            let (created, settings) = super::rows::vault(work.db)?;
+            Ok(VaultStatus {
+                id: work.vault,
+                created,
+                settings,
+                root,
+                keys: count("SELECT count(*) FROM keys WHERE deleted IS NULL")?,
+                versions: count(
+                    "SELECT count(*) FROM versions JOIN keys USING (key) WHERE deleted IS NULL",
+                )?,
+                deleted_keys: count("SELECT count(*) FROM keys WHERE deleted IS NOT NULL")?,
+                audit_records: audit::head(work.db)?.records,
+            })
+        })
+    }
+
+    /// The audit records that `filter` lets through, oldest first.
+    pub fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, VaultError> {
+        self.read(|work| Ok(audit::select(work.db, filter)?))
+    }
+
+    /// Follows the audit chain from its first record to its last, and compares the anchor.
+    ///
+    /// # Errors
+    /// [`VaultError::Audit`] names the first record that is altered, missing or moved, or tells
+    /// that the tail was cut.
+    pub fn verify_audit(&self) -> Result<AuditSummary, VaultError> {
+        let mut guard = self.store();
+        self.unsealed(&mut guard)?.verify_audit()
+    }
+
+    fn new(dir: &Path, store: Store, clock: Arc<dyn Clock>) -> Result<Self, VaultError> {
+        let dir = dir.canonicalize().map_err(|e| VaultError::io(dir, &e))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                id: store.vault,
+                clock,
+                revision: revision::of(&dir),
+                store: Mutex::new(Some(store)),
+            }),
+            caller: UNNAMED.into(),
+        })
+    }
+
+    pub(super) fn vault_id(&self) -> VaultId {
+        self.shared.id
+    }
+
+    pub(super) fn revision_counter(&self) -> Arc<AtomicU64> {
+        self.shared.revision.clone()
+    }
+
+    /// Runs `change` and records how it ended ([`Store::transact`]).
+    pub(super) fn transact<T>(
+        &self,
+        event: Event,
+        change: impl FnOnce(&Work<'_>, &mut Event) -> Result<T, Fault>,
+    ) -> Result<T, VaultError> {
+        let mut guard = self.store();
+        let store = self.unsealed(&mut guard)?;
+        let (outcome, changed) = store.transact(self.now(), &self.caller, event, change)?;
+        if changed {
+            self.move_revision();
+        }
+        outcome
+    }
+
+    /// Reads, without a record. Keys whose retention has passed are purged first.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Work<'_>) -> Result<T, Fault>,
+    ) -> Result<T, VaultError> {
+        let mut guard = self.store();
+        let store = self.unsealed(&mut guard)?;
+        let now = self.now();
+        if store.purge_overdue(now)? {
+            self.move_revision();
+        }
+        store.read(now, read)
+    }
+
+    /// Uses the open store outside a transaction.
+    pub(super) fn with_store<T>(
+        &self,
+        use_store: impl FnOnce(&mut Store) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let mut guard = self.store();
+        use_store(self.unsealed(&mut guard)?)
+    }
+
+    fn set_root(
+        &self,
+        operation: AuditOperation,
+        sealed: bool,
+        root: &RootKeySource,
+    ) -> Result<u64, VaultError> {
+        let now = self.now();
+        let written = self.with_store(|store| {
+            let record = RootRecord::seal(store.vault, sealed, &store.master, root)?;
+            store.set_root(now, &self.caller, operation, &record)
+        })?;
+        self.move_revision();
+        Ok(written)
+    }
+
+    fn root_kind(&self) -> Result<RootKeyKind, VaultError> {
+        self.with_store(|store| store.root_kind())
+    }
+
+    fn store(&self) -> MutexGuard<'_, Option<Store>> {
+        self.shared
+            .store
+            .lock()
+            .expect("no holder of this lock can panic")
+    }
+
+    /// The open store, with the changes of other processes noticed.
+    fn unsealed<'a>(&self, store: &'a mut Option<Store>) -> Result<&'a mut Store, VaultError> {
+        if let Some(open) = store
+            && !open.refresh()?
+        {
+            *store = None;
+            self.move_revision();
+        }
+        store.as_mut().ok_or(VaultError::Sealed)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        truncated(self.shared.clock.now())
+    }
+
+    fn move_revision(&self) {
+        self.shared.revision.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// Times are kept in whole microseconds.
+pub(super) fn truncated(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).expect("a time's microseconds are a time")
 }

@@ -1,12 +1,40 @@
 //! The key vault: keys and their versions, the rules on their use, soft-delete, backup, and an
 //! audit record of every use. Names, fields and rules are those of Azure Key Vault; the wire is
 //! not here.
+//!
+//! | file          | what it is for |
+//! |---------------|----------------|
+//! | `api.rs`      | what a resource and an administrator see of any vault |
+//! | `local.rs`    | a vault in a directory: make, open, seal, change the root key |
+//! | `keys.rs`, `wrapping.rs` | the administration of keys, and their use |
+//! | `store.rs`, `rows.rs`    | transactions that end in an audit record, and the tables |
+//! | `root.rs`, `keyfile.rs`  | from the root key to the master key |
+//! | `audit.rs`, `anchor.rs`  | the chain of records, and what vouches for its end |
+//! | `backup.rs`   | a key on its way out and back |
 
+mod anchor;
 mod api;
+mod audit;
+mod backup;
+mod error;
+mod keyfile;
+mod keys;
 mod local;
+mod revision;
+mod root;
+mod rows;
+mod store;
+mod wrapping;
 
+pub use anchor::AuditAnchor;
 pub use api::{
     DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, KeyVault, KeyWrapper,
-    VaultError, WrappedKey,
+    WrappedKey,
 };
-pub use local::{LocalVault, RootKeySource, VaultSettings};
+pub use audit::{AuditFilter, AuditOperation, AuditRecord, AuditSummary};
+pub use backup::{BackupError, KeyBackup};
+pub use error::VaultError;
+pub use keyfile::read_key_file;
+pub use local::{LocalVault, VaultSettings, VaultStatus};
+pub use root::{RootKeyKind, RootKeySource, RootRecord, RootRecordError};
+pub use rows::StoredVersion;

@@ -1,0 +1,246 @@
+//! A key backup: one key with all its versions, sealed so that only the vault that made it reads
+//! it (docs/format.md, "Vault").
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::base::{KeyName, KeyVersion, VaultId};
+use crate::crypto::{
+    AeadKey, KeyEncryptionKey, KeyKind, Label, NONCE_LEN, Secret, SecretBytes, TAG_LEN, derive,
+    random_bytes,
+};
+
+use super::KeyAttributes;
+use super::rows::{StoredVersion, operation_bits, operations_from_bits};
+
+// Layout of the header, which is the AAD of what follows it.
+const MAGIC_AT: usize = 0;
+const VERSION_AT: usize = MAGIC_AT + 8;
+const ZERO_AT: usize = VERSION_AT + 2;
+const VAULT_AT: usize = ZERO_AT + 2;
+const NONCE_AT: usize = VAULT_AT + 16;
+const SEALED_AT: usize = NONCE_AT + NONCE_LEN;
+
+const MAGIC: &[u8; 8] = b"atrestKB";
+const VERSION: u16 = 1;
+
+/// The most versions that a backup holds (Azure Key Vault's limit).
+pub(super) const MAX_VERSIONS: usize = 500;
+/// The longest private key, in bytes: RSA-4096 as PKCS#8 needs some 2,400.
+const MAX_MATERIAL: usize = 4096;
+/// The longest backup, in bytes; a reader allocates no more.
+const MAX_LEN: usize = SEALED_AT + 131 + MAX_VERSIONS * (MAX_MATERIAL + 64) + TAG_LEN;
+
+const ENABLED: u8 = 1;
+const HAS_NOT_BEFORE: u8 = 2;
+const HAS_EXPIRES: u8 = 4;
+
+/// Why a backup is not restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BackupError {
+    /// The bytes are no backup.
+    #[error("not a key backup")]
+    Format,
+    /// Written by a newer version of the program.
+    #[error("the backup's format version {0} is newer than this program reads (1)")]
+    Version(u16),
+    /// Another vault made it.
+    #[error("the backup was made by vault {0}; only that vault restores it")]
+    OtherVault(VaultId),
+    /// The tag does not fit, or the content is malformed. Tells nothing more.
+    #[error("the backup was altered or cut, or this is not the vault that made it")]
+    Unauthentic,
+}
+
+/// What a backup holds.
+pub struct KeyBackup {
+    /// The key's name.
+    pub name: KeyName,
+    /// Its versions, oldest first.
+    pub versions: Vec<StoredVersion>,
+}
+
+impl KeyBackup {
+    /// Seals the backup for `vault`, whose master key this is. At most 500 versions.
+    pub fn seal(&self, master: &Secret<32>, vault: VaultId) -> Vec<u8> {
+        let mut bytes = vec![0; SEALED_AT];
+        bytes[MAGIC_AT..VERSION_AT].copy_from_slice(MAGIC);
+        bytes[VERSION_AT..ZERO_AT].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[VAULT_AT..NONCE_AT].copy_from_slice(vault.as_bytes());
+        let nonce = random_bytes::<NONCE_LEN>();
+        bytes[NONCE_AT..].copy_from_slice(&nonce);
+        let mut body = self.body();
+        let tag = key(master, vault).seal_in_place(&nonce, &bytes, &mut body);
+        bytes.extend_from_slice(&body);
+        bytes.extend_from_slice(&tag);
+        bytes
+    }
+
+    /// Opens a backup that `vault`, whose master key this is, has made.
+    pub fn open(bytes: &[u8], master: &Secret<32>, vault: VaultId) -> Result<Self, BackupError> {
+        let sealed_len = bytes.len().checked_sub(SEALED_AT + TAG_LEN);
+        if sealed_len.is_none() || bytes.len() > MAX_LEN || bytes[..VERSION_AT] != *MAGIC {
+            return Err(BackupError::Format);
+        }
+        match u16::from_le_bytes([bytes[VERSION_AT], bytes[VERSION_AT + 1]]) {
+            VERSION => {}
+            0 => return Err(BackupError::Format),
+            newer => return Err(BackupError::Version(newer)),
+        }
+        if bytes[ZERO_AT..VAULT_AT] != [0; 2] {
+            return Err(BackupError::Format);
+        }
+        let (header, sealed) = bytes.split_at(SEALED_AT);
+        let (sealed, tag) = sealed.split_at(sealed.len() - TAG_LEN);
+        let made_by = VaultId::from_bytes(header[VAULT_AT..NONCE_AT].try_into().expect("16 bytes"));
+        if made_by != vault {
+            return Err(BackupError::OtherVault(made_by));
+        }
+        let nonce = header[NONCE_AT..].try_into().expect("12 bytes");
+        let tag = tag.try_into().expect("16 bytes");
+        let mut body = Zeroizing::new(sealed.to_vec());
+        key(master, vault)
+            .open_in_place(nonce, header, &mut body, tag)
+            .map_err(|_| BackupError::Unauthentic)?;
+        let mut reader = Reader(&body);
+        let backup = reader.backup().ok_or(BackupError::Unauthentic)?;
+        if reader.0.is_empty() {
+            Ok(backup)
+        } else {
+            Err(BackupError::Unauthentic)
+        }
+    }
+
+    /// The thumbprint of each version.
+    ///
+    /// # Errors
+    /// [`BackupError::Unauthentic`] when the bytes of one are no key of its kind.
+    pub(super) fn thumbprints(&self) -> Result<Vec<[u8; 32]>, BackupError> {
+        let keys = self.versions.iter().map(|v| {
+            KeyEncryptionKey::from_secret_bytes(v.kind, &v.material).map(|key| key.thumbprint())
+        });
+        keys.collect::<Result<_, _>>()
+            .map_err(|_| BackupError::Unauthentic)
+    }
+
+    fn body(&self) -> Zeroizing<Vec<u8>> {
+        let keys: usize = self
+            .versions
+            .iter()
+            .map(|v| v.material.expose().len() + 64)
+            .sum();
+        // Room for all of it at once: growing would leave copies of keys behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(131 + keys));
+        let name = self.name.as_str().as_bytes();
+        body.push(u8::try_from(name.len()).expect("at most 127"));
+        body.extend_from_slice(name);
+        let count = u16::try_from(self.versions.len()).expect("at most 500 versions");
+        body.extend_from_slice(&count.to_le_bytes());
+        for version in &self.versions {
+            let a = &version.attributes;
+            let mut flags = 0;
+            for (set, flag) in [
+                (a.enabled, ENABLED),
+                (a.not_before.is_some(), HAS_NOT_BEFORE),
+                (a.expires.is_some(), HAS_EXPIRES),
+            ] {
+                flags |= if set { flag } else { 0 };
+            }
+            body.extend_from_slice(version.version.as_bytes());
+            body.extend_from_slice(&[
+                kind_code(version.kind),
+                operation_bits(&version.operations),
+                flags,
+            ]);
+            for time in [a.not_before, a.expires, Some(a.created), Some(a.updated)] {
+                let microseconds = time.map_or(0, Timestamp::as_microsecond);
+                body.extend_from_slice(&microseconds.to_le_bytes());
+            }
+            let material = version.material.expose();
+            let len = u16::try_from(material.len()).expect("a private key is shorter than 4 KiB");
+            body.extend_from_slice(&len.to_le_bytes());
+            body.extend_from_slice(material);
+        }
+        body
+    }
+}
+
+fn key(master: &Secret<32>, vault: VaultId) -> AeadKey {
+    AeadKey::new(&derive(master, Label::VaultBackup, &[vault.as_bytes()]))
+}
+
+fn kind_code(kind: KeyKind) -> u8 {
+    match kind {
+        KeyKind::Rsa2048 => 1,
+        KeyKind::Rsa3072 => 2,
+        KeyKind::Rsa4096 => 3,
+        KeyKind::Oct256 => 4,
+    }
+}
+
+/// Reads the body; `None` at the first byte that no writer writes.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn backup(&mut self) -> Option<KeyBackup> {
+        let [len] = self.array()?;
+        let name = std::str::from_utf8(self.take(len.into())?)
+            .ok()?
+            .parse()
+            .ok()?;
+        let count = usize::from(u16::from_le_bytes(self.array()?));
+        if !(1..=MAX_VERSIONS).contains(&count) {
+            return None;
+        }
+        let versions = (0..count).map(|_| self.version()).collect::<Option<_>>()?;
+        Some(KeyBackup { name, versions })
+    }
+
+    fn version(&mut self) -> Option<StoredVersion> {
+        let version = KeyVersion::from_bytes(self.array()?);
+        let [kind, operations, flags] = self.array()?;
+        if !(1..=3).contains(&operations) || flags > ENABLED | HAS_NOT_BEFORE | HAS_EXPIRES {
+            return None;
+        }
+        let kind = KeyKind::ALL.into_iter().find(|k| kind_code(*k) == kind)?;
+        let not_before = self.time_if(flags & HAS_NOT_BEFORE != 0)?;
+        let expires = self.time_if(flags & HAS_EXPIRES != 0)?;
+        let attributes = KeyAttributes {
+            enabled: flags & ENABLED != 0,
+            not_before,
+            expires,
+            created: self.time_if(true)??,
+            updated: self.time_if(true)??,
+        };
+        let len = usize::from(u16::from_le_bytes(self.array()?));
+        if len > MAX_MATERIAL {
+            return None;
+        }
+        Some(StoredVersion {
+            version,
+            kind,
+            operations: operations_from_bits(operations),
+            attributes,
+            material: SecretBytes::from_vec(self.take(len)?.to_vec()),
+        })
+    }
+
+    /// A time, or eight zeros where there is none.
+    fn time_if(&mut self, present: bool) -> Option<Option<Timestamp>> {
+        let microseconds = i64::from_le_bytes(self.array()?);
+        match present {
+            true => Timestamp::from_microsecond(microseconds).ok().map(Some),
+            false => (microseconds == 0).then_some(None),
+        }
+    }
+}

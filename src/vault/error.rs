@@ -1,0 +1,146 @@
+use crate::sqlite::SealedError;
+
+/// Why the vault did not do it. The names follow Azure Key Vault's error codes.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// `KeyNotFound`
+    #[error(
+        "KeyNotFound: no key {0} in this vault (never made, purged, or of another vault); see `atrest key list`"
+    )]
+    KeyNotFound(String),
+    /// `KeyNotFound`: soft-deleted, so that no use sees it, and recoverable.
+    #[error(
+        "KeyNotFound: key {key} was deleted; recover it with `atrest key recover` before {until}"
+    )]
+    KeyDeleted {
+        /// Which key.
+        key: String,
+        /// When it goes for good.
+        until: String,
+    },
+    /// `Forbidden` / `KeyDisabled`
+    #[error("KeyDisabled: key {0} is disabled; enable it with `atrest key enable`")]
+    KeyDisabled(String),
+    /// `Forbidden`: outside its validity, an operation that is not permitted, purge protection.
+    #[error("Forbidden: key {key} {why}")]
+    Forbidden {
+        /// Which key.
+        key: String,
+        /// What forbids it: "has expired (2026-01-01T00:00:00Z)".
+        why: String,
+    },
+    /// `Conflict`
+    #[error("Conflict: {0}")]
+    Conflict(String),
+    /// The wrapped bytes do not open under the key named. Tells nothing more.
+    #[error("the wrapped key does not open under this key")]
+    UnwrapFailed,
+    /// The vault gave something that was not asked for: it errs, or is not the vault it seems.
+    #[error("the vault's answer cannot be used: {0}")]
+    BadAnswer(String),
+    /// Bad parameter from the caller.
+    #[error("BadParameter: {0}")]
+    BadParameter(String),
+    /// The vault's root key is wrong, or its file was altered or cut: indistinguishable.
+    #[error(
+        "{path}: the root key does not open this vault, or the file was altered; give the key file or passphrase that it was last sealed with, or restore the file"
+    )]
+    RootKey {
+        /// The vault's file.
+        path: String,
+    },
+    /// The vault is sealed: its use waits for an administrator.
+    #[error("the vault is sealed; unseal it with `atrest vault unseal` and its passphrase")]
+    Sealed,
+    /// The audit chain is broken.
+    #[error("the audit chain is broken: {0}")]
+    Audit(String),
+    /// Another process holds the vault's file.
+    #[error("{path}: in use by another process; try again when it is done")]
+    Busy {
+        /// The vault's file.
+        path: String,
+    },
+    /// The store under the vault failed.
+    #[error("{path}: {why}")]
+    Store {
+        /// The file.
+        path: String,
+        /// The cause and what to do.
+        why: String,
+    },
+}
+
+impl VaultError {
+    /// The code by which audit records and machines know the error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::KeyNotFound(_) | Self::KeyDeleted { .. } => "KeyNotFound",
+            Self::KeyDisabled(_) => "KeyDisabled",
+            Self::Forbidden { .. } => "Forbidden",
+            Self::Conflict(_) => "Conflict",
+            Self::UnwrapFailed => "UnwrapFailed",
+            Self::BadAnswer(_) => "BadAnswer",
+            Self::BadParameter(_) => "BadParameter",
+            Self::RootKey { .. } => "RootKey",
+            Self::Sealed => "Sealed",
+            Self::Audit(_) => "Audit",
+            Self::Busy { .. } => "Busy",
+            Self::Store { .. } => "Store",
+        }
+    }
+
+    /// A failure of the file system at `path`.
+    pub(super) fn io(path: &std::path::Path, cause: &std::io::Error) -> Self {
+        Self::Store {
+            path: path.display().to_string(),
+            why: cause.to_string(),
+        }
+    }
+}
+
+impl From<SealedError> for VaultError {
+    fn from(error: SealedError) -> Self {
+        match error {
+            SealedError::Format { path, why } => Self::Store { path, why },
+            SealedError::Unauthentic { path } => Self::RootKey { path },
+            SealedError::KeyUnavailable { .. } => Self::Sealed,
+            SealedError::Io { path, source } => Self::Store {
+                path,
+                why: source.to_string(),
+            },
+            SealedError::Sqlite { path, source } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                    Self::Busy { path }
+                }
+                Some(rusqlite::ErrorCode::DiskFull) => Self::Store {
+                    path,
+                    why: "the disk is full; nothing was changed: make room and try again".into(),
+                },
+                _ => Self::Store {
+                    path,
+                    why: source.to_string(),
+                },
+            },
+        }
+    }
+}
+
+/// How a step of a transaction ends early: the vault's rules refused (to be recorded), or the
+/// store failed (everything is rolled back).
+pub(super) enum Fault {
+    Refused(VaultError),
+    Store(rusqlite::Error),
+}
+
+impl From<VaultError> for Fault {
+    fn from(error: VaultError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,313 @@
+//! The administration of keys, each operation with its record.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
+use crate::crypto::{KeyEncryptionKey, KeyKind, random_id};
+
+use super::audit::{AuditOperation, Event};
+use super::backup::{KeyBackup, MAX_VERSIONS};
+use super::error::Fault;
+use super::rows::{self, Pick, StoredVersion, VersionRow};
+use super::store::Work;
+use super::{
+    DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, KeyVault, LocalVault,
+    VaultError,
+};
+
+impl KeyVault for LocalVault {
+    fn id(&self) -> VaultId {
+        self.vault_id()
+    }
+
+    fn create_key(&self, name: &KeyName, spec: &KeySpec) -> Result<KeyBundle, VaultError> {
+        // Before the lock: generating an RSA key takes long.
+        let key = KeyEncryptionKey::generate(spec.kind);
+        self.add_version(AuditOperation::KeyCreate, name, &key, |_| Ok(spec.clone()))
+    }
+
+    fn import_key(
+        &self,
+        name: &KeyName,
+        material: KeyEncryptionKey,
+        spec: &KeySpec,
+    ) -> Result<KeyBundle, VaultError> {
+        self.add_version(AuditOperation::KeyImport, name, &material, |_| {
+            if spec.kind != material.kind() {
+                let (said, is) = (spec.kind, material.kind());
+                let why = format!("the key imported is {is}, not {said}; name its kind");
+                return Err(VaultError::BadParameter(why).into());
+            }
+            Ok(spec.clone())
+        })
+    }
+
+    fn keys(&self) -> Result<Vec<KeyBundle>, VaultError> {
+        self.read(|work| {
+            let rows = rows::newest_of_all(work.db, work.vault, false)?;
+            Ok(rows.into_iter().map(|row| row.bundle).collect())
+        })
+    }
+
+    fn key_versions(&self, name: &KeyName) -> Result<Vec<KeyBundle>, VaultError> {
+        self.read(|work| {
+            work.live(name, Pick::Newest, &self.kid(name, None))?;
+            let rows = rows::versions(work.db, work.vault, name)?;
+            Ok(rows.into_iter().map(|row| row.bundle).collect())
+        })
+    }
+
+    fn key(&self, name: &KeyName, version: Option<KeyVersion>) -> Result<KeyBundle, VaultError> {
+        self.read(|work| {
+            Ok(work
+                .live(name, version.into(), &self.kid(name, version))?
+                .bundle)
+        })
+    }
+
+    fn update_key(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+        update: &KeyUpdate,
+    ) -> Result<KeyBundle, VaultError> {
+        let asked = self.kid(name, version);
+        self.transact(
+            Event::on(AuditOperation::KeyUpdate, &asked),
+            |work, event| {
+                let found = work.live(name, version.into(), &asked)?.bundle;
+                event.kid = Some(found.kid.to_string());
+                let attributes = found.attributes;
+                let enabled = update.enabled.unwrap_or(attributes.enabled);
+                let not_before = update.not_before.or(attributes.not_before);
+                let expires = update.expires.or(attributes.expires);
+                let operations = update.operations.as_ref().unwrap_or(&found.operations);
+                check(operations, not_before, expires)?;
+                work.db
+                    .prepare_cached(
+                        "UPDATE versions SET enabled = ?2, not_before = ?3, expires = ?4,
+                         operations = ?5, updated = ?6 WHERE version = ?1",
+                    )?
+                    .execute(rusqlite::params![
+                        found.kid.version.as_bytes(),
+                        enabled,
+                        not_before.map(Timestamp::as_microsecond),
+                        expires.map(Timestamp::as_microsecond),
+                        rows::operation_bits(operations),
+                        work.now.as_microsecond(),
+                    ])?;
+                Ok(work
+                    .live(name, Pick::Exactly(found.kid.version), &asked)?
+                    .bundle)
+            },
+        )
+    }
+
+    fn rotate_key(&self, name: &KeyName) -> Result<KeyBundle, VaultError> {
+        // Of what kind the key is, and whether it is there at all, is asked before a key is
+        // generated, and once more in the transaction, which records a refusal.
+        let kind = match self.key(name, None) {
+            Ok(newest) => newest.kind,
+            Err(VaultError::KeyNotFound(_) | VaultError::KeyDeleted { .. }) => KeyKind::Oct256,
+            Err(e) => return Err(e),
+        };
+        let key = KeyEncryptionKey::generate(kind);
+        let asked = self.kid(name, None);
+        self.add_version(AuditOperation::KeyRotate, name, &key, |work| {
+            let newest = work.live(name, Pick::Newest, &asked)?.bundle;
+            if newest.kind != kind {
+                let why = format!("key {asked} was changed meanwhile; try again");
+                return Err(VaultError::Conflict(why).into());
+            }
+            Ok(KeySpec {
+                operations: newest.operations,
+                ..KeySpec::new(kind)
+            })
+        })
+    }
+
+    fn delete_key(&self, name: &KeyName) -> Result<DeletedKey, VaultError> {
+        let asked = self.kid(name, None);
+        self.transact(Event::on(AuditOperation::KeyDelete, &asked), |work, _| {
+            let row = work.live(name, Pick::Newest, &asked)?;
+            let (_, settings) = rows::vault(work.db)?;
+            let retention = SignedDuration::from_hours(24 * i64::from(settings.retention_days));
+            let scheduled = work.now.saturating_add(retention).unwrap_or(Timestamp::MAX);
+            rows::set_deleted(work.db, row.key, Some((work.now, scheduled)))?;
+            let deleted = DeletedKey {
+                bundle: row.bundle,
+                deleted: work.now,
+                scheduled_purge: scheduled,
+            };
+            Ok(deleted)
+        })
+    }
+
+    fn deleted_keys(&self) -> Result<Vec<DeletedKey>, VaultError> {
+        self.read(|work| {
+            let rows = rows::newest_of_all(work.db, work.vault, true)?;
+            Ok(rows
+                .into_iter()
+                .filter_map(VersionRow::into_deleted)
+                .collect())
+        })
+    }
+
+    fn recover_key(&self, name: &KeyName) -> Result<KeyBundle, VaultError> {
+        let asked = self.kid(name, None);
+        self.transact(Event::on(AuditOperation::KeyRecover, &asked), |work, _| {
+            let (key, _) = work.deleted(name, &asked)?;
+            rows::set_deleted(work.db, key, None)?;
+            Ok(work.live(name, Pick::Newest, &asked)?.bundle)
+        })
+    }
+
+    fn purge_key(&self, name: &KeyName) -> Result<(), VaultError> {
+        let asked = self.kid(name, None);
+        self.transact(Event::on(AuditOperation::KeyPurge, &asked), |work, _| {
+            let (key, deleted) = work.deleted(name, &asked)?;
+            let (_, settings) = rows::vault(work.db)?;
+            if settings.purge_protection {
+                let until = deleted.scheduled_purge;
+                let why = format!(
+                    "is under purge protection until {until}, when it is purged by itself; recover it to keep it"
+                );
+                return Err(VaultError::Forbidden { key: asked.clone(), why }.into());
+            }
+            Ok(rows::delete_key(work.db, key)?)
+        })
+    }
+
+    fn backup_key(&self, name: &KeyName) -> Result<Vec<u8>, VaultError> {
+        let asked = self.kid(name, None);
+        let backup = self.transact(Event::on(AuditOperation::KeyBackup, &asked), |work, _| {
+            let name = work.live(name, Pick::Newest, &asked)?.bundle.kid.name;
+            let rows = rows::versions(work.db, work.vault, &name)?;
+            if rows.len() > MAX_VERSIONS {
+                let why = format!("key {asked} has more than {MAX_VERSIONS} versions, the most that a backup holds");
+                return Err(VaultError::BadParameter(why).into());
+            }
+            let versions = rows.into_iter().map(|row| row.into_stored(work.db)).collect::<Result<_, _>>()?;
+            Ok(KeyBackup { name, versions })
+        })?;
+        self.with_store(|store| Ok(backup.seal(&store.master, store.vault)))
+    }
+
+    fn restore_key(&self, backup: &[u8]) -> Result<KeyBundle, VaultError> {
+        // Parsed before the transaction, which records what was wrong with it.
+        let opened = self.with_store(|store| {
+            Ok(KeyBackup::open(backup, &store.master, store.vault)
+                .and_then(|backup| Ok((backup.thumbprints()?, backup))))
+        })?;
+        self.transact(Event::new(AuditOperation::KeyRestore), |work, event| {
+            let (thumbprints, backup) =
+                opened.map_err(|e| VaultError::BadParameter(e.to_string()))?;
+            let asked = self.kid(&backup.name, None);
+            event.kid = Some(asked.clone());
+            if rows::find(work.db, work.vault, &backup.name, Pick::Newest)?.is_some() {
+                let why = format!(
+                    "key {asked} exists, live or deleted, and a backup never replaces a key; see `atrest key list --deleted`"
+                );
+                return Err(VaultError::Conflict(why).into());
+            }
+            let key = rows::insert_key(work.db, &backup.name)?;
+            for (version, thumbprint) in backup.versions.iter().zip(&thumbprints) {
+                version.insert(work.db, key, thumbprint)?;
+            }
+            Ok(work.live(&backup.name, Pick::Newest, &asked)?.bundle)
+        })
+    }
+}
+
+impl LocalVault {
+    /// Makes `key` the newest version of `name`; `spec` decides in the transaction how.
+    fn add_version(
+        &self,
+        operation: AuditOperation,
+        name: &KeyName,
+        key: &KeyEncryptionKey,
+        spec: impl FnOnce(&Work<'_>) -> Result<KeySpec, Fault>,
+    ) -> Result<KeyBundle, VaultError> {
+        let asked = self.kid(name, None);
+        self.transact(Event::on(operation, &asked), |work, event| {
+            let spec = spec(work)?;
+            check(&spec.operations, spec.not_before, spec.expires)?;
+            let row = match rows::find(work.db, work.vault, name, Pick::Newest)? {
+                None => rows::insert_key(work.db, name)?,
+                Some(row) => match row.deleted {
+                    None => row.key,
+                    Some((_, until)) => {
+                        let why = format!(
+                            "key {asked} is deleted but recoverable until {until}, and keeps its name; recover it with `atrest key recover`, or choose another name"
+                        );
+                        return Err(VaultError::Conflict(why).into());
+                    }
+                },
+            };
+            let version = StoredVersion {
+                version: random_id(KeyVersion::from_bytes),
+                kind: key.kind(),
+                operations: spec.operations,
+                attributes: KeyAttributes {
+                    enabled: spec.enabled,
+                    not_before: spec.not_before,
+                    expires: spec.expires,
+                    created: work.now,
+                    updated: work.now,
+                },
+                material: key.to_secret_bytes(),
+            };
+            version.insert(work.db, row, &key.thumbprint())?;
+            let bundle = work.live(name, Pick::Exactly(version.version), &asked)?.bundle;
+            event.kid = Some(bundle.kid.to_string());
+            Ok(bundle)
+        })
+    }
+
+    /// How a key, or one version of it, is named in errors and records.
+    fn kid(&self, name: &KeyName, version: Option<KeyVersion>) -> String {
+        let (vault, name) = (self.vault_id(), name.clone());
+        match version {
+            None => KeyRef { vault, name }.to_string(),
+            Some(version) => KeyVersionRef {
+                vault,
+                name,
+                version,
+            }
+            .to_string(),
+        }
+    }
+}
+
+impl Work<'_> {
+    /// A soft-deleted key and its row.
+    fn deleted(&self, name: &KeyName, asked: &str) -> Result<(i64, DeletedKey), Fault> {
+        let row = rows::find(self.db, self.vault, name, Pick::Newest)?
+            .ok_or_else(|| VaultError::KeyNotFound(asked.to_owned()))?;
+        let key = row.key;
+        let not_deleted = || {
+            let why =
+                format!("key {asked} is not deleted; delete it first with `atrest key delete`");
+            VaultError::Conflict(why)
+        };
+        Ok((key, row.into_deleted().ok_or_else(not_deleted)?))
+    }
+}
+
+/// Refuses attributes under which a key could never be used.
+fn check(
+    operations: &[KeyOperation],
+    not_before: Option<Timestamp>,
+    expires: Option<Timestamp>,
+) -> Result<(), VaultError> {
+    if operations.is_empty() {
+        let why = "a key needs an operation, wrapKey or unwrapKey; to block both, disable it";
+        return Err(VaultError::BadParameter(why.into()));
+    }
+    match (not_before, expires) {
+        (Some(from), Some(to)) if to <= from => Err(VaultError::BadParameter(format!(
+            "the key would expire ({to}) before it is valid ({from}); move one of the dates"
+        ))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,355 @@
+//! The vault's tables, and the rows of keys and versions as types.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use rusqlite::types::{FromSqlError, Type};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::base::{KeyName, KeyVersion, KeyVersionRef, VaultId};
+use crate::crypto::{KeyEncryptionKey, KeyKind, SecretBytes};
+
+use super::{DeletedKey, KeyAttributes, KeyBundle, KeyOperation, VaultSettings};
+
+/// `PRAGMA user_version`: the schema's version.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// Times are microseconds since 1970 (UTC); identifiers are 16 bytes.
+pub(super) const SCHEMA: &str = "
+    CREATE TABLE vault (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        id BLOB NOT NULL CHECK (length(id) = 16),
+        created INTEGER NOT NULL,
+        retention_days INTEGER NOT NULL CHECK (retention_days BETWEEN 7 AND 90),
+        purge_protection INTEGER NOT NULL CHECK (purge_protection IN (0, 1))
+    ) STRICT;
+    CREATE TABLE keys (
+        key INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+        deleted INTEGER,
+        scheduled_purge INTEGER,
+        CHECK ((deleted IS NULL) = (scheduled_purge IS NULL))
+    ) STRICT;
+    CREATE INDEX keys_by_purge ON keys (scheduled_purge) WHERE scheduled_purge IS NOT NULL;
+    CREATE TABLE versions (
+        place INTEGER PRIMARY KEY AUTOINCREMENT,
+        key INTEGER NOT NULL REFERENCES keys ON DELETE CASCADE,
+        version BLOB NOT NULL UNIQUE CHECK (length(version) = 16),
+        kind TEXT NOT NULL,
+        operations INTEGER NOT NULL CHECK (operations BETWEEN 1 AND 3),
+        enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+        not_before INTEGER,
+        expires INTEGER,
+        created INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        thumbprint BLOB NOT NULL CHECK (length(thumbprint) = 32),
+        material BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX versions_by_key ON versions (key, place);
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY,
+        time INTEGER NOT NULL,
+        operation_name TEXT NOT NULL,
+        kid TEXT CHECK (kid <> ''),
+        result_type TEXT NOT NULL,
+        result_signature TEXT NOT NULL,
+        result_description TEXT NOT NULL,
+        identity TEXT NOT NULL,
+        correlation_id TEXT NOT NULL,
+        mac BLOB NOT NULL CHECK (length(mac) = 32)
+    ) STRICT;
+";
+
+/// Which version of a key.
+#[derive(Clone, Copy)]
+pub(super) enum Pick {
+    Newest,
+    Exactly(KeyVersion),
+}
+
+impl From<Option<KeyVersion>> for Pick {
+    fn from(version: Option<KeyVersion>) -> Self {
+        version.map_or(Self::Newest, Self::Exactly)
+    }
+}
+
+/// One version of a key, without its private part.
+pub(super) struct VersionRow {
+    /// The row of its key.
+    pub(super) key: i64,
+    pub(super) bundle: KeyBundle,
+    /// When the key was deleted, and when it goes for good.
+    pub(super) deleted: Option<(Timestamp, Timestamp)>,
+}
+
+macro_rules! select_versions {
+    ($rest:literal) => {
+        concat!(
+            "SELECT k.key, k.name, k.deleted, k.scheduled_purge, v.version, v.kind, v.operations,
+                    v.enabled, v.not_before, v.expires, v.created, v.updated, v.thumbprint
+             FROM versions v JOIN keys k USING (key) ",
+            $rest
+        )
+    };
+}
+
+/// One version, or the newest, of the key `name`, deleted or not.
+pub(super) fn find(
+    db: &Connection,
+    vault: VaultId,
+    name: &KeyName,
+    pick: Pick,
+) -> rusqlite::Result<Option<VersionRow>> {
+    let read = |row: &Row<'_>| VersionRow::read(row, vault);
+    match pick {
+        Pick::Newest => db
+            .prepare_cached(select_versions!(
+                "WHERE k.name = ?1 ORDER BY v.place DESC LIMIT 1"
+            ))?
+            .query_row([name.as_str()], read)
+            .optional(),
+        Pick::Exactly(version) => db
+            .prepare_cached(select_versions!("WHERE k.name = ?1 AND v.version = ?2"))?
+            .query_row(params![name.as_str(), version.as_bytes()], read)
+            .optional(),
+    }
+}
+
+/// Every version of a key, oldest first.
+pub(super) fn versions(
+    db: &Connection,
+    vault: VaultId,
+    name: &KeyName,
+) -> rusqlite::Result<Vec<VersionRow>> {
+    db.prepare_cached(select_versions!("WHERE k.name = ?1 ORDER BY v.place"))?
+        .query_map([name.as_str()], |row| VersionRow::read(row, vault))?
+        .collect()
+}
+
+/// The newest version of every key, by name: the live ones, or the deleted ones.
+pub(super) fn newest_of_all(
+    db: &Connection,
+    vault: VaultId,
+    deleted: bool,
+) -> rusqlite::Result<Vec<VersionRow>> {
+    db.prepare_cached(select_versions!(
+        "WHERE (k.deleted IS NOT NULL) = ?1
+           AND v.place = (SELECT max(place) FROM versions WHERE key = k.key)
+         ORDER BY k.name"
+    ))?
+    .query_map([deleted], |row| VersionRow::read(row, vault))?
+    .collect()
+}
+
+impl VersionRow {
+    fn read(row: &Row<'_>, vault: VaultId) -> rusqlite::Result<Self> {
+        let deleted = match row.get::<_, Option<i64>>("deleted")? {
+            None => None,
+            Some(_) => Some((
+                column_time(row, "deleted")?,
+                column_time(row, "scheduled_purge")?,
+            )),
+        };
+        Ok(Self {
+            key: row.get("key")?,
+            bundle: KeyBundle {
+                kid: KeyVersionRef {
+                    vault,
+                    name: column_parsed(row, "name")?,
+                    version: KeyVersion::from_bytes(row.get("version")?),
+                },
+                kind: column_parsed(row, "kind")?,
+                operations: operations_from_bits(row.get("operations")?),
+                attributes: KeyAttributes {
+                    enabled: row.get("enabled")?,
+                    not_before: column_time_or_none(row, "not_before")?,
+                    expires: column_time_or_none(row, "expires")?,
+                    created: column_time(row, "created")?,
+                    updated: column_time(row, "updated")?,
+                },
+                thumbprint: hex::encode(row.get::<_, [u8; 32]>("thumbprint")?),
+            },
+            deleted,
+        })
+    }
+
+    /// With its private part.
+    pub(super) fn into_stored(self, db: &Connection) -> rusqlite::Result<StoredVersion> {
+        let KeyBundle {
+            kid,
+            kind,
+            operations,
+            attributes,
+            ..
+        } = self.bundle;
+        let (_, material) =
+            material(db, kid.version)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        Ok(StoredVersion {
+            version: kid.version,
+            kind,
+            operations,
+            attributes,
+            material,
+        })
+    }
+
+    /// As a soft-deleted key, when it is one.
+    pub(super) fn into_deleted(self) -> Option<DeletedKey> {
+        self.deleted.map(|(deleted, scheduled_purge)| DeletedKey {
+            bundle: self.bundle,
+            deleted,
+            scheduled_purge,
+        })
+    }
+}
+
+/// One version of a key with its private part: on its way into the vault or into a backup.
+pub struct StoredVersion {
+    /// Its identifier.
+    pub version: KeyVersion,
+    /// Its kind.
+    pub kind: KeyKind,
+    /// What it may be used for.
+    pub operations: Vec<KeyOperation>,
+    /// Its attributes.
+    pub attributes: KeyAttributes,
+    /// What [`KeyEncryptionKey::to_secret_bytes`] gives.
+    pub material: SecretBytes,
+}
+
+impl StoredVersion {
+    /// Appends it as the newest version of the key in row `key`.
+    pub(super) fn insert(
+        &self,
+        db: &Connection,
+        key: i64,
+        thumbprint: &[u8; 32],
+    ) -> rusqlite::Result<()> {
+        db.prepare_cached(
+            "INSERT INTO versions (key, version, kind, operations, enabled, not_before, expires,
+                                   created, updated, thumbprint, material)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            key,
+            self.version.as_bytes(),
+            self.kind.to_string(),
+            operation_bits(&self.operations),
+            self.attributes.enabled,
+            self.attributes.not_before.map(Timestamp::as_microsecond),
+            self.attributes.expires.map(Timestamp::as_microsecond),
+            self.attributes.created.as_microsecond(),
+            self.attributes.updated.as_microsecond(),
+            thumbprint,
+            self.material.expose(),
+        ])?;
+        Ok(())
+    }
+}
+
+/// Adds a key without versions; returns its row.
+pub(super) fn insert_key(db: &Connection, name: &KeyName) -> rusqlite::Result<i64> {
+    db.prepare_cached("INSERT INTO keys (name) VALUES (?1)")?
+        .insert([name.as_str()])
+}
+
+/// When the vault was made, and its settings.
+pub(super) fn vault(db: &Connection) -> rusqlite::Result<(Timestamp, VaultSettings)> {
+    db.prepare_cached("SELECT created, retention_days, purge_protection FROM vault")?
+        .query_row([], |row| {
+            let settings = VaultSettings {
+                retention_days: row.get("retention_days")?,
+                purge_protection: row.get("purge_protection")?,
+            };
+            Ok((column_time(row, "created")?, settings))
+        })
+}
+
+/// Marks a key as deleted since a time, until another; or as live again.
+pub(super) fn set_deleted(
+    db: &Connection,
+    key: i64,
+    deleted: Option<(Timestamp, Timestamp)>,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE keys SET deleted = ?2, scheduled_purge = ?3 WHERE key = ?1")?
+        .execute(params![
+            key,
+            deleted.map(|(since, _)| since.as_microsecond()),
+            deleted.map(|(_, until)| until.as_microsecond()),
+        ])?;
+    Ok(())
+}
+
+/// Destroys a key with all its versions.
+pub(super) fn delete_key(db: &Connection, key: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM keys WHERE key = ?1")?
+        .execute([key])?;
+    Ok(())
+}
+
+/// The private part of a version, parsed; `None` when the vault has no such version, or when its
+/// bytes are no key.
+pub(super) fn key_encryption_key(
+    db: &Connection,
+    version: KeyVersion,
+) -> rusqlite::Result<Option<KeyEncryptionKey>> {
+    let Some((kind, bytes)) = material(db, version)? else {
+        return Ok(None);
+    };
+    Ok(KeyEncryptionKey::from_secret_bytes(kind, &bytes).ok())
+}
+
+/// The private part of a version, as stored.
+pub(super) fn material(
+    db: &Connection,
+    version: KeyVersion,
+) -> rusqlite::Result<Option<(KeyKind, SecretBytes)>> {
+    db.prepare_cached("SELECT kind, material FROM versions WHERE version = ?1")?
+        .query_row([version.as_bytes()], |row| {
+            let blob = row.get_ref("material")?.as_blob()?;
+            Ok((
+                column_parsed(row, "kind")?,
+                SecretBytes::from_vec(blob.to_vec()),
+            ))
+        })
+        .optional()
+}
+
+/// A set of operations as bits: wrapKey 1, unwrapKey 2.
+pub(super) fn operation_bits(operations: &[KeyOperation]) -> u8 {
+    operations.iter().fold(0, |bits, operation| {
+        bits | match operation {
+            KeyOperation::WrapKey => 1,
+            KeyOperation::UnwrapKey => 2,
+        }
+    })
+}
+
+/// The operations whose bits are set.
+pub(super) fn operations_from_bits(bits: u8) -> Vec<KeyOperation> {
+    let all = [KeyOperation::WrapKey, KeyOperation::UnwrapKey];
+    all.into_iter()
+        .filter(|o| bits & operation_bits(&[*o]) != 0)
+        .collect()
+}
+
+pub(super) fn column_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+    let microseconds = row.get(column)?;
+    Timestamp::from_microsecond(microseconds)
+        .map_err(|_| FromSqlError::OutOfRange(microseconds).into())
+}
+
+fn column_time_or_none(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    match row.get::<_, Option<i64>>(column)? {
+        None => Ok(None),
+        Some(_) => column_time(row, column).map(Some),
+    }
+}
+
+fn column_parsed<T: FromStr>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|_| {
+        let why = format!("{column} holds {text:?}");
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, why.into())
+    })
+}
