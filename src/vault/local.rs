@@ -1,66 +1,26 @@
-//! A vault in a directory: making, opening and sealing it, changing its root key, reading its
-//! audit log. What it does with keys is in `keys.rs` and `wrapping.rs`.
+//! A vault in a directory: making, opening and sealing it, changing its root key. What it does
+//! with keys is in `keys.rs` and `wrapping.rs`.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::base::{Clock, VaultId, create_dir_private};
 use crate::crypto::{Secret, SecretBytes, random_id};
 
-use super::audit::{self, AuditFilter, AuditOperation, AuditRecord, AuditSummary, Event};
+use super::audit::{AuditOperation, Event};
 use super::error::Fault;
-use super::root::{RootKeyKind, RootKeySource, RootRecord};
-use super::store::{ANCHOR, DATABASE, OnAnchor, Store, Work, root_records};
-use super::{VaultError, revision};
+use super::files::{ANCHOR, DATABASE, OnAnchor, root_records};
+use super::root::{RootKeySource, RootRecord};
+use super::store::{Store, Work};
+use super::{VaultError, VaultSettings, revision};
 
 /// Who is recorded when nobody was named.
 const UNNAMED: &str = "local";
 /// The longest name of a caller that is recorded, in characters.
 const CALLER_MAX: usize = 128;
-
-/// What is fixed when a vault is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VaultSettings {
-    /// How long a deleted key can be recovered, in days: 7 to 90.
-    pub retention_days: u8,
-    /// Whether a soft-deleted key cannot be purged before its time. One-way.
-    pub purge_protection: bool,
-}
-
-impl Default for VaultSettings {
-    /// Azure Key Vault's: 90 days, without purge protection.
-    fn default() -> Self {
-        Self {
-            retention_days: 90,
-            purge_protection: false,
-        }
-    }
-}
-
-/// What `status` tells of a vault. Nothing secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VaultStatus {
-    /// Its identity.
-    pub id: VaultId,
-    /// When it was made.
-    pub created: Timestamp,
-    /// Retention and purge protection.
-    pub settings: VaultSettings,
-    /// What its root key comes from.
-    pub root: RootKeyKind,
-    /// Live keys.
-    pub keys: u64,
-    /// Versions of live keys.
-    pub versions: u64,
-    /// Soft-deleted keys.
-    pub deleted_keys: u64,
-    /// Audit records.
-    pub audit_records: u64,
-}
 
 /// A vault in a directory of this machine: `vault.db`, a SQLite database sealed under the vault's
 /// master key, and `audit.anchor`. A cheap handle; clones share one connection.
@@ -247,46 +207,6 @@ impl LocalVault {
         }
     }
 
-    /// What there is to know of the vault.
-    pub fn status(&self) -> Result<VaultStatus, VaultError> {
-        let root = self.root_kind()?;
-        self.read(|work| {
-            let count = |sql: &str| -> rusqlite::Result<u64> {
-                work.db
-                    .query_row(sql, [], |row| row.get::<_, i64>(0))
-                    .map(i64::cast_unsigned)
-            };
-            let (created, settings) = super::rows::vault(work.db)?;
-            Ok(VaultStatus {
-                id: work.vault,
-                created,
-                settings,
-                root,
-                keys: count("SELECT count(*) FROM keys WHERE deleted IS NULL")?,
-                versions: count(
-                    "SELECT count(*) FROM versions JOIN keys USING (key) WHERE deleted IS NULL",
-                )?,
-                deleted_keys: count("SELECT count(*) FROM keys WHERE deleted IS NOT NULL")?,
-                audit_records: audit::head(work.db)?.records,
-            })
-        })
-    }
-
-    /// The audit records that `filter` lets through, oldest first.
-    pub fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, VaultError> {
-        self.read(|work| Ok(audit::select(work.db, filter)?))
-    }
-
-    /// Follows the audit chain from its first record to its last, and compares the anchor.
-    ///
-    /// # Errors
-    /// [`VaultError::Audit`] names the first record that is altered, missing or moved, or tells
-    /// that the tail was cut.
-    pub fn verify_audit(&self) -> Result<AuditSummary, VaultError> {
-        let mut guard = self.store();
-        self.unsealed(&mut guard)?.verify_audit()
-    }
-
     fn new(dir: &Path, store: Store, clock: Arc<dyn Clock>) -> Result<Self, VaultError> {
         let dir = dir.canonicalize().map_err(|e| VaultError::io(dir, &e))?;
         Ok(Self {
@@ -359,10 +279,6 @@ impl LocalVault {
         })?;
         self.move_revision();
         Ok(written)
-    }
-
-    fn root_kind(&self) -> Result<RootKeyKind, VaultError> {
-        self.with_store(|store| store.root_kind())
     }
 
     fn store(&self) -> MutexGuard<'_, Option<Store>> {

@@ -5,10 +5,10 @@
 //! | file          | what it is for |
 //! |---------------|----------------|
 //! | `api.rs`      | what a resource and an administrator see of any vault |
-//! | `local.rs`    | a vault in a directory: make, open, seal, change the root key |
+//! | `local.rs`, `status.rs`  | a vault in a directory: make, open, seal, change the root key |
 //! | `keys.rs`, `wrapping.rs` | the administration of keys, and their use |
 //! | `store.rs`, `rows.rs`    | transactions that end in an audit record, and the tables |
-//! | `root.rs`, `keyfile.rs`  | from the root key to the master key |
+//! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
 //! | `audit.rs`, `anchor.rs`  | the chain of records, and what vouches for its end |
 //! | `backup.rs`   | a key on its way out and back |
 
@@ -17,12 +17,14 @@ mod api;
 mod audit;
 mod backup;
 mod error;
+mod files;
 mod keyfile;
 mod keys;
 mod local;
 mod revision;
 mod root;
 mod rows;
+mod status;
 mod store;
 mod wrapping;
 
@@ -35,6 +37,7 @@ pub use audit::{AuditFilter, AuditOperation, AuditRecord, AuditSummary};
 pub use backup::{BackupError, KeyBackup};
 pub use error::VaultError;
 pub use keyfile::read_key_file;
-pub use local::{LocalVault, VaultSettings, VaultStatus};
+pub use local::LocalVault;
 pub use root::{RootKeyKind, RootKeySource, RootRecord, RootRecordError};
 pub use rows::StoredVersion;
+pub use status::{VaultSettings, VaultStatus};

@@ -2,53 +2,40 @@
 //! end in an audit record.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior};
 
-use crate::base::{KeyVersion, ResourceId, VaultId};
-use crate::crypto::{KeyEncryptionKey, Label, Secret, derive};
-use crate::sqlite::{PageSize, SealedDatabase};
+use crate::base::{KeyVersion, VaultId};
+use crate::crypto::{KeyEncryptionKey, Secret};
+use crate::sqlite::SealedDatabase;
 
 use super::anchor::{AnchorFile, AuditAnchor};
 use super::audit::{self, AuditOperation, Event};
 use super::error::Fault;
-use super::root::{RootKeyKind, RootKeySource, RootRecord};
-use super::{VaultError, VaultSettings, rows};
+use super::files::{ANCHOR, root_records};
+use super::root::{RootKeyKind, RootRecord};
+use super::{VaultError, rows};
 
-/// The vault's database, in its directory.
-pub(super) const DATABASE: &str = "vault.db";
-/// The audit anchor, in its directory.
-pub(super) const ANCHOR: &str = "audit.anchor";
 /// Who is recorded for what the vault does by itself.
 const ITSELF: &str = "vault";
-
-/// How an anchor that does not fit is met.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnAnchor {
-    /// Refuse to open.
-    Insist,
-    /// Write it anew, and record that.
-    Renew,
-}
 
 /// An open, unsealed vault file.
 pub(super) struct Store {
     pub(super) vault: VaultId,
     pub(super) master: Secret<32>,
     pub(super) connection: Connection,
-    database: SealedDatabase,
-    path: PathBuf,
-    audit_key: Secret<32>,
-    anchor: AnchorFile,
+    pub(super) database: SealedDatabase,
+    pub(super) path: PathBuf,
+    pub(super) audit_key: Secret<32>,
+    pub(super) anchor: AnchorFile,
     /// Parsed keys. A version's key never changes; what may be done with it is asked of the
     /// database at each use, so that a stale entry can only cost memory.
-    keys: HashMap<KeyVersion, Arc<KeyEncryptionKey>>,
+    pub(super) keys: HashMap<KeyVersion, Arc<KeyEncryptionKey>>,
     /// SQLite's `data_version`: moves when another connection has committed.
-    data_version: i64,
+    pub(super) data_version: i64,
 }
 
 /// What a step of a transaction works with.
@@ -59,116 +46,6 @@ pub(super) struct Work<'a> {
 }
 
 impl Store {
-    /// Makes the files of a vault in `dir`.
-    pub(super) fn create(
-        dir: &Path,
-        record: &RootRecord,
-        master: Secret<32>,
-        settings: &VaultSettings,
-        now: Timestamp,
-        caller: &str,
-    ) -> Result<Self, VaultError> {
-        let (path, vault) = (dir.join(DATABASE), record.vault);
-        let database = SealedDatabase::create(
-            &path,
-            file_id(vault),
-            PageSize::DEFAULT,
-            &record.to_bytes(),
-            Arc::new(file_key(&master, vault)),
-        )?;
-        let connection = database.connect()?;
-        let audit_key = audit_key(&master, vault);
-        let anchor = AnchorFile::create(&dir.join(ANCHOR), &audit_key, vault)?;
-        let mut store = Self {
-            vault,
-            master,
-            connection,
-            database,
-            path,
-            audit_key,
-            anchor,
-            keys: HashMap::new(),
-            data_version: 0,
-        };
-        let made = store.initialise(settings, now, caller);
-        let head = made.map_err(|e| store.explain(e.into()))?;
-        store.advance_anchor(head, true)?;
-        Ok(store)
-    }
-
-    fn initialise(
-        &mut self,
-        settings: &VaultSettings,
-        now: Timestamp,
-        caller: &str,
-    ) -> rusqlite::Result<AuditAnchor> {
-        configure(&self.connection)?;
-        self.connection
-            .query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-        let tx = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute_batch(rows::SCHEMA)?;
-        tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
-        tx.execute(
-            "INSERT INTO vault (one, id, created, retention_days, purge_protection)
-             VALUES (1, ?1, ?2, ?3, ?4)",
-            params![
-                self.vault.as_bytes(),
-                now.as_microsecond(),
-                settings.retention_days,
-                settings.purge_protection
-            ],
-        )?;
-        let event = Event::new(AuditOperation::VaultCreate);
-        let head = audit::append(&tx, &self.audit_key, &event, now, caller, Ok(()))?;
-        tx.commit()?;
-        Ok(head)
-    }
-
-    /// Opens the vault in `dir`, sealed or not, with the record that its root key opened.
-    pub(super) fn open(
-        dir: &Path,
-        root: &RootKeySource,
-        on_anchor: OnAnchor,
-    ) -> Result<(Self, RootRecord), VaultError> {
-        let path = dir.join(DATABASE);
-        let (record, master) = unlock(&path, root)?;
-        let vault = record.vault;
-        let key = Arc::new(file_key(&master, vault));
-        let database = SealedDatabase::open(&path, file_id(vault), key)?;
-        let connection = database.connect()?;
-        let audit_key = audit_key(&master, vault);
-        let head = check(&connection, vault, &path).map_err(|e| explain(&database, e))?;
-        let anchor_path = dir.join(ANCHOR);
-        let anchor = match on_anchor {
-            OnAnchor::Insist => {
-                let anchor = AnchorFile::open(&anchor_path)?;
-                // The anchor is read before the chain: a record that another process adds
-                // between the two must not look like a chain that is behind.
-                let at = anchor.read(&audit_key, vault)?;
-                audit::check_anchor(&connection, at).map_err(|e| explain(&database, e))?;
-                anchor
-            }
-            OnAnchor::Renew => AnchorFile::renew(&anchor_path, &audit_key, vault, head)?,
-        };
-        let mut store = Self {
-            vault,
-            master,
-            connection,
-            database,
-            path,
-            audit_key,
-            anchor,
-            keys: HashMap::new(),
-            data_version: 0,
-        };
-        store.data_version = store
-            .ask_data_version()
-            .map_err(|e| store.explain(e.into()))?;
-        Ok((store, record))
-    }
-
     /// Notices what other connections have committed. `false`: one of them sealed the vault.
     pub(super) fn refresh(&mut self) -> Result<bool, VaultError> {
         let now = self
@@ -310,11 +187,7 @@ impl Store {
     ) -> Result<u64, VaultError> {
         self.transact(now, caller, Event::accepted(operation), |_, _| Ok(()))?
             .0?;
-        let slot = record.to_bytes();
-        // A sealed file keeps its former slot beside the new one. Written twice, the former root
-        // key leads nowhere in this file.
-        let first = self.database.replace_key_slot(&slot)?;
-        let written = first + self.database.replace_key_slot(&slot)?;
+        let written = self.database.replace_key_slot(&record.to_bytes())?;
         self.transact(now, caller, Event::new(operation), |_, _| Ok(()))?
             .0?;
         Ok(written)
@@ -333,7 +206,11 @@ impl Store {
         explain(&self.database, fault)
     }
 
-    fn advance_anchor(&self, head: AuditAnchor, durable: bool) -> Result<(), VaultError> {
+    pub(super) fn advance_anchor(
+        &self,
+        head: AuditAnchor,
+        durable: bool,
+    ) -> Result<(), VaultError> {
         let moved = self
             .anchor
             .advance(&self.audit_key, self.vault, head, durable);
@@ -343,7 +220,7 @@ impl Store {
         })
     }
 
-    fn ask_data_version(&self) -> rusqlite::Result<i64> {
+    pub(super) fn ask_data_version(&self) -> rusqlite::Result<i64> {
         self.connection
             .prepare_cached("PRAGMA data_version")?
             .query_row([], |row| row.get(0))
@@ -373,85 +250,6 @@ impl Store {
     }
 }
 
-/// The root-key records of a vault file, newest first: not yet authenticated.
-pub(super) fn root_records(path: &Path) -> Result<Vec<RootRecord>, VaultError> {
-    let name = || path.display().to_string();
-    if !path.exists() {
-        let why = "no vault here; make one with `atrest init`".into();
-        return Err(VaultError::Store { path: name(), why });
-    }
-    let slots = SealedDatabase::key_slots(path)?;
-    let parsed: Vec<_> = slots.iter().map(RootRecord::parse).collect();
-    let first_error = parsed.iter().find_map(|r| r.as_ref().err().copied());
-    let mut records: Vec<_> = parsed.into_iter().filter_map(Result::ok).collect();
-    records.dedup();
-    match first_error {
-        Some(e) if records.is_empty() => Err(VaultError::Store {
-            path: name(),
-            why: e.to_string(),
-        }),
-        _ => Ok(records),
-    }
-}
-
-/// The master key, by the newest record that the root key opens: a change of the root key that a
-/// crash cut short leaves two.
-fn unlock(path: &Path, root: &RootKeySource) -> Result<(RootRecord, Secret<32>), VaultError> {
-    let mut refusal = None;
-    for record in root_records(path)? {
-        match record.root_key(root).map(|key| record.open(&key)) {
-            Ok(Some(master)) => return Ok((record, master)),
-            Ok(None) => {}
-            Err(e) => refusal = refusal.or(Some(e)),
-        }
-    }
-    Err(refusal.unwrap_or_else(|| VaultError::RootKey {
-        path: path.display().to_string(),
-    }))
-}
-
-/// Settings of each connection. Each commit is synced before it returns; deleted content is
-/// overwritten; nothing that the schema holds is run.
-fn configure(db: &Connection) -> rusqlite::Result<()> {
-    db.set_prepared_statement_cache_capacity(64);
-    db.busy_timeout(Duration::from_secs(5))?;
-    db.execute_batch(
-        "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON;
-         PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
-    )
-}
-
-/// Configures the connection and checks that this program reads the schema. Gives the chain's head.
-fn check(db: &Connection, vault: VaultId, path: &Path) -> Result<AuditAnchor, Fault> {
-    configure(db)?;
-    let version: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let wrong = |why: String| {
-        Err(Fault::Refused(VaultError::Store {
-            path: path.display().to_string(),
-            why,
-        }))
-    };
-    match version {
-        rows::SCHEMA_VERSION => {}
-        0 => {
-            return wrong(
-                "making this vault was cut short; remove its directory and make it again".into(),
-            );
-        }
-        newer => {
-            return wrong(format!(
-                "the vault's schema version {newer} is newer than this program reads ({}); use a newer one",
-                rows::SCHEMA_VERSION
-            ));
-        }
-    }
-    let id: [u8; 16] = db.query_row("SELECT id FROM vault", [], |row| row.get(0))?;
-    if id != *vault.as_bytes() {
-        return wrong("the database is of another vault than its key slot".into());
-    }
-    Ok(audit::head(db)?)
-}
-
 /// The keys whose retention has passed: row and name.
 fn overdue(db: &Connection, now: Timestamp) -> rusqlite::Result<Vec<(i64, String)>> {
     db.prepare_cached("SELECT key, name FROM keys WHERE scheduled_purge <= ?1")?
@@ -475,21 +273,9 @@ fn purge_overdue(
     Ok(!overdue.is_empty())
 }
 
-fn explain(database: &SealedDatabase, fault: Fault) -> VaultError {
+pub(super) fn explain(database: &SealedDatabase, fault: Fault) -> VaultError {
     match fault {
         Fault::Refused(error) => error,
         Fault::Store(error) => database.explain(error).into(),
     }
-}
-
-fn file_id(vault: VaultId) -> ResourceId {
-    ResourceId::from_bytes(*vault.as_bytes())
-}
-
-fn file_key(master: &Secret<32>, vault: VaultId) -> Secret<32> {
-    derive(master, Label::VaultFile, &[vault.as_bytes()])
-}
-
-fn audit_key(master: &Secret<32>, vault: VaultId) -> Secret<32> {
-    derive(master, Label::VaultAudit, &[vault.as_bytes()])
 }
