@@ -41,3 +41,6 @@ pub use local::LocalVault;
 pub use root::{RootKeyKind, RootKeySource, RootRecord, RootRecordError};
 pub use rows::StoredVersion;
 pub use status::{VaultSettings, VaultStatus};
+
+#[cfg(test)]
+mod tests;

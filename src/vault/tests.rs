@@ -1,0 +1,201 @@
+//! Tests that need a hand inside the vault's database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::base::{KeyName, ManualClock};
+use crate::crypto::KeyKind;
+
+use super::{
+    AuditFilter, KeySpec, KeyVault, KeyWrapper, LocalVault, RootKeySource, VaultError,
+    VaultSettings,
+};
+
+struct Opened {
+    vault: LocalVault,
+    clock: Arc<ManualClock>,
+    temp: TempDir,
+}
+
+impl Opened {
+    /// A vault whose log has six records.
+    fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+        let root = RootKeySource::KeyFile(temp.path().join("root.key"));
+        let settings = VaultSettings::default();
+        let vault = LocalVault::create(&temp.path().join("vault"), &root, &settings, clock.clone());
+        let vault = vault.unwrap();
+        for n in 0..5 {
+            let name: KeyName = format!("key-{n}").parse().unwrap();
+            vault
+                .create_key(&name, &KeySpec::new(KeyKind::Oct256))
+                .unwrap();
+        }
+        Self { vault, clock, temp }
+    }
+
+    fn open_again(&self) -> Result<LocalVault, VaultError> {
+        let root = RootKeySource::KeyFile(self.temp.path().join("root.key"));
+        LocalVault::open(&self.temp.path().join("vault"), &root, self.clock.clone())
+    }
+
+    /// Changes the database behind the vault's back.
+    fn tamper(&self, sql: &str) {
+        let tampered = self.vault.with_store(|store| {
+            let run = store.connection.execute_batch(sql);
+            run.map_err(|e| store.explain(e.into()))
+        });
+        tampered.unwrap();
+    }
+}
+
+#[test]
+fn an_audit_record_that_was_edited_deleted_moved_or_cut_is_found_and_named() {
+    let harms = [
+        (
+            "UPDATE audit SET identity = 'nobody' WHERE number = 3",
+            "record 3 was altered",
+        ),
+        (
+            "UPDATE audit SET kid = NULL WHERE number = 3",
+            "record 3 was altered",
+        ),
+        (
+            "UPDATE audit SET time = time + 1 WHERE number = 1",
+            "record 1 was altered",
+        ),
+        (
+            "UPDATE audit SET time = 9223372036854775807 WHERE number = 1",
+            "record 1 was altered",
+        ),
+        (
+            "UPDATE audit SET mac = zeroblob(32) WHERE number = 6",
+            "record 6 was altered",
+        ),
+        ("DELETE FROM audit WHERE number = 3", "record 3 is missing"),
+        ("DELETE FROM audit WHERE number = 1", "record 1 is missing"),
+        (
+            "DELETE FROM audit WHERE number = 3;
+             UPDATE audit SET number = 3 WHERE number = 4;
+             UPDATE audit SET number = 4 WHERE number = 5;
+             UPDATE audit SET number = 5 WHERE number = 6;",
+            "record 3 was altered, or was not written at this place",
+        ),
+        (
+            "UPDATE audit SET number = 99 WHERE number = 2;
+             UPDATE audit SET number = 2 WHERE number = 3;
+             UPDATE audit SET number = 3 WHERE number = 99;",
+            "record 2 was altered, or was not written at this place",
+        ),
+        (
+            "INSERT INTO audit SELECT 7, time, operation_name, kid, result_type, result_signature,
+            result_description, identity, correlation_id, mac FROM audit WHERE number = 6",
+            "record 7 was altered",
+        ),
+        ("DELETE FROM audit WHERE number = 6", "tail was cut"),
+        ("DELETE FROM audit", "tail was cut"),
+    ];
+    for (harm, found) in harms {
+        let opened = Opened::new();
+        assert_eq!(opened.vault.verify_audit().unwrap().records, 6);
+        opened.tamper(harm);
+        let error = opened.vault.verify_audit().unwrap_err().to_string();
+        assert!(error.contains(found), "{harm}: {error}");
+    }
+}
+
+#[test]
+fn a_cut_log_is_refused_at_the_next_open() {
+    let opened = Opened::new();
+    opened.open_again().unwrap();
+    opened.tamper("DELETE FROM audit WHERE number = 6");
+    let error = opened.open_again().err().unwrap();
+    assert_eq!(error.code(), "Audit", "{error}");
+}
+
+#[test]
+fn a_vault_that_another_process_writes_to_says_so_and_loses_nothing() {
+    let opened = Opened::new();
+    let other = opened.open_again().unwrap();
+    let patience = other.with_store(|s| {
+        let set = s.connection.busy_timeout(Duration::ZERO);
+        set.map_err(|e| s.explain(e.into()))
+    });
+    patience.unwrap();
+    let name: KeyName = "key-0".parse().unwrap();
+    let key = other.key(&name, None).unwrap().kid.key();
+    let dek = crate::crypto::Secret::random();
+    opened.tamper("BEGIN IMMEDIATE");
+    for refused in [
+        other.wrap_key(&key, &dek).map(drop),
+        other.rotate_key(&name).map(drop),
+        other.delete_key(&name).map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, VaultError::Busy { .. }), "{error}");
+        assert!(error.to_string().contains("another process"), "{error}");
+    }
+    opened.tamper("ROLLBACK");
+    other.wrap_key(&key, &dek).unwrap();
+    assert_eq!(other.audit(&AuditFilter::default()).unwrap().len(), 7);
+    other.verify_audit().unwrap();
+}
+
+#[test]
+fn a_schema_that_is_newer_or_unfinished_is_refused() {
+    for (version, says) in [(2, "newer"), (0, "cut short")] {
+        let opened = Opened::new();
+        opened.open_again().unwrap();
+        opened.tamper(&format!("PRAGMA user_version = {version}"));
+        let error = opened.open_again().err().unwrap().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_purge_leaves_no_key_bytes_in_the_database() {
+    let opened = Opened::new();
+    let count = |what: &str| {
+        let sql = format!("SELECT count(*) FROM {what}");
+        opened
+            .vault
+            .with_store(|s| Ok(s.connection.query_row(&sql, [], |row| row.get::<_, i64>(0))))
+            .unwrap()
+            .unwrap()
+    };
+    let name: KeyName = "key-0".parse().unwrap();
+    assert_eq!((count("versions"), count("keys")), (5, 5));
+    opened.vault.delete_key(&name).unwrap();
+    assert_eq!((count("versions"), count("keys")), (5, 5));
+    opened.vault.purge_key(&name).unwrap();
+    assert_eq!((count("versions"), count("keys")), (4, 4));
+    assert_eq!(count("pragma_secure_delete WHERE secure_delete = 1"), 1);
+}
+
+#[test]
+fn a_key_that_may_not_be_used_leaves_the_memory() {
+    let opened = Opened::new();
+    let (vault, other) = (&opened.vault, opened.open_again().unwrap());
+    let held = || vault.with_store(|s| Ok(s.keys.len())).unwrap();
+    let name: KeyName = "key-0".parse().unwrap();
+    let key = vault.key(&name, None).unwrap().kid.key();
+    let dek = crate::crypto::Secret::random();
+    let disable = super::KeyUpdate {
+        enabled: Some(false),
+        ..Default::default()
+    };
+    let enable = super::KeyUpdate {
+        enabled: Some(true),
+        ..Default::default()
+    };
+    for changer in [vault, &other] {
+        vault.wrap_key(&key, &dek).unwrap();
+        assert_eq!(held(), 1);
+        changer.update_key(&name, None, &disable).unwrap();
+        assert_eq!(held(), 0);
+        changer.update_key(&name, None, &enable).unwrap();
+    }
+}
