@@ -243,10 +243,8 @@ impl Envelope {
             .into_iter()
             .find(|k| k.code() == b[KIND_AT])
             .ok_or(FormatError::Field("resource kind"))?;
-        let wrapped_len = usize::from(u16::from_le_bytes([
-            b[WRAPPED_LEN_AT],
-            b[WRAPPED_LEN_AT + 1],
-        ]));
+        let wrapped_len = u16::from_le_bytes([b[WRAPPED_LEN_AT], b[WRAPPED_LEN_AT + 1]]);
+        let wrapped_len = usize::from(wrapped_len);
         if !wrapped_lengths(algorithm).any(|len| len == wrapped_len) {
             return Err(FormatError::Field("length of the wrapped key"));
         }

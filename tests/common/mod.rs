@@ -21,8 +21,13 @@ impl Vector {
     /// # Panics
     /// When the vector has none.
     pub fn get(&self, key: &str) -> &str {
-        let found = self.headers.get(key);
+        let found = self.find(key);
         found.unwrap_or_else(|| panic!("{}: no header {key}", self.name))
+    }
+
+    /// The header `key`, where it may be absent.
+    pub fn find(&self, key: &str) -> Option<&str> {
+        self.headers.get(key).map(String::as_str)
     }
 
     /// The header `key`, in hexadecimal.
