@@ -18,7 +18,7 @@ pub enum Label {
     SqliteWal,
     /// Rollback journals and super-journals. Context: file id, session salt.
     SqliteJournal,
-    /// Temporary files, under a random key that is never stored. Context: none.
+    /// Temporary files, under a random key that is never stored. Context: zeros, session salt.
     SqliteTemporary,
     /// Wraps blob generation keys, under the account key. Context: account id.
     BlobGeneration,

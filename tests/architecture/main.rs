@@ -73,6 +73,25 @@ fn every_use_of_key_bytes_is_listed_with_its_reason() {
 }
 
 #[test]
+fn every_vector_is_named_in_the_format() {
+    let format = package("docs/format.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let mut seen = 0;
+    for entry in walkdir::WalkDir::new(root) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() {
+            let name = entry.path().file_stem().unwrap().to_str().unwrap();
+            assert!(
+                format.contains(&format!("`{name}`")),
+                "{name} is not in docs/format.md"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "the walk found next to nothing");
+}
+
+#[test]
 fn no_tls_stack_and_no_async_runtime_came_in() {
     let complaints = no_tls_and_no_async_runtime(&package("Cargo.lock"));
     assert!(complaints.is_empty(), "{complaints:#?}");
