@@ -78,7 +78,7 @@ impl LocalVault {
         let made = RootRecord::seal(id, false, &master, root).and_then(|record| {
             let now = truncated(clock.now());
             let store = Store::create(dir, &record, master, settings, now, UNNAMED)?;
-            Self::new(dir, store, clock)
+            Ok(Self::new(store, clock))
         });
         if made.is_err() {
             for end in ["", "-wal", "-shm", "-journal"] {
@@ -109,7 +109,7 @@ impl LocalVault {
             let refuse = |_: &Work<'_>, _: &mut Event| Err(VaultError::Sealed.into());
             return store.transact(now, UNNAMED, event, refuse)?.0;
         }
-        Self::new(dir, store, clock)
+        Ok(Self::new(store, clock))
     }
 
     /// What is public of the root key of the vault in `dir`, and whether it is sealed: read
@@ -137,7 +137,7 @@ impl LocalVault {
         if record.sealed {
             return Err(VaultError::Sealed);
         }
-        Self::new(dir, store, clock)
+        Ok(Self::new(store, clock))
     }
 
     /// Seals the vault: from now on only `passphrase` leads to its master key, every use is
@@ -172,7 +172,7 @@ impl LocalVault {
         let unsealed = RootRecord::seal(store.vault, false, &store.master, new_root)?;
         let now = truncated(clock.now());
         store.set_root(now, UNNAMED, AuditOperation::VaultUnseal, &unsealed)?;
-        Self::new(dir, store, clock)
+        Ok(Self::new(store, clock))
     }
 
     /// Changes the root key: from a key file to a passphrase or back, or to another of the same
@@ -207,17 +207,16 @@ impl LocalVault {
         }
     }
 
-    fn new(dir: &Path, store: Store, clock: Arc<dyn Clock>) -> Result<Self, VaultError> {
-        let dir = dir.canonicalize().map_err(|e| VaultError::io(dir, &e))?;
-        Ok(Self {
+    fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self {
             shared: Arc::new(Shared {
                 id: store.vault,
                 clock,
-                revision: revision::of(&dir),
+                revision: revision(),
                 store: Mutex::new(Some(store)),
             }),
             caller: UNNAMED.into(),
-        })
+        }
     }
 
     pub(super) fn vault_id(&self) -> VaultId {

@@ -38,6 +38,7 @@ pub use backup::{BackupError, KeyBackup};
 pub use error::VaultError;
 pub use keyfile::read_key_file;
 pub use local::LocalVault;
+pub use revision::revision;
 pub use root::{RootKeyKind, RootKeySource, RootRecord, RootRecordError};
 pub use rows::StoredVersion;
 pub use status::{VaultSettings, VaultStatus};

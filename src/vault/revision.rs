@@ -1,20 +1,11 @@
-//! The revision of each vault: one counter for all handles on its directory in this process.
-
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock};
 
-static ALL: Mutex<BTreeMap<PathBuf, Weak<AtomicU64>>> = Mutex::new(BTreeMap::new());
+static REVISION: LazyLock<Arc<AtomicU64>> = LazyLock::new(Arc::default);
 
-/// The counter of the vault in `dir`, a canonical path.
-pub(super) fn of(dir: &Path) -> Arc<AtomicU64> {
-    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    all.retain(|_, counter| counter.strong_count() > 0);
-    if let Some(counter) = all.get(dir).and_then(Weak::upgrade) {
-        return counter;
-    }
-    let counter = Arc::new(AtomicU64::new(0));
-    all.insert(dir.to_owned(), Arc::downgrade(&counter));
-    counter
+/// The counter that moves each time a right to use a key of any vault may have changed in this
+/// process. One for all vaults, so that several can be used as one [`super::KeyWrapper`]; a change
+/// in one vault makes leases on keys of the others ask once more, and does no other harm.
+pub fn revision() -> Arc<AtomicU64> {
+    REVISION.clone()
 }
