@@ -3,8 +3,10 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::lab::LabError;
 use crate::resource::ResourceError;
 use crate::vault::VaultError;
+use crate::world::{BadAddress, WorldError};
 
 /// Why a command did not do its work, in the words that the user reads.
 #[derive(Debug)]
@@ -61,17 +63,17 @@ impl fmt::Display for CliError {
     }
 }
 
-impl From<ResourceError> for CliError {
-    fn from(error: ResourceError) -> Self {
-        Self(Cause::Message(error.to_string()))
-    }
+macro_rules! from_lower_layers {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self(Cause::Message(error.to_string()))
+            }
+        }
+    )*};
 }
 
-impl From<VaultError> for CliError {
-    fn from(error: VaultError) -> Self {
-        Self(Cause::Message(error.to_string()))
-    }
-}
+from_lower_layers!(ResourceError, VaultError, BadAddress, WorldError, LabError);
 
 /// `eprintln!` panics when standard error is closed; this does not.
 fn eprint_quietly(text: &str) {

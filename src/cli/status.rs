@@ -1,12 +1,146 @@
-use super::{CliError, Context, Outcome};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::resource::Protection;
+use crate::vault::{LocalVault, RootKeyKind};
+use crate::world::{WhichVault, Workspace};
+
+use super::{CliError, Context, Outcome, table};
 
 /// Arguments of `atrest status`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  atrest --dir work status
+  atrest --dir work status --json | jq '.resources[].protection'
+
+Nothing here needs a key: what is shown is what a thief of the data sees too.")]
 pub struct Args {}
 
-pub fn run(_args: &Args, _context: &Context) -> Result<Outcome, CliError> {
-    Err(CliError::new(
-        "status: not built yet",
-        "use a later version",
-    ))
+#[derive(Serialize)]
+struct Status {
+    dir: PathBuf,
+    vaults: Vec<Vault>,
+    environments: Vec<String>,
+    resources: Vec<Resource>,
+}
+
+#[derive(Serialize)]
+struct Vault {
+    name: &'static str,
+    id: String,
+    root_key: &'static str,
+    sealed: bool,
+}
+
+#[derive(Serialize)]
+struct Resource {
+    address: String,
+    id: String,
+    #[serde(flatten)]
+    protection: Protection,
+    key_version: Option<String>,
+    bytes: u64,
+}
+
+pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let workspace = context.workspace()?;
+    let status = Status {
+        dir: context.dir().to_owned(),
+        vaults: vec![
+            vault(&workspace, "customer", WhichVault::Customer)?,
+            vault(&workspace, "provider", WhichVault::Provider)?,
+        ],
+        environments: workspace
+            .environments()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        resources: resources(&workspace)?,
+    };
+    context.output().answer(&status, |text| {
+        use std::fmt::Write;
+        let rows: Vec<_> = status.vaults.iter().map(Vault::row).collect();
+        writeln!(
+            text,
+            "{}",
+            table(&["VAULT", "ID", "ROOT KEY", "STATE"], &[], &rows)
+        )?;
+        writeln!(text, "ENVIRONMENTS\n{}\n", status.environments.join(", "))?;
+        let rows: Vec<_> = status.resources.iter().map(Resource::row).collect();
+        let header = ["RESOURCE", "PROTECTION", "KEY", "VERSION", "BYTES"];
+        match rows.is_empty() {
+            true => writeln!(
+                text,
+                "No resources yet: see `atrest sql` and `atrest blob`."
+            ),
+            false => text.write_str(&table(&header, &[4], &rows)),
+        }
+    })?;
+    Ok(Outcome::Holds)
+}
+
+fn vault(workspace: &Workspace, name: &'static str, which: WhichVault) -> Result<Vault, CliError> {
+    let record = LocalVault::root_record(&which.dir(workspace.dir()))?;
+    Ok(Vault {
+        name,
+        id: record.vault.to_string(),
+        root_key: match record.kind() {
+            RootKeyKind::KeyFile => "key file",
+            RootKeyKind::Passphrase { .. } => "passphrase",
+        },
+        sealed: record.sealed,
+    })
+}
+
+fn resources(workspace: &Workspace) -> Result<Vec<Resource>, CliError> {
+    let mut resources = Vec::new();
+    for (address, entry) in workspace.resources() {
+        let version = workspace.key_version(&address)?;
+        resources.push(Resource {
+            address: address.to_string(),
+            id: entry.id.to_string(),
+            key_version: version.map(|key| key.version.to_string()),
+            bytes: size(&workspace.path(&address)?),
+            protection: entry.protection,
+        });
+    }
+    Ok(resources)
+}
+
+/// Bytes of a file, or of all files in a directory.
+fn size(path: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(path).into_iter().flatten();
+    let lens = files.filter_map(|f| f.metadata().ok().filter(|m| m.is_file()));
+    lens.map(|m| m.len()).sum()
+}
+
+impl Vault {
+    fn row(&self) -> Vec<String> {
+        let state = if self.sealed { "sealed" } else { "unsealed" };
+        [self.name, &self.id, self.root_key, state]
+            .map(str::to_owned)
+            .into()
+    }
+}
+
+impl Resource {
+    fn row(&self) -> Vec<String> {
+        let how = match self.protection {
+            Protection::Plain => "none",
+            Protection::ServiceManaged { .. } => "service-managed",
+            Protection::CustomerManaged { .. } => "customer-managed",
+        };
+        let key = self.protection.key().map(|k| k.name.to_string());
+        vec![
+            self.address.clone(),
+            how.into(),
+            key.unwrap_or_else(|| "-".into()),
+            self.key_version
+                .clone()
+                .map_or_else(|| "-".into(), |v| v[..8].to_owned()),
+            self.bytes.to_string(),
+        ]
+    }
 }

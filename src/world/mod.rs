@@ -1,1 +1,22 @@
-//! (skeleton)
+//! A working directory: the customer's and the provider's key vaults, environments, and the
+//! resources in them (docs/format.md, "Working directory").
+//!
+//! The two vaults lie in the same directory as the data for the sake of the simulation only. They
+//! stand for services elsewhere: whoever steals the data never takes them ([`Workspace::at_rest`]).
+
+mod address;
+mod config;
+mod convert;
+mod error;
+mod lock;
+mod resources;
+mod restore;
+mod vault_set;
+mod workspace;
+
+pub use address::{BadAddress, Kind, Name, ResourceAddress};
+pub use config::{CONFIG, ResourceEntry};
+pub use convert::Converted;
+pub use error::WorldError;
+pub use vault_set::{AskPassphrase, VaultSet, WhichVault};
+pub use workspace::{InitOptions, Workspace};

@@ -1,0 +1,282 @@
+//! Changing how a resource is protected. From key to key only wrapped keys change. From and to
+//! plain all data is written anew: a new resource is made beside the old one, which it then
+//! replaces. `pending` in the configuration says what is under way, so that a crash leaves either.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::base::{KeyVersionRef, ResourceId};
+use crate::envelope::Envelope;
+use crate::resource::blob::{AccountHeader, StorageAccount};
+use crate::resource::sql::SqlDatabase;
+use crate::resource::{ProtectedResource, Protection, ResourceError};
+use crate::sqlite::SealedDatabase;
+
+use super::config::ResourceEntry;
+use super::resources::{remove, sql_files};
+use super::{Kind, ResourceAddress, Workspace, WorldError};
+
+/// What a change of protection did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Converted {
+    /// The resource.
+    pub address: String,
+    /// How it was protected.
+    pub from: Protection,
+    /// How it is protected.
+    pub to: Protection,
+    /// Bytes written.
+    pub bytes_rewritten: u64,
+    /// Bytes of data that were left alone; 0 when all was written anew.
+    pub bytes_untouched: u64,
+    /// Whether the data lay unencrypted in files that are now deleted. Deleting does not scrub:
+    /// their bytes may remain on the medium, in snapshots and in backups.
+    pub plaintext_was_deleted: bool,
+}
+
+impl Workspace {
+    /// Changes how the resource is protected. No other process may have it open. `progress` is told
+    /// bytes done and in all.
+    ///
+    /// # Errors
+    /// [`WorldError::Usage`] when it is protected so already; those of the resource and the vaults.
+    /// The resource is then as it was.
+    pub fn set_protection(
+        &self,
+        address: &ResourceAddress,
+        to: &Protection,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Converted, WorldError> {
+        let mut changing = self.begin()?;
+        let address = changing.config.resolve(address)?;
+        let entry = changing.config.entry_mut(&address)?;
+        let from = entry.protection.clone();
+        if from == *to {
+            let how = match to.key() {
+                Some(key) => format!("is under the key {} already", key.name),
+                None => "is not protected as it is".into(),
+            };
+            return Err(WorldError::Usage(format!("{address} {how}")));
+        }
+        entry.pending = Some(to.clone());
+        let entry = entry.clone();
+        changing.save()?;
+        let data_is_rewritten = from == Protection::Plain || *to == Protection::Plain;
+        let done = match data_is_rewritten {
+            true => self.replace(&address, &entry, to, progress),
+            false => self.open_resource(&address).and_then(|mut resource| {
+                let rewrapped = resource.rewrap(to)?;
+                Ok((rewrapped.bytes_rewritten, rewrapped.bytes_untouched))
+            }),
+        };
+        // What the files are now decides, also after a failure half way.
+        let path = self.resolved_path(&address);
+        let settled = settle(changing.config.entry_mut(&address)?, &path);
+        changing.save()?;
+        let (bytes_rewritten, bytes_untouched) = done?;
+        settled?;
+        Ok(Converted {
+            address: address.to_string(),
+            plaintext_was_deleted: from == Protection::Plain,
+            from,
+            to: to.clone(),
+            bytes_rewritten,
+            bytes_untouched,
+        })
+    }
+
+    /// The key version that wraps the resource's data encryption key, as its files tell without a
+    /// key; `None` when it is plain.
+    pub fn key_version(
+        &self,
+        address: &ResourceAddress,
+    ) -> Result<Option<KeyVersionRef>, WorldError> {
+        let (address, entry) = self.resource(address)?;
+        key_on_disk(entry.kind, &self.resolved_path(&address))
+    }
+
+    /// Ends what a crash left half done.
+    pub(super) fn settle(&self) -> Result<(), WorldError> {
+        let unsettled = |entry: &ResourceEntry| entry.pending.is_some();
+        if !self.resources().iter().any(|(_, entry)| unsettled(entry)) {
+            return Ok(());
+        }
+        let mut changing = match self.begin() {
+            // Another process is at it at this moment.
+            Err(WorldError::Busy(_)) => return Ok(()),
+            other => other?,
+        };
+        for (address, _) in self.resources() {
+            let path = self.resolved_path(&address);
+            let entry = changing.config.entry_mut(&address)?;
+            if unsettled(entry) {
+                settle(entry, &path)?;
+            }
+        }
+        changing.save()
+    }
+
+    /// Writes all data anew under `to`, and puts it in the old one's place. Returns the bytes
+    /// written, and 0 for those left alone.
+    fn replace(
+        &self,
+        address: &ResourceAddress,
+        entry: &ResourceEntry,
+        to: &Protection,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(u64, u64), WorldError> {
+        let (live, new, old) = places(&self.resolved_path(address));
+        remove(entry.kind, &new);
+        remove(entry.kind, &old);
+        let written = match entry.kind {
+            Kind::Sql => self.rewrite_sql(address, entry.id, to, &new, progress)?,
+            Kind::Storage => self.rewrite_storage(address, entry.id, to, &new, progress)?,
+        };
+        fs::rename(&live, &old).map_err(|e| WorldError::io(&live, e))?;
+        fs::rename(&new, &live).map_err(|e| WorldError::io(&live, e))?;
+        let parent = live.parent().expect("inside the working directory");
+        let synced = File::open(parent).and_then(|dir| dir.sync_all());
+        synced.map_err(|e| WorldError::io(parent, e))?;
+        Ok((written, 0))
+    }
+
+    fn rewrite_sql(
+        &self,
+        address: &ResourceAddress,
+        id: ResourceId,
+        to: &Protection,
+        new: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<u64, WorldError> {
+        let database = self.open_sql(address)?;
+        let live = database.path().to_owned();
+        match to {
+            Protection::Plain => database.export(new, progress)?,
+            _ => {
+                // What a write-ahead log holds goes into the file when its last user closes it.
+                let conn = database.connect()?;
+                let checkpoint = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+                checkpoint.map_err(|e| database.explain(e))?;
+                drop(conn);
+                SqlDatabase::create_from(new, id, to.clone(), &self.wrapper(), &live, progress)?;
+            }
+        }
+        let in_use = sql_files(&live).iter().skip(1).any(|file| file.exists());
+        if in_use {
+            remove(Kind::Sql, new);
+            return Err(ResourceError::Busy {
+                path: live.display().to_string(),
+            }
+            .into());
+        }
+        Ok(fs::metadata(new).map_or(0, |m| m.len()))
+    }
+
+    fn rewrite_storage(
+        &self,
+        address: &ResourceAddress,
+        id: ResourceId,
+        to: &Protection,
+        new: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<u64, WorldError> {
+        let service_key = self.service_key();
+        let service_key = to.key().is_some().then_some(&service_key);
+        let from = self.open_storage(address)?;
+        let into = StorageAccount::create(new, id, to.clone(), service_key, &self.wrapper())?;
+        copy_blobs(&from, &into, progress).inspect_err(|_| remove(Kind::Storage, new))?;
+        let lens = into
+            .files()?
+            .into_iter()
+            .map(|f| fs::metadata(f).map_or(0, |m| m.len()));
+        Ok(lens.sum())
+    }
+}
+
+/// Copies every blob, in constant memory: one thread opens what another one seals.
+fn copy_blobs(
+    from: &StorageAccount,
+    into: &StorageAccount,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), WorldError> {
+    let blobs = from.list("")?;
+    let total = blobs.iter().map(|b| b.size).sum();
+    let mut before = 0;
+    for blob in blobs {
+        let failed = |e| WorldError::io(into.dir(), e);
+        let (mut reader, mut writer) = io::pipe().map_err(failed)?;
+        std::thread::scope(|scope| {
+            let put = scope.spawn(|| {
+                let put = into.put(&blob.name, &mut reader, &mut |_| ());
+                drop(reader);
+                put
+            });
+            let got = from.get(&blob.name, None, &mut writer, &mut |done| {
+                progress(before + done, total)
+            });
+            // The end of the blob, or of what can be had of it: then all of this is thrown away.
+            drop(writer);
+            let put = put.join().expect("storing a blob does not panic");
+            put?;
+            got.map(drop)
+        })?;
+        before += blob.size;
+    }
+    Ok(())
+}
+
+/// Finishes or takes back the change that is pending at `path`, whichever the files show.
+fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), WorldError> {
+    let Some(pending) = entry.pending.clone() else {
+        return Ok(());
+    };
+    let (live, new, old) = places(path);
+    if !live.exists() {
+        let from = if new.exists() { &new } else { &old };
+        fs::rename(from, &live).map_err(|e| WorldError::io(&live, e))?;
+    }
+    if key_on_disk(entry.kind, &live)?
+        .map(|version| version.key())
+        .as_ref()
+        == pending.key()
+    {
+        entry.protection = pending;
+    }
+    entry.pending = None;
+    remove(entry.kind, &new);
+    remove(entry.kind, &old);
+    Ok(())
+}
+
+/// Where a resource is, where its replacement is made, and where it waits to be deleted. A name
+/// holds no dot, so no other resource is there.
+fn places(live: &Path) -> (PathBuf, PathBuf, PathBuf) {
+    let beside = |end: &str| {
+        let mut name = live.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    (live.to_owned(), beside(".new"), beside(".old"))
+}
+
+/// The key version that a resource's files name; `None` when they are plain. Not authenticated: it
+/// is shown, and decides between two states that this program wrote itself.
+fn key_on_disk(kind: Kind, path: &Path) -> Result<Option<KeyVersionRef>, WorldError> {
+    match kind {
+        Kind::Sql => {
+            let Ok(slots) = SealedDatabase::key_slots(path) else {
+                return Ok(None);
+            };
+            let newest = slots.first().and_then(|slot| Envelope::parse(slot).ok());
+            Ok(newest.map(|envelope| envelope.key))
+        }
+        Kind::Storage => match fs::read(path.join("account.atrest")) {
+            Ok(bytes) => Ok(AccountHeader::parse(&bytes).ok().map(|h| h.account.key)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(WorldError::io(path, e)),
+        },
+    }
+}

@@ -1,0 +1,223 @@
+//! Making and opening the resources of a working directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::base::{ResourceId, create_dir_private};
+use crate::crypto::random_id;
+use crate::envelope::ResourceKind;
+use crate::resource::blob::StorageAccount;
+use crate::resource::sql::SqlDatabase;
+use crate::resource::{ProtectedResource, Protection, ResourceError};
+use crate::sqlite::PageSize;
+
+use super::config::Config;
+use super::{Kind, ResourceAddress, ResourceEntry, Workspace, WorldError};
+
+impl Workspace {
+    /// Makes an empty SQL database.
+    ///
+    /// # Errors
+    /// [`WorldError::Exists`]; [`WorldError::Usage`] when the address is not one of a database.
+    pub fn create_sql(
+        &self,
+        address: &ResourceAddress,
+        protection: Protection,
+        page_size: PageSize,
+    ) -> Result<SqlDatabase, WorldError> {
+        let wrapper = self.wrapper();
+        self.add(address, Kind::Sql, protection.clone(), |path, id| {
+            SqlDatabase::create(path, id, page_size, protection, &wrapper)
+        })
+    }
+
+    /// Makes a SQL database that holds what the plain SQLite file `source` holds; `source` stays as
+    /// it is. `progress` is told bytes done and in all.
+    pub fn import_sql(
+        &self,
+        address: &ResourceAddress,
+        protection: Protection,
+        source: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<SqlDatabase, WorldError> {
+        let wrapper = self.wrapper();
+        self.add(address, Kind::Sql, protection.clone(), |path, id| {
+            SqlDatabase::create_from(path, id, protection, &wrapper, source, progress)
+        })
+    }
+
+    /// Makes an empty storage account. Its catalog is under the service-managed key.
+    pub fn create_storage(
+        &self,
+        address: &ResourceAddress,
+        protection: Protection,
+    ) -> Result<StorageAccount, WorldError> {
+        let (wrapper, service_key) = (self.wrapper(), self.service_key());
+        self.add(address, Kind::Storage, protection.clone(), |path, id| {
+            let service_key = protection.key().is_some().then_some(&service_key);
+            StorageAccount::create(path, id, protection.clone(), service_key, &wrapper)
+        })
+    }
+
+    /// Opens a SQL database.
+    pub fn open_sql(&self, address: &ResourceAddress) -> Result<SqlDatabase, WorldError> {
+        let (path, entry) = self.find(address, Kind::Sql)?;
+        Ok(SqlDatabase::open(
+            &path,
+            entry.id,
+            entry.protection,
+            &self.wrapper(),
+        )?)
+    }
+
+    /// Opens a storage account.
+    pub fn open_storage(&self, address: &ResourceAddress) -> Result<StorageAccount, WorldError> {
+        let (path, entry) = self.find(address, Kind::Storage)?;
+        Ok(StorageAccount::open(
+            &path,
+            entry.id,
+            entry.protection,
+            &self.wrapper(),
+        )?)
+    }
+
+    /// Opens a resource of either kind.
+    pub fn open_resource(
+        &self,
+        address: &ResourceAddress,
+    ) -> Result<Box<dyn ProtectedResource>, WorldError> {
+        Ok(match address.kind {
+            Kind::Sql => Box::new(self.open_sql(address)?),
+            Kind::Storage => Box::new(self.open_storage(address)?),
+        })
+    }
+
+    /// Whether the resource's data can be read now: it opens, and the vault gives its key.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn check_access(&self, address: &ResourceAddress) -> Result<(), WorldError> {
+        match address.kind {
+            Kind::Sql => self.open_sql(address).map(drop),
+            // A storage account opens, and lists, without its customer's key.
+            Kind::Storage => {
+                let account = self.open_storage(address)?;
+                if let Some(envelope) = account.envelope() {
+                    envelope
+                        .open(&*self.wrapper(), ResourceKind::Storage, account.id())
+                        .map_err(|e| ResourceError::envelope(account.dir(), e))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn find(
+        &self,
+        address: &ResourceAddress,
+        kind: Kind,
+    ) -> Result<(PathBuf, ResourceEntry), WorldError> {
+        of_kind(address, kind)?;
+        let (address, entry) = self.resource(address)?;
+        Ok((self.resolved_path(&address), entry))
+    }
+
+    /// Makes a resource with `make` and lists it. When either fails, nothing of it is left.
+    fn add<T>(
+        &self,
+        address: &ResourceAddress,
+        kind: Kind,
+        protection: Protection,
+        make: impl FnOnce(&Path, ResourceId) -> Result<T, ResourceError>,
+    ) -> Result<T, WorldError> {
+        of_kind(address, kind)?;
+        let mut changing = self.begin()?;
+        let address = self.vacant(&changing.config, address)?;
+        let path = self.resolved_path(&address);
+        let id = random_id(ResourceId::from_bytes);
+        let made = make(&path, id).map_err(WorldError::from).and_then(|made| {
+            list(
+                &mut changing.config,
+                &address,
+                ResourceEntry {
+                    kind,
+                    name: address.name.clone(),
+                    id,
+                    protection,
+                    pending: None,
+                },
+            )?;
+            changing.save()?;
+            Ok(made)
+        });
+        if made.is_err() {
+            remove(kind, &path);
+        }
+        made
+    }
+
+    /// The resolved address, of which neither the configuration nor the disk knows anything yet;
+    /// the directory around it exists after this.
+    pub(super) fn vacant(
+        &self,
+        config: &Config,
+        address: &ResourceAddress,
+    ) -> Result<ResourceAddress, WorldError> {
+        let address = config.resolve(address)?;
+        let path = self.resolved_path(&address);
+        if config.entry(&address).is_some() {
+            return Err(WorldError::Exists(address.to_string()));
+        }
+        if path.symlink_metadata().is_ok() {
+            return Err(WorldError::Exists(path.display().to_string()));
+        }
+        let parent = path.parent().expect("inside the working directory");
+        create_dir_private(parent).map_err(|e| WorldError::io(parent, e))?;
+        Ok(address)
+    }
+}
+
+fn of_kind(address: &ResourceAddress, kind: Kind) -> Result<(), WorldError> {
+    if address.kind == kind {
+        return Ok(());
+    }
+    let wanted = match kind {
+        Kind::Sql => "SQL database",
+        Kind::Storage => "storage account",
+    };
+    Err(WorldError::Usage(format!("{address} is no {wanted}")))
+}
+
+/// Adds a resource to the environment of its resolved address.
+pub(super) fn list(
+    config: &mut Config,
+    address: &ResourceAddress,
+    entry: ResourceEntry,
+) -> Result<(), WorldError> {
+    let environment = address.environment.as_ref().expect("a resolved address");
+    config.environment_mut(environment)?.resources.push(entry);
+    Ok(())
+}
+
+/// Removes the files of a resource, as far as there are any.
+pub(super) fn remove(kind: Kind, path: &Path) {
+    match kind {
+        Kind::Storage => {
+            let _ = fs::remove_dir_all(path);
+        }
+        Kind::Sql => {
+            for file in sql_files(path) {
+                let _ = fs::remove_file(file);
+            }
+        }
+    }
+}
+
+/// Every file that SQLite may have made for the database at `path`.
+pub(super) fn sql_files(path: &Path) -> [PathBuf; 4] {
+    ["", "-wal", "-journal", "-shm"].map(|end| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        name.into()
+    })
+}

@@ -1,0 +1,320 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::base::{Clock, KeyName, KeyRef, create_dir_private};
+use crate::crypto::{KeyKind, SecretBytes};
+use crate::resource::{Protection, Wrapper};
+use crate::vault::{KeySpec, KeyVault, LocalVault, RootKeySource, VaultError, VaultSettings};
+
+use super::config::{CONFIG, Config, Environment};
+use super::lock::ChangeLock;
+use super::{
+    AskPassphrase, Kind, Name, ResourceAddress, ResourceEntry, VaultSet, WhichVault, WorldError,
+};
+
+/// The name of the service-managed key in the provider's vault.
+const SERVICE_MANAGED: &str = "service-managed";
+/// Where environments are, in the working directory.
+const ENVIRONMENTS: &str = "environments";
+
+/// What a new working directory shall have.
+pub struct InitOptions {
+    /// Its first environment.
+    pub environment: Name,
+    /// The customer's key to make, and its kind; `None` to leave everything service-managed.
+    pub customer_key: Option<(KeyName, KeyKind)>,
+    /// The passphrase that the customer's vault is sealed under; a key file when `None`.
+    pub passphrase: Option<SecretBytes>,
+    /// What is fixed for the customer's vault.
+    pub vault: VaultSettings,
+}
+
+/// A working directory, open.
+pub struct Workspace {
+    dir: PathBuf,
+    vaults: Arc<VaultSet>,
+    config: RwLock<Config>,
+}
+
+impl Workspace {
+    /// Makes a working directory in `dir`, which must be missing or empty. When it fails, what it
+    /// made is removed again.
+    pub fn init(
+        dir: &Path,
+        options: InitOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, WorldError> {
+        let existed = dir.exists();
+        let occupied = match fs::read_dir(dir) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            Err(e) => return Err(WorldError::io(dir, e)),
+        };
+        if occupied {
+            return Err(WorldError::NotEmpty(dir.display().to_string()));
+        }
+        create_dir_private(dir).map_err(|e| WorldError::io(dir, e))?;
+        let made = Self::fill(dir, options, clock);
+        if made.is_err() {
+            let _ = match existed {
+                false => fs::remove_dir_all(dir),
+                true => empty(dir),
+            };
+        }
+        made
+    }
+
+    fn fill(dir: &Path, options: InitOptions, clock: Arc<dyn Clock>) -> Result<Self, WorldError> {
+        let _lock = ChangeLock::take(dir)?;
+        let root = match options.passphrase {
+            Some(passphrase) => RootKeySource::Passphrase(passphrase),
+            None => RootKeySource::KeyFile(WhichVault::Customer.key_file(dir)),
+        };
+        let vault_dir = WhichVault::Customer.dir(dir);
+        let customer = LocalVault::create(&vault_dir, &root, &options.vault, clock.clone())?;
+        let root = RootKeySource::KeyFile(WhichVault::Provider.key_file(dir));
+        let settings = VaultSettings {
+            retention_days: 90,
+            purge_protection: true,
+        };
+        let vault_dir = WhichVault::Provider.dir(dir);
+        let provider = LocalVault::create(&vault_dir, &root, &settings, clock.clone())?;
+        provider.create_key(&service_managed(), &KeySpec::new(KeyKind::Oct256))?;
+
+        let mut config = Config::new(customer.id(), provider.id());
+        if let Some((name, kind)) = options.customer_key {
+            customer.create_key(&name, &KeySpec::new(kind))?;
+            config.customer_key = Some(name);
+        }
+        let environment = dir.join(ENVIRONMENTS).join(options.environment.as_str());
+        create_dir_private(&environment).map_err(|e| WorldError::io(&environment, e))?;
+        config.environments.push(Environment {
+            name: options.environment,
+            resources: Vec::new(),
+        });
+        config.write(dir)?;
+        let ask: AskPassphrase = Arc::new(|| Err("the vault is open already".into()));
+        let workspace = Self::with(dir, config, ask, clock);
+        workspace.vaults.adopt(WhichVault::Customer, customer);
+        workspace.vaults.adopt(WhichVault::Provider, provider);
+        Ok(workspace)
+    }
+
+    /// Opens the working directory `dir`. No vault is opened before it is needed; `ask` is called
+    /// when the customer's is then sealed under a passphrase.
+    pub fn open(dir: &Path, ask: AskPassphrase, clock: Arc<dyn Clock>) -> Result<Self, WorldError> {
+        let config = Config::read(dir)?;
+        let workspace = Self::with(dir, config, ask, clock);
+        workspace.settle()?;
+        Ok(workspace)
+    }
+
+    fn with(dir: &Path, config: Config, ask: AskPassphrase, clock: Arc<dyn Clock>) -> Self {
+        let (customer, provider) = (config.customer_vault, config.provider_vault);
+        Self {
+            dir: dir.to_owned(),
+            vaults: Arc::new(VaultSet::new(dir, customer, provider, ask, clock)),
+            config: RwLock::new(config),
+        }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// One of the vaults, open.
+    pub fn vault(&self, which: WhichVault) -> Result<LocalVault, VaultError> {
+        self.vaults.vault(which)
+    }
+
+    /// What resources reach both vaults through.
+    pub fn wrapper(&self) -> Wrapper {
+        self.vaults.clone()
+    }
+
+    /// The provider's key.
+    pub fn service_key(&self) -> KeyRef {
+        KeyRef {
+            vault: self.config().provider_vault,
+            name: service_managed(),
+        }
+    }
+
+    /// The customer's key `name`, or the one that new resources are put under.
+    ///
+    /// # Errors
+    /// [`WorldError::Usage`] when none is named and there is none.
+    pub fn customer_key(&self, name: Option<&KeyName>) -> Result<KeyRef, WorldError> {
+        let config = self.config();
+        let name = name.or(config.customer_key.as_ref()).ok_or_else(|| {
+            WorldError::Usage(
+                "there is no customer key yet; make one with `atrest key create NAME` \
+                 and name it with --key"
+                    .into(),
+            )
+        })?;
+        Ok(KeyRef {
+            vault: config.customer_vault,
+            name: name.clone(),
+        })
+    }
+
+    /// How a resource is protected when nothing is said: by the customer's key where there is one,
+    /// else by the provider's.
+    pub fn default_protection(&self) -> Protection {
+        match self.customer_key(None) {
+            Ok(key) => Protection::CustomerManaged { key },
+            Err(_) => Protection::ServiceManaged {
+                key: self.service_key(),
+            },
+        }
+    }
+
+    /// The environments.
+    pub fn environments(&self) -> Vec<Name> {
+        let config = self.config();
+        config.environments.iter().map(|e| e.name.clone()).collect()
+    }
+
+    /// Adds an environment.
+    pub fn create_environment(&self, name: &Name) -> Result<(), WorldError> {
+        self.change(|config| {
+            if config.environment(name).is_ok() {
+                return Err(WorldError::Exists(format!("environment {name}")));
+            }
+            let dir = self.environment_dir(name);
+            create_dir_private(&dir).map_err(|e| WorldError::io(&dir, e))?;
+            config.environments.push(Environment {
+                name: name.clone(),
+                resources: Vec::new(),
+            });
+            Ok(())
+        })
+    }
+
+    /// Every resource, in the order in which they were made, by environment.
+    pub fn resources(&self) -> Vec<(ResourceAddress, ResourceEntry)> {
+        let config = self.config();
+        let of = |environment: &Environment| {
+            let name = environment.name.clone();
+            let address = move |entry: &ResourceEntry| ResourceAddress {
+                environment: Some(name.clone()),
+                kind: entry.kind,
+                name: entry.name.clone(),
+            };
+            let resources = environment.resources.clone();
+            resources.into_iter().map(move |r| (address(&r), r))
+        };
+        config.environments.iter().flat_map(of).collect()
+    }
+
+    /// The resource at `address`, and the address with its environment filled in.
+    pub fn resource(
+        &self,
+        address: &ResourceAddress,
+    ) -> Result<(ResourceAddress, ResourceEntry), WorldError> {
+        let config = self.config();
+        let address = config.resolve(address)?;
+        let entry = config.entry(&address).cloned();
+        let entry = entry.ok_or_else(|| WorldError::NoResource(address.to_string()))?;
+        Ok((address, entry))
+    }
+
+    /// Where the file of a SQL database or the directory of a storage account is.
+    pub fn path(&self, address: &ResourceAddress) -> Result<PathBuf, WorldError> {
+        Ok(self.resolved_path(&self.config().resolve(address)?))
+    }
+
+    /// What somebody who takes the data's disks gets: files and directories, everything in the
+    /// latter. Never the vaults.
+    pub fn at_rest(&self) -> Vec<PathBuf> {
+        vec![self.dir.join(CONFIG), self.dir.join(ENVIRONMENTS)]
+    }
+
+    pub(super) fn resolved_path(&self, address: &ResourceAddress) -> PathBuf {
+        let environment = address.environment.as_ref().expect("a resolved address");
+        resource_path(&self.dir, environment, address.kind, &address.name)
+    }
+
+    fn environment_dir(&self, name: &Name) -> PathBuf {
+        self.dir.join(ENVIRONMENTS).join(name.as_str())
+    }
+
+    pub(super) fn config(&self) -> Config {
+        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
+        config.clone()
+    }
+
+    /// Changes the configuration; nothing is written when `change` fails.
+    pub(super) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Config) -> Result<T, WorldError>,
+    ) -> Result<T, WorldError> {
+        let mut changing = self.begin()?;
+        let result = change(&mut changing.config)?;
+        changing.save()?;
+        Ok(result)
+    }
+
+    /// Begins a change of the configuration: it is read afresh, and no other process can change it
+    /// until this is dropped.
+    pub(super) fn begin(&self) -> Result<Changing<'_>, WorldError> {
+        let lock = ChangeLock::take(&self.dir)?;
+        Ok(Changing {
+            workspace: self,
+            config: Config::read(&self.dir)?,
+            _lock: lock,
+        })
+    }
+}
+
+/// The configuration while it is being changed.
+pub(super) struct Changing<'a> {
+    workspace: &'a Workspace,
+    pub(super) config: Config,
+    _lock: ChangeLock,
+}
+
+impl Changing<'_> {
+    /// Writes it as it is now.
+    pub(super) fn save(&self) -> Result<(), WorldError> {
+        self.config.write(&self.workspace.dir)?;
+        let mut current = self
+            .workspace
+            .config
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = self.config.clone();
+        Ok(())
+    }
+}
+
+/// Where a resource is below `root`, a working directory or a copy of one.
+pub(super) fn resource_path(root: &Path, environment: &Name, kind: Kind, name: &Name) -> PathBuf {
+    let kind_dir = root
+        .join(ENVIRONMENTS)
+        .join(environment.as_str())
+        .join(kind.to_string());
+    match kind {
+        Kind::Sql => kind_dir.join(format!("{name}.db")),
+        Kind::Storage => kind_dir.join(name.as_str()),
+    }
+}
+
+fn service_managed() -> KeyName {
+    SERVICE_MANAGED.parse().expect("a key name")
+}
+
+/// Removes what is in `dir`, and leaves `dir`.
+fn empty(dir: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
