@@ -49,7 +49,7 @@ pub(super) trait SealedIo: Send {
     /// Cuts to the length that SQLite sees.
     fn truncate(&mut self, medium: &mut dyn Medium, len: u64) -> Result<(), Code>;
 
-    /// Told when what is known of the file may have gone stale: a lock was released, a sync done.
+    /// Told when what is known of the file may have gone stale: a lock changed hands, a sync was done.
     fn forget(&mut self) {}
 }
 

@@ -598,6 +598,7 @@ unsafe extern "C" fn shm_lock(
 ) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
+    open.io.forget();
     let asked = match flags & ffi::SQLITE_SHM_LOCK {
         0 => Ok(()),
         _ => ask(open),
