@@ -179,7 +179,7 @@ pub(super) fn append(
     let head = head(db)?;
     let mut record = event.outcome(time, caller, result);
     record.number = head.records + 1;
-    let mac = hmac_sha256(key, &[&record.to_bytes(&head.head)]);
+    let mac = record.mac(key, &head.head);
     db.prepare_cached(
         "INSERT INTO audit (number, time, operation_name, kid, result_type, result_signature,
                             result_description, identity, correlation_id, mac)
@@ -322,7 +322,12 @@ fn behind(last: AuditAnchor, anchor: AuditAnchor) -> VaultError {
 }
 
 impl AuditRecord {
-    /// What a record's MAC covers (docs/format.md, "Vault").
+    /// Its MAC in a chain under `audit_key`, after a record with the MAC `previous` (docs/format.md,
+    /// "Vault"); zeros come before the first.
+    pub fn mac(&self, audit_key: &Secret<32>, previous: &[u8; 32]) -> [u8; 32] {
+        hmac_sha256(audit_key, &[&self.to_bytes(previous)])
+    }
+
     fn to_bytes(&self, previous: &[u8; 32]) -> Vec<u8> {
         let mut bytes = b"record\0\0".to_vec();
         bytes.extend_from_slice(previous);

@@ -111,24 +111,9 @@ impl KeyBackup {
         }
     }
 
-    /// The thumbprint of each version.
-    ///
-    /// # Errors
-    /// [`BackupError::Unauthentic`] when the bytes of one are no key of its kind.
-    pub(super) fn thumbprints(&self) -> Result<Vec<[u8; 32]>, BackupError> {
-        let keys = self.versions.iter().map(|v| {
-            KeyEncryptionKey::from_secret_bytes(v.kind, &v.material).map(|key| key.thumbprint())
-        });
-        keys.collect::<Result<_, _>>()
-            .map_err(|_| BackupError::Unauthentic)
-    }
-
     fn body(&self) -> Zeroizing<Vec<u8>> {
-        let keys: usize = self
-            .versions
-            .iter()
-            .map(|v| v.material.expose().len() + 64)
-            .sum();
+        let materials: Vec<_> = (self.versions.iter().map(|v| v.key.to_secret_bytes())).collect();
+        let keys: usize = materials.iter().map(|m| m.expose().len() + 64).sum();
         // Room for all of it at once: growing would leave copies of keys behind.
         let mut body = Zeroizing::new(Vec::with_capacity(131 + keys));
         let name = self.name.as_str().as_bytes();
@@ -136,7 +121,7 @@ impl KeyBackup {
         body.extend_from_slice(name);
         let count = u16::try_from(self.versions.len()).expect("at most 500 versions");
         body.extend_from_slice(&count.to_le_bytes());
-        for version in &self.versions {
+        for (version, material) in self.versions.iter().zip(&materials) {
             let a = &version.attributes;
             let mut flags = 0;
             for (set, flag) in [
@@ -148,7 +133,7 @@ impl KeyBackup {
             }
             body.extend_from_slice(version.version.as_bytes());
             body.extend_from_slice(&[
-                kind_code(version.kind),
+                kind_code(version.key.kind()),
                 operation_bits(&version.operations),
                 flags,
             ]);
@@ -156,7 +141,7 @@ impl KeyBackup {
                 let microseconds = time.map_or(0, Timestamp::as_microsecond);
                 body.extend_from_slice(&microseconds.to_le_bytes());
             }
-            let material = version.material.expose();
+            let material = material.expose();
             let len = u16::try_from(material.len()).expect("a private key is shorter than 4 KiB");
             body.extend_from_slice(&len.to_le_bytes());
             body.extend_from_slice(material);
@@ -226,12 +211,13 @@ impl<'a> Reader<'a> {
         if len > MAX_MATERIAL {
             return None;
         }
+        let material = SecretBytes::from_vec(self.take(len)?.to_vec());
+        let key = KeyEncryptionKey::from_secret_bytes(kind, &material).ok()?;
         Some(StoredVersion {
             version,
-            kind,
             operations: operations_from_bits(operations),
             attributes,
-            material: SecretBytes::from_vec(self.take(len)?.to_vec()),
+            key,
         })
     }
 

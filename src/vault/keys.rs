@@ -23,7 +23,7 @@ impl KeyVault for LocalVault {
     fn create_key(&self, name: &KeyName, spec: &KeySpec) -> Result<KeyBundle, VaultError> {
         // Before the lock: generating an RSA key takes long.
         let key = KeyEncryptionKey::generate(spec.kind);
-        self.add_version(AuditOperation::KeyCreate, name, &key, |_| Ok(spec.clone()))
+        self.add_version(AuditOperation::KeyCreate, name, key, |_| Ok(spec.clone()))
     }
 
     fn import_key(
@@ -32,9 +32,10 @@ impl KeyVault for LocalVault {
         material: KeyEncryptionKey,
         spec: &KeySpec,
     ) -> Result<KeyBundle, VaultError> {
-        self.add_version(AuditOperation::KeyImport, name, &material, |_| {
-            if spec.kind != material.kind() {
-                let (said, is) = (spec.kind, material.kind());
+        let is = material.kind();
+        self.add_version(AuditOperation::KeyImport, name, material, |_| {
+            if spec.kind != is {
+                let said = spec.kind;
                 let why = format!("the key imported is {is}, not {said}; name its kind");
                 return Err(VaultError::BadParameter(why).into());
             }
@@ -113,7 +114,7 @@ impl KeyVault for LocalVault {
         };
         let key = KeyEncryptionKey::generate(kind);
         let asked = self.kid(name, None);
-        self.add_version(AuditOperation::KeyRotate, name, &key, |work| {
+        self.add_version(AuditOperation::KeyRotate, name, key, |work| {
             let newest = work.live(name, Pick::Newest, &asked)?.bundle;
             if newest.kind != kind {
                 let why = format!("key {asked} was changed meanwhile; try again");
@@ -195,13 +196,10 @@ impl KeyVault for LocalVault {
 
     fn restore_key(&self, backup: &[u8]) -> Result<KeyBundle, VaultError> {
         // Parsed before the transaction, which records what was wrong with it.
-        let opened = self.with_store(|store| {
-            Ok(KeyBackup::open(backup, &store.master, store.vault)
-                .and_then(|backup| Ok((backup.thumbprints()?, backup))))
-        })?;
+        let opened =
+            self.with_store(|store| Ok(KeyBackup::open(backup, &store.master, store.vault)))?;
         self.transact(Event::new(AuditOperation::KeyRestore), |work, event| {
-            let (thumbprints, backup) =
-                opened.map_err(|e| VaultError::BadParameter(e.to_string()))?;
+            let backup = opened.map_err(|e| VaultError::BadParameter(e.to_string()))?;
             let asked = self.kid(&backup.name, None);
             event.kid = Some(asked.clone());
             if rows::find(work.db, work.vault, &backup.name, Pick::Newest)?.is_some() {
@@ -211,8 +209,8 @@ impl KeyVault for LocalVault {
                 return Err(VaultError::Conflict(why).into());
             }
             let key = rows::insert_key(work.db, &backup.name)?;
-            for (version, thumbprint) in backup.versions.iter().zip(&thumbprints) {
-                version.insert(work.db, key, thumbprint)?;
+            for version in &backup.versions {
+                version.insert(work.db, key)?;
             }
             Ok(work.live(&backup.name, Pick::Newest, &asked)?.bundle)
         })
@@ -225,7 +223,7 @@ impl LocalVault {
         &self,
         operation: AuditOperation,
         name: &KeyName,
-        key: &KeyEncryptionKey,
+        key: KeyEncryptionKey,
         spec: impl FnOnce(&Work<'_>) -> Result<KeySpec, Fault>,
     ) -> Result<KeyBundle, VaultError> {
         let asked = self.kid(name, None);
@@ -246,7 +244,6 @@ impl LocalVault {
             };
             let version = StoredVersion {
                 version: random_id(KeyVersion::from_bytes),
-                kind: key.kind(),
                 operations: spec.operations,
                 attributes: KeyAttributes {
                     enabled: spec.enabled,
@@ -255,9 +252,9 @@ impl LocalVault {
                     created: work.now,
                     updated: work.now,
                 },
-                material: key.to_secret_bytes(),
+                key,
             };
-            version.insert(work.db, row, &key.thumbprint())?;
+            version.insert(work.db, row)?;
             let bundle = work.live(name, Pick::Exactly(version.version), &asked)?.bundle;
             event.kid = Some(bundle.kid.to_string());
             Ok(bundle)

@@ -7,7 +7,7 @@ use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::base::{KeyName, KeyVersion, KeyVersionRef, VaultId};
-use crate::crypto::{KeyEncryptionKey, KeyKind, SecretBytes};
+use crate::crypto::{KeyEncryptionKey, SecretBytes};
 
 use super::{DeletedKey, KeyAttributes, KeyBundle, KeyOperation, VaultSettings};
 
@@ -177,19 +177,16 @@ impl VersionRow {
     pub(super) fn into_stored(self, db: &Connection) -> rusqlite::Result<StoredVersion> {
         let KeyBundle {
             kid,
-            kind,
             operations,
             attributes,
             ..
         } = self.bundle;
-        let (_, material) =
-            material(db, kid.version)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let key = key_encryption_key(db, kid.version)?;
         Ok(StoredVersion {
             version: kid.version,
-            kind,
             operations,
             attributes,
-            material,
+            key: key.ok_or(rusqlite::Error::QueryReturnedNoRows)?,
         })
     }
 
@@ -207,24 +204,17 @@ impl VersionRow {
 pub struct StoredVersion {
     /// Its identifier.
     pub version: KeyVersion,
-    /// Its kind.
-    pub kind: KeyKind,
     /// What it may be used for.
     pub operations: Vec<KeyOperation>,
     /// Its attributes.
     pub attributes: KeyAttributes,
-    /// What [`KeyEncryptionKey::to_secret_bytes`] gives.
-    pub material: SecretBytes,
+    /// The key itself.
+    pub key: KeyEncryptionKey,
 }
 
 impl StoredVersion {
     /// Appends it as the newest version of the key in row `key`.
-    pub(super) fn insert(
-        &self,
-        db: &Connection,
-        key: i64,
-        thumbprint: &[u8; 32],
-    ) -> rusqlite::Result<()> {
+    pub(super) fn insert(&self, db: &Connection, key: i64) -> rusqlite::Result<()> {
         db.prepare_cached(
             "INSERT INTO versions (key, version, kind, operations, enabled, not_before, expires,
                                    created, updated, thumbprint, material)
@@ -233,15 +223,15 @@ impl StoredVersion {
         .execute(params![
             key,
             self.version.as_bytes(),
-            self.kind.to_string(),
+            self.key.kind().to_string(),
             operation_bits(&self.operations),
             self.attributes.enabled,
             self.attributes.not_before.map(Timestamp::as_microsecond),
             self.attributes.expires.map(Timestamp::as_microsecond),
             self.attributes.created.as_microsecond(),
             self.attributes.updated.as_microsecond(),
-            thumbprint,
-            self.material.expose(),
+            self.key.thumbprint(),
+            self.key.to_secret_bytes().expose(),
         ])?;
         Ok(())
     }
@@ -287,30 +277,18 @@ pub(super) fn delete_key(db: &Connection, key: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The private part of a version, parsed; `None` when the vault has no such version, or when its
-/// bytes are no key.
+/// The private part of a version; `None` when the vault has no such version.
 pub(super) fn key_encryption_key(
     db: &Connection,
     version: KeyVersion,
 ) -> rusqlite::Result<Option<KeyEncryptionKey>> {
-    let Some((kind, bytes)) = material(db, version)? else {
-        return Ok(None);
-    };
-    Ok(KeyEncryptionKey::from_secret_bytes(kind, &bytes).ok())
-}
-
-/// The private part of a version, as stored.
-pub(super) fn material(
-    db: &Connection,
-    version: KeyVersion,
-) -> rusqlite::Result<Option<(KeyKind, SecretBytes)>> {
     db.prepare_cached("SELECT kind, material FROM versions WHERE version = ?1")?
         .query_row([version.as_bytes()], |row| {
+            let kind = column_parsed(row, "kind")?;
             let blob = row.get_ref("material")?.as_blob()?;
-            Ok((
-                column_parsed(row, "kind")?,
-                SecretBytes::from_vec(blob.to_vec()),
-            ))
+            let material = SecretBytes::from_vec(blob.to_vec());
+            KeyEncryptionKey::from_secret_bytes(kind, &material)
+                .map_err(|e| FromSqlError::Other(e.into()).into())
         })
         .optional()
 }

@@ -1,0 +1,726 @@
+//! Golden vectors of the vault's formats (docs/format.md, "Vault"): root-key record, key file,
+//! audit record, audit anchor, key backup. The header `format` names which; `expect` is `success`,
+//! `malformed`, `newer`, `other-vault` or `unauthentic`.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use atrest::base::{VaultId, write_private_new};
+use atrest::crypto::{AeadKey, KeyEncryptionKey, KeyKind, Label, Secret, SecretBytes, derive};
+use atrest::vault::{
+    AuditAnchor, AuditRecord, BackupError, KeyBackup, RootKeySource, RootRecord, RootRecordError,
+    read_key_file,
+};
+use common::{Vector, vectors};
+
+#[test]
+fn every_vector_is_answered_as_it_says() {
+    let all = vectors("vault");
+    for format in [
+        "root-record",
+        "key-file",
+        "audit-record",
+        "audit-anchor",
+        "key-backup",
+    ] {
+        let of_format = all.iter().filter(|v| v.get("format") == format);
+        let (good, bad): (Vec<_>, Vec<_>) = of_format.partition(|v| v.get("expect") == "success");
+        assert!(!good.is_empty() && !bad.is_empty(), "{format}");
+    }
+    for vector in &all {
+        let answer = match vector.get("format") {
+            "root-record" => root_record(vector),
+            "key-file" => key_file(vector),
+            "audit-record" => audit_record(vector),
+            "audit-anchor" => audit_anchor(vector),
+            "key-backup" => key_backup(vector),
+            other => panic!("{}: no format {other}", vector.name),
+        };
+        assert_eq!(answer, vector.get("expect"), "{}", vector.name);
+    }
+}
+
+fn secret(vector: &Vector, header: &str) -> Secret<32> {
+    Secret::copy_from(&vector.hex(header)).unwrap()
+}
+
+fn vault(vector: &Vector) -> VaultId {
+    vector.get("vault").parse().unwrap()
+}
+
+fn root_record(vector: &Vector) -> &'static str {
+    let Ok(bytes) = vector.body.as_slice().try_into() else {
+        return "malformed";
+    };
+    let record = match RootRecord::parse(bytes) {
+        Ok(record) => record,
+        Err(RootRecordError::Version(_)) => return "newer",
+        Err(RootRecordError::Magic | RootRecordError::Field(_)) => return "malformed",
+    };
+    assert_eq!(
+        record.to_bytes(),
+        *bytes,
+        "{}: more than one encoding",
+        vector.name
+    );
+    let root = match vector.get("source") {
+        "key-file" => secret(vector, "root"),
+        _ => {
+            let words = vector.get("passphrase").as_bytes().to_vec();
+            record
+                .root_key(&RootKeySource::Passphrase(SecretBytes::from_vec(words)))
+                .unwrap()
+        }
+    };
+    let Some(master) = record.open(&root) else {
+        return "unauthentic";
+    };
+    assert!(master.ct_eq(&secret(vector, "master")), "{}", vector.name);
+    assert_eq!(record.vault, vault(vector), "{}", vector.name);
+    assert_eq!(
+        record.sealed.to_string(),
+        vector.get("sealed"),
+        "{}",
+        vector.name
+    );
+    "success"
+}
+
+fn key_file(vector: &Vector) -> &'static str {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("root.key");
+    write_private_new(&path, &vector.body).unwrap();
+    match read_key_file(&path) {
+        Ok(key) => {
+            assert!(key.ct_eq(&secret(vector, "key")), "{}", vector.name);
+            "success"
+        }
+        Err(_) => "malformed",
+    }
+}
+
+fn audit_record(vector: &Vector) -> &'static str {
+    let text = |header: &str| vector.get(header).to_owned();
+    let record = AuditRecord {
+        number: text("number").parse().unwrap(),
+        time: text("time").parse().unwrap(),
+        operation_name: text("operation-name"),
+        kid: Some(text("kid")).filter(|kid| kid != "none"),
+        result_type: text("result-type"),
+        result_signature: text("result-signature"),
+        result_description: text("result-description"),
+        identity: text("identity"),
+        correlation_id: text("correlation-id"),
+    };
+    let previous = vector.hex("previous").try_into().unwrap();
+    let mac = record.mac(&secret(vector, "audit-key"), &previous);
+    if mac[..] == vector.body {
+        "success"
+    } else {
+        "unauthentic"
+    }
+}
+
+fn audit_anchor(vector: &Vector) -> &'static str {
+    let key = secret(vector, "audit-key");
+    let file = vector.body.as_slice().try_into().ok();
+    match file.and_then(|file| AuditAnchor::parse(file, &key, vault(vector))) {
+        None => "unauthentic",
+        Some(anchor) => {
+            assert_eq!(
+                anchor.records.to_string(),
+                vector.get("records"),
+                "{}",
+                vector.name
+            );
+            assert_eq!(anchor.head[..], vector.hex("head"), "{}", vector.name);
+            "success"
+        }
+    }
+}
+
+fn key_backup(vector: &Vector) -> &'static str {
+    match KeyBackup::open(&vector.body, &secret(vector, "master"), vault(vector)) {
+        Ok(backup) => {
+            assert_eq!(backup.name.as_str(), vector.get("name"), "{}", vector.name);
+            let newest = backup.versions.last().unwrap();
+            assert_eq!(
+                newest.key.thumbprint()[..],
+                vector.hex("thumbprint"),
+                "{}",
+                vector.name
+            );
+            assert_eq!(backup.versions.len().to_string(), vector.get("versions"));
+            "success"
+        }
+        Err(BackupError::Format) => "malformed",
+        Err(BackupError::Version(_)) => "newer",
+        Err(BackupError::OtherVault(_)) => "other-vault",
+        Err(BackupError::Unauthentic) => "unauthentic",
+    }
+}
+
+// ------------------------------------------------------------------------------------------------
+// The generator: run once, `cargo test --test vectors_vault -- --ignored`; what it wrote is kept.
+
+type Headers = Vec<(&'static str, String)>;
+
+fn write(name: &str, format: &str, expect: &str, headers: &Headers, body: &[u8]) {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/vault");
+    fs::create_dir_all(&dir).unwrap();
+    let mut text = format!("format: {format}\nexpect: {expect}\n");
+    for (key, value) in headers {
+        text += &format!("{key}: {value}\n");
+    }
+    text.push('\n');
+    for line in body.chunks(48) {
+        text += &(hex::encode(line) + "\n");
+    }
+    fs::write(
+        dir.join(format!("{format}-{name}.txt").replace('-', "_")),
+        text,
+    )
+    .unwrap();
+}
+
+fn bytes_at(body: &[u8], at: usize, new: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    body[at..at + new.len()].copy_from_slice(new);
+    body
+}
+
+fn flipped(body: &[u8], at: usize) -> Vec<u8> {
+    bytes_at(body, at, &[body[at] ^ 1])
+}
+
+#[test]
+#[ignore = "writes the vectors anew"]
+fn generate() {
+    generate_root_records();
+    generate_key_files();
+    generate_audit();
+    generate_backups();
+}
+
+fn generate_root_records() {
+    use atrest::base::SystemClock;
+    use atrest::vault::{LocalVault, VaultSettings};
+    let temp = tempfile::tempdir().unwrap();
+    let make = |dir: &str, root: &RootKeySource| {
+        let dir = temp.path().join(dir);
+        let clock = std::sync::Arc::new(SystemClock);
+        LocalVault::create(&dir, root, &VaultSettings::default(), clock).unwrap();
+        LocalVault::root_record(&dir).unwrap()
+    };
+    let f = "root-record";
+    let key_path = temp.path().join("root.key");
+    let by_key_file = make("a", &RootKeySource::KeyFile(key_path.clone()));
+    let root = read_key_file(&key_path).unwrap();
+    let common = |record: &RootRecord, root: &Secret<32>| -> Headers {
+        vec![
+            ("master", hex::encode(record.open(root).unwrap().expose())),
+            ("vault", record.vault.to_string()),
+            ("sealed", record.sealed.to_string()),
+        ]
+    };
+    let mut headers: Headers = vec![
+        ("source", "key-file".into()),
+        ("root", hex::encode(root.expose())),
+    ];
+    headers.extend(common(&by_key_file, &root));
+    let good = by_key_file.to_bytes();
+    write("key-file", f, "success", &headers, &good);
+    write(
+        "magic-altered",
+        f,
+        "malformed",
+        &headers,
+        &flipped(&good, 0),
+    );
+    write(
+        "version-zero",
+        f,
+        "malformed",
+        &headers,
+        &bytes_at(&good, 8, &[0, 0]),
+    );
+    write(
+        "version-newer",
+        f,
+        "newer",
+        &headers,
+        &bytes_at(&good, 8, &[2, 0]),
+    );
+    write(
+        "source-unknown",
+        f,
+        "malformed",
+        &headers,
+        &bytes_at(&good, 10, &[3]),
+    );
+    write(
+        "source-zero",
+        f,
+        "malformed",
+        &headers,
+        &bytes_at(&good, 10, &[0]),
+    );
+    write(
+        "state-unknown",
+        f,
+        "malformed",
+        &headers,
+        &bytes_at(&good, 11, &[2]),
+    );
+    write(
+        "state-altered",
+        f,
+        "unauthentic",
+        &headers,
+        &bytes_at(&good, 11, &[1]),
+    );
+    write(
+        "key-file-with-argon2id-parameters",
+        f,
+        "malformed",
+        &headers,
+        &bytes_at(&good, 16, &[3]),
+    );
+    write(
+        "key-file-with-salt",
+        f,
+        "malformed",
+        &headers,
+        &bytes_at(&good, 40, &[1]),
+    );
+    write(
+        "vault-altered",
+        f,
+        "unauthentic",
+        &headers,
+        &flipped(&good, 24),
+    );
+    write(
+        "wrapped-key-altered",
+        f,
+        "unauthentic",
+        &headers,
+        &flipped(&good, 56),
+    );
+    write(
+        "mac-altered",
+        f,
+        "unauthentic",
+        &headers,
+        &flipped(&good, 127),
+    );
+    write(
+        "first-reserved-byte-set",
+        f,
+        "malformed",
+        &headers,
+        &bytes_at(&good, 128, &[1]),
+    );
+    write(
+        "last-reserved-byte-set",
+        f,
+        "malformed",
+        &headers,
+        &bytes_at(&good, 767, &[1]),
+    );
+    write("cut", f, "malformed", &headers, &good[..767]);
+    let mut wrong = headers.clone();
+    wrong[1].1 = hex::encode([0x11; 32]);
+    write("root-key-wrong", f, "unauthentic", &wrong, &good);
+
+    let words = "correct horse battery";
+    let source = || RootKeySource::Passphrase(SecretBytes::from_vec(words.as_bytes().to_vec()));
+    let by_passphrase = make("b", &source());
+    let root = by_passphrase.root_key(&source()).unwrap();
+    let mut headers: Headers = vec![
+        ("source", "passphrase".into()),
+        ("passphrase", words.into()),
+    ];
+    headers.extend(common(&by_passphrase, &root));
+    let good = by_passphrase.to_bytes();
+    write("passphrase", f, "success", &headers, &good);
+    let number = |at, n: u32| bytes_at(&good, at, &n.to_le_bytes());
+    write(
+        "argon2id-memory-too-small",
+        f,
+        "malformed",
+        &headers,
+        &number(12, 19 * 1024 - 1),
+    );
+    write(
+        "argon2id-memory-too-large",
+        f,
+        "malformed",
+        &headers,
+        &number(12, 1024 * 1024 + 1),
+    );
+    write(
+        "argon2id-passes-too-few",
+        f,
+        "malformed",
+        &headers,
+        &number(16, 1),
+    );
+    write(
+        "argon2id-passes-too-many",
+        f,
+        "malformed",
+        &headers,
+        &number(16, 17),
+    );
+    write(
+        "argon2id-lanes-none",
+        f,
+        "malformed",
+        &headers,
+        &number(20, 0),
+    );
+    write(
+        "argon2id-lanes-too-many",
+        f,
+        "malformed",
+        &headers,
+        &number(20, 17),
+    );
+    write(
+        "argon2id-cost-lowered",
+        f,
+        "unauthentic",
+        &headers,
+        &number(16, 2),
+    );
+    write(
+        "salt-altered",
+        f,
+        "unauthentic",
+        &headers,
+        &flipped(&good, 40),
+    );
+    let mut wrong = headers.clone();
+    wrong[1].1 = "correct horse batterY".into();
+    write("passphrase-wrong", f, "unauthentic", &wrong, &good);
+
+    let dir = temp.path().join("b");
+    let clock = std::sync::Arc::new(SystemClock);
+    let vault = LocalVault::open(&dir, &source(), clock).unwrap();
+    vault
+        .seal(SecretBytes::from_vec(words.as_bytes().to_vec()))
+        .unwrap();
+    let sealed = LocalVault::root_record(&dir).unwrap();
+    let root = sealed.root_key(&source()).unwrap();
+    let mut headers: Headers = vec![
+        ("source", "passphrase".into()),
+        ("passphrase", words.into()),
+    ];
+    headers.extend(common(&sealed, &root));
+    write("sealed", f, "success", &headers, &sealed.to_bytes());
+    let cleared = bytes_at(&sealed.to_bytes(), 11, &[0]);
+    write("sealed-state-cleared", f, "unauthentic", &headers, &cleared);
+}
+
+fn generate_key_files() {
+    let f = "key-file";
+    let digits = hex::encode([0xc7; 32]);
+    let headers: Headers = vec![("key", digits.clone())];
+    let mut refuse = |name: &str, text: String| {
+        write(name, f, "malformed", &headers, text.as_bytes());
+    };
+    refuse("empty", String::new());
+    refuse("upper-case", digits.to_uppercase() + "\n");
+    refuse("no-newline", digits.clone());
+    refuse("carriage-return", digits.clone() + "\r\n");
+    refuse("two-newlines", digits.clone() + "\n\n");
+    refuse("space-for-newline", digits.clone() + " ");
+    refuse("one-digit-short", digits[1..].to_owned() + "\n");
+    refuse("one-digit-long", format!("0{digits}\n"));
+    refuse("no-hexadecimal-digit", format!("g{}\n", &digits[1..]));
+    refuse("not-ascii", format!("é{}\n", &digits[2..]));
+    write("raw-bytes", f, "malformed", &headers, &[0xc7; 32]);
+    write("good", f, "success", &headers, (digits + "\n").as_bytes());
+}
+
+fn generate_audit() {
+    let key = Secret::random();
+    let key_header = ("audit-key", hex::encode(key.expose()));
+    let record = AuditRecord {
+        number: 7,
+        time: "2026-01-02T03:04:05.000006Z".parse().unwrap(),
+        operation_name: "KeyUnwrap".into(),
+        kid: Some("vault/keys/name/version".into()),
+        result_type: "Failed".into(),
+        result_signature: "KeyDisabled".into(),
+        result_description: "KeyDisabled: a description".into(),
+        identity: "alice".into(),
+        correlation_id: "00112233445566778899aabbccddeeff".into(),
+    };
+    let headers = |r: &AuditRecord, previous: [u8; 32]| -> Headers {
+        vec![
+            key_header.clone(),
+            ("previous", hex::encode(previous)),
+            ("number", r.number.to_string()),
+            ("time", r.time.to_string()),
+            ("operation-name", r.operation_name.clone()),
+            ("kid", r.kid.clone().unwrap_or("none".into())),
+            ("result-type", r.result_type.clone()),
+            ("result-signature", r.result_signature.clone()),
+            ("result-description", r.result_description.clone()),
+            ("identity", r.identity.clone()),
+            ("correlation-id", r.correlation_id.clone()),
+        ]
+    };
+    let f = "audit-record";
+    let previous = [0x33; 32];
+    let mac = record.mac(&key, &previous);
+    write("refusal", f, "success", &headers(&record, previous), &mac);
+    let first = AuditRecord {
+        number: 1,
+        kid: None,
+        ..record.clone()
+    };
+    write(
+        "first-without-key",
+        f,
+        "success",
+        &headers(&first, [0; 32]),
+        &first.mac(&key, &[0; 32]),
+    );
+    write(
+        "other-predecessor",
+        f,
+        "unauthentic",
+        &headers(&record, [0x34; 32]),
+        &mac,
+    );
+    let altered: [(&str, AuditRecord); 8] = [
+        (
+            "number-altered",
+            AuditRecord {
+                number: 8,
+                ..record.clone()
+            },
+        ),
+        (
+            "time-altered",
+            AuditRecord {
+                time: "2026-01-02T03:04:05.000007Z".parse().unwrap(),
+                ..record.clone()
+            },
+        ),
+        (
+            "operation-altered",
+            AuditRecord {
+                operation_name: "KeyWrap".into(),
+                ..record.clone()
+            },
+        ),
+        (
+            "kid-removed",
+            AuditRecord {
+                kid: None,
+                ..record.clone()
+            },
+        ),
+        (
+            "result-altered",
+            AuditRecord {
+                result_type: "Success".into(),
+                ..record.clone()
+            },
+        ),
+        (
+            "signature-altered",
+            AuditRecord {
+                result_signature: "OK".into(),
+                ..record.clone()
+            },
+        ),
+        (
+            "identity-altered",
+            AuditRecord {
+                identity: "mallory".into(),
+                ..record.clone()
+            },
+        ),
+        (
+            "field-boundary-moved",
+            AuditRecord {
+                result_type: "FailedK".into(),
+                result_signature: "eyDisabled".into(),
+                ..record.clone()
+            },
+        ),
+    ];
+    for (name, record) in altered {
+        write(name, f, "unauthentic", &headers(&record, previous), &mac);
+    }
+
+    let f = "audit-anchor";
+    let vault = VaultId::from_bytes([0x42; 16]);
+    let anchor = |records, fill| AuditAnchor {
+        records,
+        head: [fill; 32],
+    };
+    let file = |a: &AuditAnchor| a.to_file(&key, vault).to_vec();
+    let headers = |a: &AuditAnchor| -> Headers {
+        vec![
+            key_header.clone(),
+            ("vault", vault.to_string()),
+            ("records", a.records.to_string()),
+            ("head", hex::encode(a.head)),
+        ]
+    };
+    let (even, odd) = (anchor(6, 6), anchor(7, 7));
+    write("even", f, "success", &headers(&even), &file(&even));
+    write("odd", f, "success", &headers(&odd), &file(&odd));
+    let empty = anchor(0, 0);
+    write("no-records", f, "success", &headers(&empty), &file(&empty));
+    let both = bytes_at(&file(&even), 512, &file(&odd)[512..]);
+    write("newest-of-two", f, "success", &headers(&odd), &both);
+    write(
+        "newest-torn",
+        f,
+        "success",
+        &headers(&even),
+        &flipped(&both, 512 + 60),
+    );
+    let refuse = |name: &str, body: &[u8]| write(name, f, "unauthentic", &headers(&even), body);
+    let good = file(&even);
+    refuse("zeros", &[0; 1024]);
+    refuse("magic-altered", &flipped(&good, 0));
+    refuse("version-newer", &remade(&good, 8, &[2], &key));
+    refuse("reserved-byte-set", &remade(&good, 10, &[1], &key));
+    refuse("other-vault", &remade(&good, 16, &[0x43], &key));
+    refuse("records-altered", &flipped(&good, 32));
+    refuse("head-altered", &flipped(&good, 40));
+    refuse("mac-altered", &flipped(&good, 72));
+    refuse("last-byte-of-slot-set", &bytes_at(&good, 511, &[1]));
+    refuse("in-the-wrong-slot", &[&good[512..], &good[..512]].concat());
+    refuse("cut", &good[..1023]);
+    refuse("extended", &[&good[..], &[0]].concat());
+}
+
+/// An anchor file whose first slot is altered and has a fitting MAC again.
+fn remade(file: &[u8], at: usize, new: &[u8], key: &Secret<32>) -> Vec<u8> {
+    let altered = bytes_at(file, at, new);
+    let mac = atrest::crypto::hmac_sha256(key, &[&altered[..72]]);
+    bytes_at(&altered, 72, &mac)
+}
+
+fn generate_backups() {
+    let (f, master) = ("key-backup", Secret::random());
+    let vault = VaultId::from_bytes([0x42; 16]);
+    let key = derive(&master, Label::VaultBackup, &[vault.as_bytes()]);
+    let header = [
+        b"atrestKB",
+        &[1, 0, 0, 0][..],
+        vault.as_bytes(),
+        &[0x77; 12],
+    ]
+    .concat();
+    let seal = |header: &[u8], body: &[u8]| {
+        let mut sealed = body.to_vec();
+        let nonce = header[28..40].try_into().unwrap();
+        let tag = AeadKey::new(&key).seal_in_place(&nonce, header, &mut sealed);
+        [header, &sealed, &tag].concat()
+    };
+    let material = [0x99; 32];
+    let version = |n: u8, material: &[u8]| {
+        let times = [0i64, 0, 1_767_225_600_000_000, 1_767_225_600_000_000];
+        let times: Vec<u8> = times.iter().flat_map(|t| t.to_le_bytes()).collect();
+        let len = u16::try_from(material.len()).unwrap().to_le_bytes();
+        [&[n; 16][..], &[4, 3, 1], &times, &len, material].concat()
+    };
+    let body = |count: u16, versions: &[Vec<u8>]| {
+        [b"\x04name", &count.to_le_bytes()[..], &versions.concat()].concat()
+    };
+    let good_body = body(1, &[version(1, &material)]);
+    let good = seal(&header, &good_body);
+    let thumbprint = KeyEncryptionKey::from_oct(&material).unwrap().thumbprint();
+    let headers = |versions: u16, thumbprint: [u8; 32]| -> Headers {
+        vec![
+            ("master", hex::encode(master.expose())),
+            ("vault", vault.to_string()),
+            ("name", "name".into()),
+            ("versions", versions.to_string()),
+            ("thumbprint", hex::encode(thumbprint)),
+        ]
+    };
+    let usual = headers(1, thumbprint);
+    write("one-version", f, "success", &usual, &good);
+    let dated = bytes_at(&bytes_at(&good_body, 7 + 18, &[7]), 7 + 19, &[1; 4]);
+    write(
+        "dated",
+        f,
+        "success",
+        &usual,
+        &seal(&header, &bytes_at(&dated, 7 + 27, &[2; 4])),
+    );
+    let rsa = KeyEncryptionKey::generate(KeyKind::Rsa2048);
+    let mut rsa_version = version(2, rsa.to_secret_bytes().expose());
+    rsa_version[16] = 1;
+    let two = body(2, &[version(1, &material), rsa_version.clone()]);
+    write(
+        "two-versions",
+        f,
+        "success",
+        &headers(2, rsa.thumbprint()),
+        &seal(&header, &two),
+    );
+
+    let outside = |name: &str, expect: &str, body: &[u8]| write(name, f, expect, &usual, body);
+    outside("magic-altered", "malformed", &flipped(&good, 0));
+    outside("version-zero", "malformed", &bytes_at(&good, 8, &[0]));
+    outside("version-newer", "newer", &bytes_at(&good, 8, &[2]));
+    outside("reserved-byte-set", "malformed", &bytes_at(&good, 10, &[1]));
+    outside("other-vault", "other-vault", &flipped(&good, 12));
+    outside("nonce-altered", "unauthentic", &flipped(&good, 28));
+    outside("body-altered", "unauthentic", &flipped(&good, 40));
+    outside(
+        "tag-altered",
+        "unauthentic",
+        &flipped(&good, good.len() - 1),
+    );
+    outside("cut", "unauthentic", &good[..good.len() - 1]);
+    outside("extended", "unauthentic", &[&good[..], &[0]].concat());
+    outside("header-alone", "malformed", &good[..55]);
+    outside("empty", "malformed", &[]);
+
+    let inside =
+        |name: &str, body: &[u8]| write(name, f, "unauthentic", &usual, &seal(&header, body));
+    let at = |offset: usize, new: &[u8]| bytes_at(&good_body, 7 + offset, new);
+    inside("sealed-name-empty", &[&[0], &good_body[5..]].concat());
+    inside("sealed-name-invalid", &bytes_at(&good_body, 1, b"/"));
+    inside("sealed-no-versions", &body(0, &[]));
+    inside(
+        "sealed-too-many-versions",
+        &body(501, &vec![version(1, &material); 501]),
+    );
+    inside("sealed-kind-zero", &at(16, &[0]));
+    inside("sealed-kind-unknown", &at(16, &[5]));
+    inside("sealed-kind-of-another-key", &at(16, &[1]));
+    inside("sealed-operations-none", &at(17, &[0]));
+    inside("sealed-operations-unknown", &at(17, &[4]));
+    inside("sealed-flags-unknown", &at(18, &[8]));
+    inside("sealed-date-without-flag", &at(19, &[1]));
+    inside("sealed-time-out-of-range", &at(35, &i64::MAX.to_le_bytes()));
+    inside(
+        "sealed-key-too-short",
+        &body(1, &[version(1, &material[1..])]),
+    );
+    inside(
+        "sealed-key-too-long",
+        &body(1, &[version(1, &[0x99; 4097])]),
+    );
+    inside("sealed-key-cut", &good_body[..good_body.len() - 1]);
+    inside("sealed-trailing-byte", &[&good_body[..], &[0]].concat());
+    inside("sealed-empty", &[]);
+}
