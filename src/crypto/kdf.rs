@@ -129,8 +129,14 @@ mod tests {
             Label::VaultBackup,
             Label::VaultAudit,
         ];
+        let format = include_str!("../../docs/format.md");
         for (at, a) in labels.iter().enumerate() {
             assert!(!a.text().contains(&0), "the separator ends the label");
+            let row = format!("\n| `{}` | ", str::from_utf8(a.text()).unwrap());
+            assert!(
+                format.contains(&row),
+                "docs/format.md lacks the row of {a:?}"
+            );
             for b in &labels[at + 1..] {
                 assert_ne!(a.text(), b.text());
                 assert!(!derive(&key(), *a, &[]).ct_eq(&derive(&key(), *b, &[])));

@@ -188,7 +188,8 @@ impl SealedDatabase {
         })
     }
 
-    /// The files that exist now: main, WAL, journal (never the shared memory, which holds no data).
+    /// The sealed files that exist now: main, WAL, journal. Not the shared memory, which lies beside
+    /// an open WAL and is not sealed (docs/format.md, "Shared memory").
     pub fn files(&self) -> Vec<PathBuf> {
         let main = self.shared.path();
         let beside = |ending: &str| {

@@ -583,8 +583,9 @@ unsafe extern "C" fn shm_map(
         &mut open.lower,
         |m| m.xShmMap,
         |f, map| {
-            // SAFETY: the arguments are SQLite's own. The shared memory holds page numbers and
-            // checksums of the WAL, no page; it goes with the last connection.
+            // SAFETY: the arguments are SQLite's own. The shared memory is not sealed: it holds no
+            // page, but page numbers and the checksum of the last frame (docs/format.md, "Shared
+            // memory"); it goes with the last connection.
             unsafe { map(f, region, size, extend, mapped) }
         },
     ))
