@@ -125,6 +125,7 @@ mod tests {
             Label::BlobExtent,
             Label::BlobCommitment,
             Label::BlobManifest,
+            Label::VaultRoot,
             Label::VaultFile,
             Label::VaultBackup,
             Label::VaultAudit,

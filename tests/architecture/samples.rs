@@ -85,6 +85,8 @@ fn each_rule_complains_about_its_bad_sample() {
     );
     let vfs = Source::new(UNSAFE_FILE, "unsafe fn f() {}");
     assert_eq!(unsafe_is_in_one_file(&vfs), [""; 0]);
+    let tests = Source::new("src/vault/tests.rs", "fn f() { g().unwrap(); }");
+    assert_eq!(nothing_unwraps(&tests), [""; 0]);
     let server = Source::new("src/server/mod.rs", "async fn f() {}");
     assert_eq!(the_core_is_synchronous(&server), [""; 0]);
 }

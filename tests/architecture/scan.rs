@@ -32,8 +32,11 @@ impl Source {
     }
 
     pub fn scan(&self) -> Scan {
+        let module = self.module();
         let mut scan = Scan {
-            module: self.module(),
+            // `#[cfg(test)] mod tests;`: the attribute is in the file above.
+            in_tests: module.iter().filter(|m| *m == "tests").count(),
+            module,
             ..Scan::default()
         };
         scan.visit_file(&syn::parse_file(&self.text).unwrap());
