@@ -26,12 +26,17 @@ use super::wal_file::WalFile;
 /// The VFS's name, in `file:...?vfs=atrest`.
 pub(super) const NAME: &CStr = c"atrest";
 
+/// Growth of a file, in bytes, up to which an old mapping is kept in any case.
+const MAP_STEP: u64 = 1 << 20;
+
 /// A file of the VFS below.
 pub(super) struct LowerFile {
     /// `sqlite3_file` and what the VFS below keeps behind it; aligned for any of its fields.
     memory: Box<[u64]>,
     /// A name that this file keeps alive, when SQLite does not.
     _name: Option<CString>,
+    /// The length that the VFS below has mapped, as far as it was asked to.
+    mapped: u64,
 }
 
 // SAFETY: SQLite itself moves a connection's files between threads; the memory is owned, and one
@@ -65,6 +70,7 @@ impl LowerFile {
         let mut file = Self {
             memory: vec![0; words].into_boxed_slice(),
             _name: None,
+            mapped: 0,
         };
         let open = open.ok_or(Code(ffi::SQLITE_ERROR))?;
         // SAFETY: the memory has the size that the VFS asks for and is zeroed; the rest is the
@@ -80,6 +86,53 @@ impl LowerFile {
     fn methods(&mut self) -> Option<&'static ffi::sqlite3_io_methods> {
         // SAFETY: `pMethods` is null or points to a table that the VFS below never frees.
         unsafe { (*self.raw()).pMethods.as_ref() }
+    }
+
+    /// Lets the VFS below read from a mapping of the file, which saves a system call a page: it
+    /// copies the sealed bytes out, so what is authenticated is what is opened. Called with a lock
+    /// held that keeps the file from shrinking; a mapping longer than the file is given up, and a
+    /// shorter one when the file has outgrown it.
+    fn map(&mut self) -> Result<(), Code> {
+        let len = self.len()?;
+        if (self.mapped..=self.mapped + self.mapped / 4 + MAP_STEP).contains(&len) {
+            return Ok(());
+        }
+        self.mapped = len;
+        let mut limit = i64::MAX;
+        let mut bytes = std::ptr::null_mut();
+        call(
+            self,
+            |m| m.xFileControl,
+            |f, control| {
+                // SAFETY: the argument of this operation is a 64-bit integer.
+                unsafe { control(f, ffi::SQLITE_FCNTL_MMAP_SIZE, (&raw mut limit).cast()) }
+            },
+        )?;
+        call(
+            self,
+            |m| m.xUnfetch,
+            |f, unfetch| {
+                // SAFETY: null gives up the mapping; nothing points into it.
+                unsafe { unfetch(f, 0, std::ptr::null_mut()) }
+            },
+        )?;
+        call(
+            self,
+            |m| m.xFetch,
+            |f, fetch| {
+                // SAFETY: `bytes` is a place for the pointer; fetching maps the file anew.
+                unsafe { fetch(f, 0, 1, &raw mut bytes) }
+            },
+        )?;
+        call(
+            self,
+            |m| m.xUnfetch,
+            |f, unfetch| match bytes.is_null() {
+                true => ffi::SQLITE_OK,
+                // SAFETY: the pointer came from `xFetch` at this offset, and is not used.
+                false => unsafe { unfetch(f, 0, bytes) },
+            },
+        )
     }
 
     /// Flushes to the disk.
@@ -473,7 +526,11 @@ unsafe extern "C" fn file_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_
                 // SAFETY: the file below is open.
                 unsafe { lock(f, level) }
             },
-        )
+        )?;
+        match level {
+            ffi::SQLITE_LOCK_SHARED => open.lower.map(),
+            _ => Ok(()),
+        }
     }))
 }
 
@@ -600,6 +657,7 @@ unsafe extern "C" fn shm_lock(
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
     open.io.forget();
+    const SHARED_LOCK: c_int = ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_SHARED;
     let asked = match flags & ffi::SQLITE_SHM_LOCK {
         0 => Ok(()),
         _ => ask(open),
@@ -612,7 +670,11 @@ unsafe extern "C" fn shm_lock(
                 // SAFETY: the file below is open.
                 unsafe { lock(f, offset, count, flags) }
             },
-        )
+        )?;
+        match flags {
+            SHARED_LOCK => open.lower.map(),
+            _ => Ok(()),
+        }
     }))
 }
 
