@@ -19,6 +19,7 @@ struct Opened {
     temp: TempDir,
 }
 
+#[cfg(test)]
 impl Opened {
     /// A vault whose log has six records.
     fn new() -> Self {
