@@ -431,7 +431,7 @@ fn generate_key_files() {
     let f = "key-file";
     let digits = hex::encode([0xc7; 32]);
     let headers: Headers = vec![("key", digits.clone())];
-    let mut refuse = |name: &str, text: String| {
+    let refuse = |name: &str, text: String| {
         write(name, f, "malformed", &headers, text.as_bytes());
     };
     refuse("empty", String::new());
