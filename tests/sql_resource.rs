@@ -1,5 +1,7 @@
 //! The SQL resource: protected databases and their plain twins, import, export, rewrap, revocation.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "common/keys.rs"]
 mod keys;
 

@@ -161,9 +161,13 @@ impl SealedIo for PageFile {
             return Err(self.refuse_write("the page size is fixed when a sealed database is made"));
         }
         let number = offset / page as u64 + 1;
-        let reserves = number != 1 || usize::from(buf[20]) == TRAILER_LEN;
+        // VACUUM after `PRAGMA page_size` would pack smaller pages into ours.
+        let size = self.units.shared().page_size().header_field();
+        let reserves = number != 1 || usize::from(buf[20]) == TRAILER_LEN && buf[16..18] == size;
         if !reserves || buf[page - TRAILER_LEN..].iter().any(|&b| b != 0) {
-            return Err(self.refuse_write("pages do not leave 32 bytes reserved for the trailer"));
+            return Err(self.refuse_write(
+                "pages have another size, or do not leave 32 bytes reserved for the trailer",
+            ));
         }
         self.fill_gap(medium, number, page)?;
         self.write_page(medium, number, buf)?;

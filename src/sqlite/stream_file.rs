@@ -214,9 +214,8 @@ impl SealedIo for StreamFile {
 
     fn write(&mut self, medium: &mut dyn Medium, buf: &[u8], offset: u64) -> Result<(), Code> {
         self.units.check()?;
-        if offset == 0 {
+        if offset == 0 && self.write_through {
             // A new journal, perhaps after another process's.
-            self.flush(medium)?;
             self.end = None;
         }
         self.fill_gap(medium, offset)?;

@@ -7,6 +7,9 @@ use super::unit::{Place, TRAILER_LEN, UnitKind, Units};
 // What SQLite sees (its file format, section 4).
 const HEADER_LEN: usize = 32;
 const FRAME_HEADER_LEN: usize = 24;
+const SALTS_LEN: usize = 8;
+/// The two sums that end both kinds of header.
+const SUMS_LEN: usize = 8;
 // What is on the medium.
 const SEALED_HEADER_LEN: usize = HEADER_LEN + TRAILER_LEN;
 const SEALED_FRAME_HEADER_LEN: usize = FRAME_HEADER_LEN + TRAILER_LEN;
@@ -24,6 +27,8 @@ pub(super) struct WalFile {
     sealed: Vec<u8>,
     /// The frame header written last: its frame, and what the page must authenticate.
     last_header: Option<(u64, [u8; 12])>,
+    /// The salts of the log's current generation, once this handle wrote a frame.
+    salts: [u8; SALTS_LEN],
 }
 
 /// A range that SQLite reads or writes.
@@ -42,6 +47,7 @@ impl WalFile {
             page,
             sealed: vec![0; SEALED_FRAME_HEADER_LEN + page],
             last_header: None,
+            salts: [0; SALTS_LEN],
         }
     }
 
@@ -89,11 +95,20 @@ impl WalFile {
         index: u64,
         header: &[u8],
     ) -> Result<(), Code> {
+        let mut header: [u8; FRAME_HEADER_LEN] = header.try_into().expect("its part is that long");
+        // Once a transaction rewrote one of its pages in the log, SQLite writes the rest of its
+        // frames without salts and sums, and adds them before the commit. The page is sealed
+        // with the salts from the start; without the sums no recovery takes the frame.
+        let salts = &mut header[8..8 + SALTS_LEN];
+        match salts.iter().all(|&b| b == 0) {
+            true => salts.copy_from_slice(&self.salts),
+            false => self.salts.copy_from_slice(salts),
+        }
         let mut sealed = [0; SEALED_FRAME_HEADER_LEN];
         let place = Place::new(UnitKind::WalFrameHeader, index);
-        self.units.seal(place, header, &mut sealed)?;
+        self.units.seal(place, &header, &mut sealed)?;
         medium.write_at(&sealed, self.frame_offset(index))?;
-        self.last_header = Some((index, bound_fields(header)));
+        self.last_header = Some((index, bound_fields(&header)));
         Ok(())
     }
 
@@ -137,6 +152,29 @@ impl WalFile {
         }
     }
 
+    /// SQLite sums frames anew, from the sums before them, after it rewrote a page within the log.
+    fn read_sums(
+        &mut self,
+        medium: &mut dyn Medium,
+        sums: &mut [u8],
+        offset: u64,
+    ) -> Result<(), Code> {
+        let mut header = [0; HEADER_LEN];
+        let len = match offset {
+            24 => HEADER_LEN,
+            _ => FRAME_HEADER_LEN,
+        };
+        let header = &mut header[..len];
+        let start = (offset + SUMS_LEN as u64).saturating_sub(len as u64);
+        self.read(medium, header, start)?;
+        if header.iter().all(|&b| b == 0) {
+            let why = "a header in the write-ahead log is not authentic";
+            return Err(self.units.shared().refuse(Code::UNAUTHENTIC, why));
+        }
+        sums.copy_from_slice(&header[len - SUMS_LEN..]);
+        Ok(())
+    }
+
     fn unauthentic(&self, index: u64) -> Code {
         let why = format!("frame {index} of the write-ahead log is not authentic");
         self.units.shared().refuse(Code::UNAUTHENTIC, &why)
@@ -154,8 +192,12 @@ fn bound_fields(header: &[u8]) -> [u8; 12] {
 impl SealedIo for WalFile {
     fn read(&mut self, medium: &mut dyn Medium, buf: &mut [u8], offset: u64) -> Result<(), Code> {
         self.units.check()?;
+        if buf.len() == SUMS_LEN {
+            return self.read_sums(medium, buf, offset);
+        }
         let Some(part) = self.part(buf.len(), offset) else {
-            return Err(Code::BAD_READ);
+            let why = "a read that is not a part of the write-ahead log: wrong page size";
+            return Err(self.units.shared().refuse(Code::BAD_READ, why));
         };
         let (index, sealed_len) = match part {
             Part::Header => (0, SEALED_HEADER_LEN),
