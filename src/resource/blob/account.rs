@@ -1,7 +1,6 @@
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -16,8 +15,8 @@ use super::catalog::{Catalog, Entry};
 use super::key::AccountKeys;
 use super::manifest::{Extent, Manifest};
 use super::store::ExtentStore;
-use super::transfer::{OpenExtent, write_extent};
-use super::{AccountHeader, BlobName, ExtentCipher, ExtentHeader, GenerationKey};
+use super::writer::write_extent;
+use super::{AccountHeader, BlobName, ExtentCipher, ExtentReader, GenerationKey};
 
 /// What is known of a blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -268,7 +267,7 @@ impl StorageAccount {
             Some(keys) => (keys.account())
                 .with_key(|key| Manifest::open(&bytes, key, self.id, entry.generation, name))?,
         };
-        let unauthentic = || self.unauthentic(&self.dir.join(CATALOG));
+        let unauthentic = || unauthentic(&self.dir.join(CATALOG));
         let manifest = manifest.map_err(|TagMismatch| unauthentic())?;
         let listed = (entry.size, entry.created_micros, entry.extents);
         if listed
@@ -303,7 +302,7 @@ impl StorageAccount {
                 }
                 // Replaced since the catalog was read: read it again.
                 None if tried != Some(entry.generation) => tried = Some(entry.generation),
-                None => return Err(self.unauthentic(&self.dir.join(EXTENTS))),
+                None => return Err(unauthentic(&self.dir.join(EXTENTS))),
             }
         }
     }
@@ -324,15 +323,10 @@ impl StorageAccount {
             // An empty range still authenticates the chunk that it points at.
             if within.start < within.end || (range.is_empty() && within.start == within.end) {
                 let path = self.extents.path(extent.id);
-                let cipher = self.extent_cipher(&blob.manifest, extent, file, &path)?;
-                let extent = OpenExtent {
-                    file,
-                    path: &path,
-                    cipher: cipher.as_ref(),
-                    len: extent.len,
-                };
+                let generation = self.generation_key(&blob.manifest, extent, &path)?;
+                let reader = ExtentReader::open(file, &path, self.id, extent, generation.as_ref())?;
                 let within = within.start - start..within.end - start;
-                extent.read(within, sink, &allowed, &mut |given| {
+                reader.read(within, sink, &allowed, &mut |given| {
                     done += given;
                     progress(done);
                 })?;
@@ -342,30 +336,21 @@ impl StorageAccount {
         Ok(())
     }
 
-    fn extent_cipher(
+    /// The key that an extent is sealed under; `None` in a plain account.
+    fn generation_key(
         &self,
         manifest: &Manifest,
         extent: &Extent,
-        file: &File,
         path: &Path,
-    ) -> Result<Option<ExtentCipher>, ResourceError> {
+    ) -> Result<Option<GenerationKey>, ResourceError> {
         let Some(keys) = &self.keys else {
             return Ok(None);
         };
-        let mut header = [0; ExtentHeader::LEN];
-        file.read_exact_at(&mut header, 0)
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => self.unauthentic(path),
-                _ => ResourceError::io(path, e),
-            })?;
-        let opened = keys.account().with_key(|key| {
+        let unwrapped = keys.account().with_key(|key| {
             let generation = manifest.generation_of(extent).ok_or(TagMismatch)?;
-            let generation = GenerationKey::unwrap(generation, key, self.id)?;
-            ExtentCipher::open(&header, self.id, extent.id, &generation)
+            GenerationKey::unwrap(generation, key, self.id)
         })?;
-        opened
-            .map(Some)
-            .map_err(|TagMismatch| self.unauthentic(path))
+        unwrapped.map(Some).map_err(|TagMismatch| unauthentic(path))
     }
 
     /// Asks for leave to use the account key, now; what it returns asks again, and fails once the
@@ -387,15 +372,15 @@ impl StorageAccount {
         Ok(BlobInfo {
             name: entry.name,
             size: entry.size,
-            created: created.map_err(|_| self.unauthentic(&self.dir.join(CATALOG)))?,
+            created: created.map_err(|_| unauthentic(&self.dir.join(CATALOG)))?,
             extents: entry.extents,
         })
     }
+}
 
-    fn unauthentic(&self, path: &Path) -> ResourceError {
-        ResourceError::Unauthentic {
-            path: path.display().to_string(),
-        }
+fn unauthentic(path: &Path) -> ResourceError {
+    ResourceError::Unauthentic {
+        path: path.display().to_string(),
     }
 }
 

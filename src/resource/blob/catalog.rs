@@ -81,6 +81,10 @@ impl Catalog {
         if !path.exists() {
             return Err(ResourceError::NotFound(path.display().to_string()));
         }
+        if let Some(key) = &key {
+            // Asked here for its own error: SQLite would only pass a text on.
+            key.check()?;
+        }
         let sealed = key
             .map(|key| SealedDatabase::open(path, account, key))
             .transpose()

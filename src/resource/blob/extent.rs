@@ -39,12 +39,14 @@ pub struct GenerationKey {
 }
 
 impl GenerationKey {
+    /// `key`, of generation `id`.
+    pub fn new(id: GenerationId, key: Secret<32>) -> Self {
+        Self { id, key }
+    }
+
     /// A new random one.
     pub fn random() -> Self {
-        Self {
-            id: random_id(GenerationId::from_bytes),
-            key: Secret::random(),
-        }
+        Self::new(random_id(GenerationId::from_bytes), Secret::random())
     }
 
     /// Which generation it is of.
@@ -73,10 +75,7 @@ impl GenerationKey {
         let key = wrapping_key(account_key, account)
             .unwrap(WrapAlgorithm::A256Kw, &generation.wrapped_key)
             .map_err(|_| TagMismatch)?;
-        Ok(Self {
-            id: generation.id,
-            key,
-        })
+        Ok(Self::new(generation.id, key))
     }
 }
 

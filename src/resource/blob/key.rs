@@ -202,10 +202,17 @@ impl AccountKeys {
 
 impl KeySource for HeldKey {
     fn check(&self) -> Result<u64, KeyUnavailable> {
-        HeldKey::check(self).map_err(|e| KeyUnavailable(e.to_string()))
+        HeldKey::check(self).map_err(reason)
     }
 
     fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
-        HeldKey::with_key(self, use_key).map_err(|e| KeyUnavailable(e.to_string()))
+        HeldKey::with_key(self, use_key).map_err(reason)
     }
+}
+
+fn reason(error: ResourceError) -> KeyUnavailable {
+    KeyUnavailable(match error {
+        ResourceError::KeyUnavailable { why, .. } => why,
+        other => other.to_string(),
+    })
 }

@@ -22,11 +22,14 @@ mod key;
 mod manifest;
 mod name;
 mod protected;
+mod reader;
+mod ring;
 mod store;
-mod transfer;
+mod writer;
 
 pub use account::{BlobInfo, StorageAccount};
 pub use extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, MAX_EXTENT_LEN};
 pub use header::AccountHeader;
 pub use manifest::{Extent, Generation, Manifest};
 pub use name::{BadBlobName, BlobName};
+pub use reader::ExtentReader;
