@@ -299,7 +299,7 @@ mod tests {
         let (text, binary) = (dir.path().join("a.txt"), dir.path().join("b.bin"));
         std::fs::write(&text, "Invoice 4711 to Contoso Entertainment System USA\n").unwrap();
         let noise: Vec<u8> = (0..9000u32)
-            .map(|i| (i * 2_654_435_761 >> 24) as u8 | 0x80)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x80)
             .collect();
         std::fs::write(&binary, noise).unwrap();
         let mut set = CanarySet::default();

@@ -116,9 +116,14 @@ impl Evidence {
 
     /// Counts an error text. Past [`Evidence::MAX_ERRORS`] different ones they share one entry.
     pub fn error(&mut self, text: String) {
+        self.errors_seen(text, 1);
+    }
+
+    /// Counts an error text that was seen `count` times.
+    pub(super) fn errors_seen(&mut self, text: String, count: u64) {
         let known = self.errors.contains_key(&text) || self.errors.len() < Self::MAX_ERRORS;
         let entry = if known { text } else { "(others)".to_owned() };
-        *self.errors.entry(entry).or_default() += 1;
+        *self.errors.entry(entry).or_default() += count;
     }
 
     /// Keeps a finding, while there is room.

@@ -4,9 +4,6 @@ pub(in crate::lab) fn chunks(_lab: &Lab, _exhibit: &Exhibit) -> Result<Vec<Outco
     Ok(Vec::new())
 }
 
-pub(in crate::lab) fn move_chunks(
-    _lab: &Lab,
-    _exhibit: &Exhibit,
-) -> Result<Vec<Outcome>, LabError> {
+pub(in crate::lab) fn move_chunks(_lab: &Lab, _exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     Ok(Vec::new())
 }

@@ -1,4 +1,10 @@
-//! The attacks, by what they attack.
+//! The attacks, by what they attack, and what they share: specimens, alterations that are taken
+//! back, and the reading of what came out.
+//!
+//! Two kinds of things are attacked. The stolen copies themselves, with a few alterations chosen by
+//! the seed, so that the cost does not grow with the data. And *specimens*: small databases and
+//! accounts that the lab makes with the same engine and page size under a key of its own, where
+//! every byte can be tried.
 
 pub(super) mod blob;
 pub(super) mod envelope;
@@ -6,3 +12,9 @@ pub(super) mod leak;
 pub(super) mod nonce;
 pub(super) mod open;
 pub(super) mod sql;
+
+mod account;
+mod alter;
+mod bout;
+mod database;
+mod vault;

@@ -1,13 +1,314 @@
-use crate::lab::{Exhibit, Lab, LabError, Outcome};
+use std::path::Path;
 
-pub(in crate::lab) fn transplant(_lab: &Lab, _exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    Ok(Vec::new())
+use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::lab::theft::read_at;
+use crate::lab::{Attack, Evidence, Exhibit, Lab, LabError, Outcome};
+use crate::sqlite::PageSize;
+
+use super::alter::{len, patched, read_all, with_tail};
+use super::bout::{Bout, Reading, both_arms, control};
+use super::database::Database;
+use super::vault::Arm;
+
+/// The page size of an exhibit's protected copy, for specimens like it.
+pub(super) fn page_size(lab: &Lab, exhibit: &Exhibit) -> Result<PageSize, LabError> {
+    let dir = lab.scratch()?;
+    let path = crate::lab::theft::duplicate(&exhibit.protected.path, dir.path())?;
+    let (id, protection) = (exhibit.protected.id, exhibit.protected.protection.clone());
+    let database = crate::resource::sql::SqlDatabase::open(&path, id, protection, &lab.owner)?;
+    Ok(database.page_size())
 }
 
-pub(in crate::lab) fn alter(_lab: &Lab, _exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    Ok(Vec::new())
+/// Attack 6.
+pub(in crate::lab) fn transplant(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
+    let attack = Attack::number(6);
+    let size = page_size(lab, exhibit)?;
+    let dir = lab.scratch()?;
+    let other = both_arms(|arm| from_another_database(dir.path(), arm, size))?;
+    let dir = lab.scratch()?;
+    let fork = both_arms(|arm| from_a_fork(dir.path(), arm, size))?;
+    Ok(vec![
+        attack.outcome(
+            Some("from another database under the same customer key"),
+            exhibit,
+            other,
+        ),
+        attack.declared(
+            "from a fork of the same database, to the same page number",
+            exhibit,
+            fork,
+            "a fork has the same data encryption key and the same identity, so its pages are \
+             authentic here too. Only a record of each page's newest version, kept outside the \
+             file, can tell them apart; this version keeps none. It takes write access to the disk.",
+        ),
+    ])
 }
 
-pub(in crate::lab) fn cut(_lab: &Lab, _exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    Ok(Vec::new())
+/// Each page of one specimen to the same number in another one, whose layout is the same.
+fn from_another_database(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
+    let name = |which: &str| format!("{which}-{}", u8::from(arm.protection.key().is_some()));
+    let donor = Database::specimen(dir, &name("donor"), arm, size, 1)?;
+    let victim = Database::specimen(dir, &name("victim"), arm, size, 2)?;
+    transplanted(&donor, &victim, "pages of another database put in")
+}
+
+/// A copy is restored twice, both go on writing, and pages of one are put into the other.
+fn from_a_fork(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
+    let name = format!("forked-{}", u8::from(arm.protection.key().is_some()));
+    let mut original = Database::specimen(dir, &name, arm, size, 3)?;
+    let elsewhere = tempfile::tempdir_in(dir).map_err(|e| LabError::io(dir, e))?;
+    let mut fork = original.fork(elsewhere.path())?;
+    for (database, amount) in [(&mut original, 1_000_000), (&mut fork, 2_000_000)] {
+        let connection = database.open()?;
+        let connection = connection.connect()?;
+        connection.execute("UPDATE ledger SET amount = amount + ?1", [amount])?;
+        drop(connection);
+        database.measure()?;
+    }
+    transplanted(&fork, &original, "pages of a fork put in")
+}
+
+fn transplanted(donor: &Database, victim: &Database, did: &str) -> Result<Evidence, LabError> {
+    let mut bout = Bout::new(&victim.path, &victim.truth);
+    let page_len = usize::try_from(victim.page_size).expect("at most 64 KiB");
+    for number in 1..=donor.pages()?.min(victim.pages()?) {
+        let page = read_at(&donor.path, donor.page_at(number), page_len)?;
+        let at = victim.page_at(number);
+        if page == read_at(&victim.path, at, page_len)? {
+            continue;
+        }
+        let reading = patched(&victim.path, &[(at, &page)], || victim.read())?;
+        bout.record(reading, Some(at), || format!("page {number} of the donor was accepted"));
+    }
+    Ok(bout.finish(did))
+}
+
+/// Attack 7.
+pub(in crate::lab) fn alter(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
+    let attack = Attack::number(7);
+    let size = page_size(lab, exhibit)?;
+    let dir = lab.scratch()?;
+    let flips = both_arms(|arm| flip_everywhere(lab, dir.path(), arm, size))?;
+    let dir = lab.scratch()?;
+    let moved = both_arms(|arm| swap_and_zero(dir.path(), arm, size))?;
+    let stolen = stolen_and_twin(lab, exhibit, |database, rng, plain| {
+        alter_stolen(database, rng, plain)
+    })?;
+    Ok(vec![
+        attack.outcome(Some("every byte of a specimen's header and of sampled pages"), exhibit, flips),
+        attack.outcome(Some("each page of a specimen swapped with the next, and zeroed"), exhibit, moved),
+        attack.outcome(Some("sampled bytes and pages of the stolen copy"), exhibit, stolen),
+    ])
+}
+
+/// Flips a bit in each byte of the header block, of page 1 and of one other page, and in sampled
+/// bytes and every trailer byte of all others.
+fn flip_everywhere(
+    lab: &Lab,
+    dir: &Path,
+    arm: &Arm,
+    size: PageSize,
+) -> Result<Evidence, LabError> {
+    /// Bytes of each other page that are flipped.
+    const SAMPLED: u64 = 16;
+    let protected = arm.protection.key().is_some();
+    let name = format!("flipped-{}", u8::from(protected));
+    let specimen = Database::specimen(dir, &name, arm, size, 4)?;
+    let (header, page, pages) = (specimen.header_len(), specimen.page_size, specimen.pages()?);
+    let mut rng = lab.rng("flips");
+    let whole = rng.random_range(2..=pages);
+    let mut offsets: Vec<u64> = (0..header).collect();
+    for number in 1..=pages {
+        let at = specimen.page_at(number);
+        if number == 1 || number == whole {
+            offsets.extend(at..at + page);
+        } else {
+            offsets.extend((0..SAMPLED).map(|_| at + rng.random_range(0..page)));
+        }
+    }
+    let flips: Vec<(u64, u8)> = offsets
+        .into_iter()
+        .map(|at| (at, 1 << rng.random_range(0..8)))
+        .collect();
+    // Each thread flips a copy of its own.
+    let parts = flips.chunks(flips.len().div_ceil(rayon::current_num_threads()));
+    let part = |flips: &[(u64, u8)]| -> Result<[Bout; 2], LabError> {
+        let own = tempfile::tempdir_in(dir).map_err(|e| LabError::io(dir, e))?;
+        let specimen = specimen.fork(own.path())?;
+        let bytes = read_all(&specimen.path)?;
+        let mut bouts = [0, 1].map(|_| Bout::new(&specimen.path, &specimen.truth));
+        for &(at, bit) in flips {
+            let byte = bytes[usize::try_from(at).expect("a small file")] ^ bit;
+            let reading = patched(&specimen.path, &[(at, &[byte])], || specimen.read())?;
+            bouts[usize::from(at >= header)].record(reading, Some(at), || {
+                format!("bit pattern {bit:#04x} flipped, and other data was read")
+            });
+        }
+        Ok(bouts)
+    };
+    let parts: Vec<[Bout; 2]> = parts
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(part)
+        .collect::<Result<_, _>>()?;
+    let mut sums = [0, 1].map(|_| Bout::new(&specimen.path, &specimen.truth));
+    for part in parts {
+        sums.iter_mut().zip(part).for_each(|(sum, b)| sum.merge(b));
+    }
+    let harmless = sums.each_ref().map(Bout::harmless);
+    let [mut all, in_pages] = sums;
+    all.merge(in_pages);
+    let mut evidence = all.finish("bits flipped");
+    if protected {
+        evidence.summary.push_str(&match harmless {
+            [0, 0] => String::new(),
+            [n, 0] => format!(
+                " The {n} without effect lie in one of the header's two copies, while the other one \
+                 was authentic and whole."
+            ),
+            [n, m] => format!(" Of those without effect, {n} lie in the header and {m} in pages."),
+        });
+    }
+    Ok(evidence)
+}
+
+fn swap_and_zero(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
+    let name = format!("swapped-{}", u8::from(arm.protection.key().is_some()));
+    let specimen = Database::specimen(dir, &name, arm, size, 5)?;
+    let mut bout = Bout::new(&specimen.path, &specimen.truth);
+    for number in 1..=specimen.pages()? {
+        zero_page(&specimen, number, &mut bout)?;
+        if number > 1 {
+            swap_pages(&specimen, number - 1, number, &mut bout)?;
+        }
+    }
+    Ok(bout.finish("pages swapped and zeroed"))
+}
+
+fn zero_page(database: &Database, number: u64, bout: &mut Bout) -> Result<(), LabError> {
+    let at = database.page_at(number);
+    let zeros = vec![0; usize::try_from(database.page_size).expect("at most 64 KiB")];
+    let reading = patched(&database.path, &[(at, &zeros)], || database.verify())?;
+    bout.record(reading, Some(at), || format!("page {number} zeroed"));
+    Ok(())
+}
+
+fn swap_pages(database: &Database, a: u64, b: u64, bout: &mut Bout) -> Result<(), LabError> {
+    let page_len = usize::try_from(database.page_size).expect("at most 64 KiB");
+    let places = [a, b].map(|n| database.page_at(n));
+    let first = read_at(&database.path, places[0], page_len)?;
+    let second = read_at(&database.path, places[1], page_len)?;
+    let patches = [(places[0], &second[..]), (places[1], &first[..])];
+    let reading = patched(&database.path, &patches, || database.verify())?;
+    bout.record(reading, Some(places[0]), || format!("pages {a} and {b} swapped"));
+    Ok(())
+}
+
+/// How many alterations of a database of `size` bytes are tried: each costs reading all of it.
+fn trials(size: u64) -> u64 {
+    const BUDGET: u64 = 256 << 20;
+    (BUDGET / size.max(1)).clamp(2, 24)
+}
+
+fn alter_stolen(database: &Database, rng: &mut ChaCha8Rng, plain: bool) -> Result<Evidence, LabError> {
+    let (size, pages) = (len(&database.path)?, database.pages()?);
+    let mut bout = Bout::new(&database.path, &database.truth);
+    for trial in 0..trials(size) {
+        // The control needs one success, and reads everything in order to see it.
+        if plain && bout.succeeded() {
+            break;
+        }
+        let page = |rng: &mut ChaCha8Rng| rng.random_range(1..=pages);
+        match trial % 4 {
+            2 if pages > 1 => {
+                let a = rng.random_range(1..pages);
+                swap_pages(database, a, rng.random_range(a + 1..=pages), &mut bout)?;
+            }
+            3 => zero_page(database, page(rng), &mut bout)?,
+            _ => {
+                let at = rng.random_range(database.header_len()..size);
+                let byte = read_at(&database.path, at, 1)?[0] ^ (1 << rng.random_range(0..8));
+                // The first one goes all the way through SQLite, the others through `verify`.
+                let read = || if trial == 0 { database.read() } else { database.verify() };
+                let reading = patched(&database.path, &[(at, &[byte])], read)?;
+                bout.record(reading, Some(at), || "one bit flipped".to_owned());
+            }
+        }
+    }
+    Ok(bout.finish("bits flipped, pages swapped and zeroed"))
+}
+
+/// Runs `attack` on a copy of the stolen copy, and on one of its twin as the control.
+fn stolen_and_twin(
+    lab: &Lab,
+    exhibit: &Exhibit,
+    attack: impl Fn(&Database, &mut ChaCha8Rng, bool) -> Result<Evidence, LabError>,
+) -> Result<Evidence, LabError> {
+    let arm = |plain: bool| {
+        let dir = lab.scratch()?;
+        let stolen = if plain { &exhibit.twin } else { &exhibit.protected };
+        let database = Database::copy(stolen, &lab.owner, dir.path())?;
+        attack(&database, &mut lab.rng(&exhibit.name), plain)
+    };
+    let mut evidence = arm(false)?;
+    evidence.control = Some(control(arm(true)?));
+    Ok(evidence)
+}
+
+/// Attack 8.
+pub(in crate::lab) fn cut(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
+    let attack = Attack::number(8);
+    let size = page_size(lab, exhibit)?;
+    let dir = lab.scratch()?;
+    let specimen = both_arms(|arm| {
+        let name = format!("cut-{}", u8::from(arm.protection.key().is_some()));
+        let specimen = Database::specimen(dir.path(), &name, arm, size, 6)?;
+        cut_and_append(&specimen, &mut lab.rng("cuts"), false)
+    })?;
+    let stolen = stolen_and_twin(lab, exhibit, cut_and_append)?;
+    Ok(vec![
+        attack.outcome(Some("a specimen"), exhibit, specimen),
+        attack.outcome(Some("the stolen copy"), exhibit, stolen),
+    ])
+}
+
+fn cut_and_append(
+    database: &Database,
+    rng: &mut ChaCha8Rng,
+    stop_early: bool,
+) -> Result<Evidence, LabError> {
+    let (size, page, pages) = (len(&database.path)?, database.page_size, database.pages()?);
+    let page_len = usize::try_from(page).expect("at most 64 KiB");
+    let mut noise = vec![0; page_len];
+    rng.fill_bytes(&mut noise);
+    let last = read_at(&database.path, database.page_at(pages), page_len)?;
+    let inside = database.page_at(pages) + rng.random_range(1..page);
+    let without_header = read_at(
+        &database.path,
+        database.header_len().max(page),
+        usize::try_from(size).expect("a file of this machine"),
+    )?;
+    let zeros = vec![0; page_len];
+    let cases: [(&str, u64, &[u8]); 8] = [
+        ("everything cut off", 0, &[]),
+        ("cut in the middle of the last page", inside, &[]),
+        ("the last page cut off", database.page_at(pages), &[]),
+        ("all but page 1 cut off", database.page_at(1) + page, &[]),
+        ("the last page appended again", size, &last),
+        ("random bytes appended", size, &noise),
+        ("zeros appended", size, &zeros),
+        ("the first page or header cut off", 0, &without_header),
+    ];
+    let mut bout = Bout::new(&database.path, &database.truth);
+    for (what, at, tail) in cases {
+        if stop_early && bout.succeeded() {
+            break;
+        }
+        let reading: Reading = with_tail(&database.path, at, tail, || database.verify())?;
+        bout.record(reading, Some(at), || what.to_owned());
+    }
+    Ok(bout.finish("cut and lengthened"))
 }

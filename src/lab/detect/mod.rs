@@ -12,5 +12,7 @@ mod statistics;
 pub use figures::{Figures, Hit, MagicFound};
 pub use scan::{Documented, Scan, scan_copy, xor_of_copies};
 pub use search::Searcher;
+
+pub(in crate::lab) use scan::scan_files;
 pub(super) use statistics::entropy;
 pub use statistics::{CHI_SQUARE_LIMIT, DEFLATE_LIMIT, PAGE};

@@ -1,0 +1,197 @@
+use std::path::{Path, PathBuf};
+
+use rusqlite::params;
+
+use crate::base::ResourceId;
+use crate::crypto::random_id;
+use crate::lab::theft::duplicate;
+use crate::lab::{LabError, StolenCopy};
+use crate::resource::sql::{SqlDatabase, content_hash};
+use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
+use crate::sqlite::PageSize;
+
+use super::bout::{Reading, error_text};
+use super::vault::Arm;
+
+/// Length of the header block of a sealed file; nothing comes before page 1 of a plain one.
+const HEADER_LEN: u64 = 4096;
+
+/// A database under attack: a specimen, or a copy of a stolen one.
+pub(super) struct Database {
+    pub path: PathBuf,
+    pub id: ResourceId,
+    pub protection: Protection,
+    pub wrapper: Wrapper,
+    pub page_size: u64,
+    /// What it reads as, unaltered.
+    pub truth: String,
+}
+
+impl Database {
+    /// A specimen in `dir`: a table and an index over it, on about twenty pages, every one of which
+    /// a read meets. Two variants have the same layout and no row in common.
+    pub(super) fn specimen(
+        dir: &Path,
+        name: &str,
+        arm: &Arm,
+        page_size: PageSize,
+        variant: u32,
+    ) -> Result<Self, LabError> {
+        let path = dir.join(name);
+        let id = random_id(ResourceId::from_bytes);
+        let protection = arm.protection.clone();
+        let database = SqlDatabase::create(&path, id, page_size, protection, &arm.wrapper)?;
+        let mut connection = database.connect()?;
+        let tx = connection.transaction()?;
+        tx.execute_batch(
+            "CREATE TABLE ledger (id INTEGER PRIMARY KEY, account TEXT, amount INTEGER, memo TEXT);
+             CREATE INDEX ledger_account ON ledger (account);",
+        )?;
+        {
+            let mut insert = tx.prepare("INSERT INTO ledger VALUES (?1, ?2, ?3, ?4)")?;
+            let memo_len = (page_size.get() / 12) as usize;
+            for i in 0..160u32 {
+                let account = format!("{variant:04}-{:010}", i.wrapping_mul(2_654_435_761));
+                let memo = format!("posting {i} of ledger {variant} ").repeat(memo_len / 20);
+                insert.execute(params![i, account, i * 31 + variant, memo])?;
+            }
+        }
+        tx.commit()?;
+        connection.close().map_err(|(_, e)| e)?;
+        drop(database);
+        Self::measured(path, id, arm.protection.clone(), arm.wrapper.clone())
+    }
+
+    /// A copy of a stolen copy in `dir`, opened with the right key. What its write-ahead log holds
+    /// is moved into the main file first, so that the attack is on the main file.
+    pub(super) fn copy(stolen: &StolenCopy, owner: &Wrapper, dir: &Path) -> Result<Self, LabError> {
+        let path = duplicate(&stolen.path, dir)?;
+        let (id, protection) = (stolen.id, stolen.protection.clone());
+        let database = SqlDatabase::open(&path, id, protection.clone(), owner)?;
+        let connection = database.connect()?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        drop((connection, database));
+        Self::measured(path, id, protection, owner.clone())
+    }
+
+    fn measured(
+        path: PathBuf,
+        id: ResourceId,
+        protection: Protection,
+        wrapper: Wrapper,
+    ) -> Result<Self, LabError> {
+        let database = SqlDatabase::open(&path, id, protection.clone(), &wrapper)?;
+        let page_size = database.page_size().get().into();
+        drop(database);
+        let mut this = Self {
+            path,
+            id,
+            protection,
+            wrapper,
+            page_size,
+            truth: String::new(),
+        };
+        this.measure()?;
+        Ok(this)
+    }
+
+    /// Takes what it reads as now for the truth.
+    pub(super) fn measure(&mut self) -> Result<(), LabError> {
+        self.truth = read(&self.open()?)?;
+        self.tidy();
+        Ok(())
+    }
+
+    pub(super) fn open(&self) -> Result<SqlDatabase, ResourceError> {
+        SqlDatabase::open(&self.path, self.id, self.protection.clone(), &self.wrapper)
+    }
+
+    /// The same database at another place.
+    pub(super) fn fork(&self, dir: &Path) -> Result<Self, LabError> {
+        Ok(Self {
+            path: duplicate(&self.path, dir)?,
+            protection: self.protection.clone(),
+            wrapper: self.wrapper.clone(),
+            truth: self.truth.clone(),
+            ..*self
+        })
+    }
+
+    /// Opens it and reads every row of every table, and every index of a specimen.
+    pub(super) fn read(&self) -> Reading {
+        let reading = self.open().and_then(|database| read(&database));
+        self.tidy();
+        self.reading(reading)
+    }
+
+    /// Authenticates it as a whole, and reads it when that finds nothing. A plain one is read at
+    /// once: it has nothing that could be authenticated.
+    pub(super) fn verify(&self) -> Reading {
+        if self.protection == Protection::Plain {
+            return self.read();
+        }
+        let verified = self.open().and_then(|d| d.verify(&mut |_, _| ()));
+        self.tidy();
+        match verified {
+            Ok(_) => self.read(),
+            Err(e) => self.reading(Err(e)),
+        }
+    }
+
+    /// Where page `number` (from 1) begins.
+    pub(super) fn page_at(&self, number: u64) -> u64 {
+        self.header_len() + (number - 1) * self.page_size
+    }
+
+    /// Length of what comes before page 1.
+    pub(super) fn header_len(&self) -> u64 {
+        match self.protection {
+            Protection::Plain => 0,
+            _ => HEADER_LEN,
+        }
+    }
+
+    /// How many pages the file has.
+    pub(super) fn pages(&self) -> Result<u64, LabError> {
+        Ok((super::alter::len(&self.path)? - self.header_len()) / self.page_size)
+    }
+
+    fn reading(&self, result: Result<String, ResourceError>) -> Reading {
+        let dir = self.path.parent().unwrap_or(Path::new(""));
+        match result {
+            Ok(data) => Reading::Data(data),
+            Err(e) => Reading::Refused(error_text(&e, dir)),
+        }
+    }
+
+    /// Removes what a trial that ended early may have left beside the file.
+    fn tidy(&self) {
+        for suffix in ["-wal", "-shm", "-journal"] {
+            let mut beside = self.path.clone().into_os_string();
+            beside.push(suffix);
+            let _ = std::fs::remove_file(beside);
+        }
+    }
+}
+
+fn read(database: &SqlDatabase) -> Result<String, ResourceError> {
+    let explain = |e| database.explain(e);
+    let connection = database.connect()?;
+    let mut data = content_hash(&connection).map_err(explain)?.sha256();
+    // A specimen's index: every entry, in its own order.
+    let index = connection.prepare(
+        "SELECT account, id FROM ledger INDEXED BY ledger_account ORDER BY account",
+    );
+    if let Ok(mut index) = index {
+        let mut rows = index.query([]).map_err(explain)?;
+        let mut hash = Vec::new();
+        while let Some(row) = rows.next().map_err(explain)? {
+            let entry = row.get::<_, String>(0).and_then(|a| Ok((a, row.get::<_, i64>(1)?)));
+            let (account, id) = entry.map_err(explain)?;
+            hash.extend_from_slice(account.as_bytes());
+            hash.extend_from_slice(&id.to_le_bytes());
+        }
+        data.push_str(&hex::encode(crate::crypto::sha256(&[&hash])));
+    }
+    Ok(data)
+}

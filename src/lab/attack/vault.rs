@@ -1,0 +1,140 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
+use crate::crypto::{KeyEncryptionKey, KeyKind, Secret, WrapAlgorithm, random_id};
+use crate::resource::{Protection, Wrapper};
+use crate::vault::{KeyWrapper, VaultError, WrappedKey};
+
+/// The vault of the lab's specimens: in memory, without rules or audit, since what it keeps safe is
+/// made up. The stolen copies' own vault is never asked on behalf of a specimen.
+pub(super) struct LabVault {
+    id: VaultId,
+    versions: Mutex<Vec<(KeyVersionRef, KeyEncryptionKey)>>,
+    revision: Arc<AtomicU64>,
+}
+
+impl LabVault {
+    /// A vault without keys.
+    pub(super) fn empty() -> Arc<Self> {
+        Arc::new(Self {
+            id: random_id(VaultId::from_bytes),
+            versions: Mutex::default(),
+            revision: Arc::default(),
+        })
+    }
+
+    /// Makes a key, or a new version of it.
+    pub(super) fn add(&self, name: &str) -> KeyRef {
+        let name: KeyName = name.parse().expect("the lab's names are key names");
+        let version = KeyVersionRef {
+            vault: self.id,
+            name,
+            version: random_id(KeyVersion::from_bytes),
+        };
+        let key = version.key();
+        let material = KeyEncryptionKey::generate(KeyKind::Oct256);
+        self.versions().push((version, material));
+        self.revision.fetch_add(1, Ordering::Release);
+        key
+    }
+
+    fn versions(&self) -> std::sync::MutexGuard<'_, Vec<(KeyVersionRef, KeyEncryptionKey)>> {
+        self.versions
+            .lock()
+            .expect("no holder of this lock can panic")
+    }
+}
+
+impl KeyWrapper for LabVault {
+    fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
+        let versions = self.versions();
+        let newest = versions.iter().rev().find(|(v, _)| v.key() == *key);
+        let (version, material) =
+            newest.ok_or_else(|| VaultError::KeyNotFound(key.to_string()))?;
+        Ok(WrappedKey {
+            key: version.clone(),
+            algorithm: material.kind().wrap_algorithm(),
+            bytes: material.wrap(dek),
+        })
+    }
+
+    fn unwrap_key(
+        &self,
+        key: &KeyVersionRef,
+        algorithm: WrapAlgorithm,
+        wrapped: &[u8],
+    ) -> Result<Secret<32>, VaultError> {
+        let versions = self.versions();
+        let found = versions.iter().find(|(v, _)| v == key);
+        let (_, material) = found.ok_or_else(|| VaultError::KeyNotFound(key.to_string()))?;
+        material
+            .unwrap(algorithm, wrapped)
+            .map_err(|_| VaultError::UnwrapFailed)
+    }
+
+    fn revision(&self) -> Arc<AtomicU64> {
+        self.revision.clone()
+    }
+}
+
+/// A vault that answers every request with some other key: the strongest form of a wrong key, since
+/// only what the data itself authenticates is left to refuse it.
+pub(super) struct LyingVault;
+
+impl KeyWrapper for LyingVault {
+    fn wrap_key(&self, key: &KeyRef, _: &Secret<32>) -> Result<WrappedKey, VaultError> {
+        Err(VaultError::KeyNotFound(key.to_string()))
+    }
+
+    fn unwrap_key(
+        &self,
+        _: &KeyVersionRef,
+        _: WrapAlgorithm,
+        _: &[u8],
+    ) -> Result<Secret<32>, VaultError> {
+        Ok(Secret::random())
+    }
+
+    fn revision(&self) -> Arc<AtomicU64> {
+        Arc::default()
+    }
+}
+
+/// How a specimen is protected, and the vault that opens it: by the lab's own key, or not at all.
+#[derive(Clone)]
+pub(super) struct Arm {
+    pub protection: Protection,
+    pub wrapper: Wrapper,
+    vault: Arc<LabVault>,
+}
+
+impl Arm {
+    /// Protected by a fresh key of the lab.
+    pub(super) fn protected() -> Self {
+        let vault = LabVault::empty();
+        let key = vault.add("specimen");
+        Self {
+            protection: Protection::CustomerManaged { key },
+            wrapper: vault.clone(),
+            vault,
+        }
+    }
+
+    /// Not protected: the control.
+    pub(super) fn plain() -> Self {
+        let vault = LabVault::empty();
+        Self {
+            protection: Protection::Plain,
+            wrapper: vault.clone(),
+            vault,
+        }
+    }
+
+    /// Makes a new version of the key, where there is one.
+    pub(super) fn rotate(&self) {
+        if let Some(key) = self.protection.key() {
+            self.vault.add(key.name.as_str());
+        }
+    }
+}
