@@ -17,6 +17,7 @@ mod report;
 mod theft;
 mod verdict;
 
+pub use attack::leak::figures;
 pub use canary::{Canary, CanaryOrigin, CanarySet};
 pub use detect::{
     CHI_SQUARE_LIMIT, DEFLATE_LIMIT, Documented, Figures, Hit, MagicFound, PAGE, Scan, Searcher,

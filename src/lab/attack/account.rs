@@ -1,1 +1,198 @@
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use crate::base::{ResourceId, create_dir_private};
+use crate::crypto::{TAG_LEN, random_id};
+use crate::lab::theft::duplicate;
+use crate::lab::{LabError, StolenCopy};
+use crate::resource::blob::{BlobName, CHUNK_LEN, ExtentHeader, StorageAccount};
+use crate::resource::{Protection, ResourceError, Wrapper};
+
+use super::alter::{len, read_all};
+use super::bout::{Reading, error_text};
+use super::vault::Arm;
+
+/// A storage account under attack: a specimen, or part of a copy of a stolen one.
+pub(super) struct Account {
+    pub dir: PathBuf,
+    pub id: ResourceId,
+    pub protection: Protection,
+    pub wrapper: Wrapper,
+}
+
+/// A blob of a specimen.
+pub(super) struct Blob {
+    pub name: BlobName,
+    pub bytes: Vec<u8>,
+    /// The file that holds its bytes.
+    pub extent: PathBuf,
+}
+
+impl Account {
+    /// An empty specimen.
+    pub(super) fn specimen(dir: &Path, arm: &Arm) -> Result<Self, LabError> {
+        let id = random_id(ResourceId::from_bytes);
+        let protection = arm.protection.clone();
+        let key = protection.key();
+        StorageAccount::create(dir, id, protection.clone(), key, &arm.wrapper)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            id,
+            protection,
+            wrapper: arm.wrapper.clone(),
+        })
+    }
+
+    /// Part of a stolen account: everything but the extents, and of those up to `wanted`, short ones
+    /// first by a draw of the lot. Returns the extents taken.
+    pub(super) fn copy_some(
+        stolen: &StolenCopy,
+        owner: &Wrapper,
+        dir: &Path,
+        rng: &mut ChaCha8Rng,
+        wanted: usize,
+    ) -> Result<(Self, Vec<PathBuf>), LabError> {
+        /// Longer extents are left alone: each trial reads a whole blob.
+        const LONGEST: u64 = 8 << 20;
+        let copy = dir.join("copy");
+        create_dir_private(&copy.join("extents")).map_err(|e| LabError::io(&copy, e))?;
+        for path in list(&stolen.path)? {
+            if path.is_file() {
+                duplicate(&path, &copy)?;
+            }
+        }
+        let mut extents = list(&stolen.path.join("extents"))?;
+        let mut taken = Vec::new();
+        while taken.len() < wanted && !extents.is_empty() {
+            let path = extents.swap_remove(rng.random_range(0..extents.len()));
+            if path.extension().is_none() && len(&path)? <= LONGEST {
+                taken.push(duplicate(&path, &copy.join("extents"))?);
+            }
+        }
+        let account = Self {
+            dir: copy,
+            id: stolen.id,
+            protection: stolen.protection.clone(),
+            wrapper: owner.clone(),
+        };
+        Ok((account, taken))
+    }
+
+    pub(super) fn open(&self) -> Result<StorageAccount, ResourceError> {
+        StorageAccount::open(&self.dir, self.id, self.protection.clone(), &self.wrapper)
+    }
+
+    /// Puts a blob, or a new version of it.
+    pub(super) fn put(&self, name: &str, bytes: Vec<u8>) -> Result<Blob, LabError> {
+        let name = BlobName::parse(name).expect("the lab's names are blob names");
+        let before = self.extents()?;
+        let account = self.open()?;
+        account.put(&name, &mut &bytes[..], &mut |_| ())?;
+        let new = self.extents()?.into_iter().find(|e| !before.contains(e));
+        let extent = new.ok_or_else(|| {
+            LabError::io(&self.dir, std::io::Error::other("a put made no extent"))
+        })?;
+        Ok(Blob {
+            name,
+            bytes,
+            extent,
+        })
+    }
+
+    /// The extents' files.
+    pub(super) fn extents(&self) -> Result<Vec<PathBuf>, LabError> {
+        list(&self.dir.join("extents"))
+    }
+
+    /// Gets a blob and compares every byte with what was put, also of a part that came before an
+    /// error: then wrong bytes left before they were authenticated, which counts as data.
+    pub(super) fn read(&self, blob: &Blob) -> Reading {
+        let mut got = Vec::new();
+        let result = self
+            .open()
+            .and_then(|account| account.get(&blob.name, None, &mut got, &mut |_| ()));
+        match result {
+            Ok(_) => Reading::Data(hash(&got)),
+            Err(e) if blob.bytes.starts_with(&got) => Reading::Refused(self.error(&e)),
+            Err(_) => Reading::Data("wrong bytes, and then an error".to_owned()),
+        }
+    }
+
+    /// The contents of the blobs that are as long as what `extent` holds: one of them is in it.
+    pub(super) fn read_like(&self, size: u64) -> Reading {
+        let read = || {
+            let account = self.open()?;
+            let mut all = Sha256::new();
+            for blob in account.list("")?.into_iter().filter(|b| b.size == size) {
+                let mut got = Vec::new();
+                match account.get(&blob.name, None, &mut got, &mut |_| ()) {
+                    // Its extent was not taken along.
+                    Err(ResourceError::Unauthentic { path }) if path.ends_with("extents") => {}
+                    Err(e) => return Err(e),
+                    Ok(_) => all.update(hash(&got)),
+                }
+            }
+            Ok(hex::encode(all.finalize()))
+        };
+        match read() {
+            Ok(data) => Reading::Data(data),
+            Err(e) => Reading::Refused(self.error(&e)),
+        }
+    }
+
+    fn error(&self, e: &ResourceError) -> String {
+        error_text(e, &self.dir)
+    }
+
+    /// Length of an extent's header and of a whole chunk in its file.
+    pub(super) fn layout(&self) -> (usize, usize) {
+        match self.protection {
+            Protection::Plain => (0, CHUNK_LEN),
+            _ => (ExtentHeader::LEN, CHUNK_LEN + TAG_LEN),
+        }
+    }
+
+    /// How many bytes of a blob an extent of `len` bytes holds.
+    pub(super) fn blob_len(&self, len: u64) -> u64 {
+        let (header, chunk) = self.layout();
+        let body = len.saturating_sub(header as u64);
+        body - body.div_ceil(chunk as u64) * (chunk - CHUNK_LEN) as u64
+    }
+}
+
+impl Blob {
+    /// What reading it gives, unaltered.
+    pub(super) fn truth(&self) -> String {
+        hash(&self.bytes)
+    }
+
+    /// The bytes of its extent.
+    pub(super) fn sealed(&self) -> Result<Vec<u8>, LabError> {
+        read_all(&self.extent)
+    }
+}
+
+/// Text of `len` bytes that no other variant has a line of.
+pub(super) fn text(variant: u32, len: usize) -> Vec<u8> {
+    let lines = (0u32..).flat_map(|i| format!("{variant:04} invoice line {i}\n").into_bytes());
+    lines.take(len).collect()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    hex::encode(crate::crypto::sha256(&[bytes]))
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
+    let entries = fs::read_dir(dir).and_then(|entries| {
+        entries
+            .map(|e| Ok(e?.path()))
+            .collect::<Result<Vec<_>, std::io::Error>>()
+    });
+    let mut entries = entries.map_err(|e| LabError::io(dir, e))?;
+    entries.sort();
+    Ok(entries)
+}

@@ -62,6 +62,22 @@ impl Database {
         Self::measured(path, id, arm.protection.clone(), arm.wrapper.clone())
     }
 
+    /// A database in `dir` with one short table, closed: all that many of them have in common.
+    pub(super) fn empty(
+        dir: &Path,
+        name: &str,
+        arm: &Arm,
+        page_size: PageSize,
+    ) -> Result<PathBuf, LabError> {
+        let path = dir.join(name);
+        let (id, protection) = (random_id(ResourceId::from_bytes), arm.protection.clone());
+        let database = SqlDatabase::create(&path, id, page_size, protection, &arm.wrapper)?;
+        let connection = database.connect()?;
+        connection.pragma_update(None, "synchronous", "off")?;
+        connection.execute_batch("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'one')")?;
+        Ok(path)
+    }
+
     /// A copy of a stolen copy in `dir`, opened with the right key. What its write-ahead log holds
     /// is moved into the main file first, so that the attack is on the main file.
     pub(super) fn copy(stolen: &StolenCopy, owner: &Wrapper, dir: &Path) -> Result<Self, LabError> {
@@ -179,14 +195,15 @@ fn read(database: &SqlDatabase) -> Result<String, ResourceError> {
     let connection = database.connect()?;
     let mut data = content_hash(&connection).map_err(explain)?.sha256();
     // A specimen's index: every entry, in its own order.
-    let index = connection.prepare(
-        "SELECT account, id FROM ledger INDEXED BY ledger_account ORDER BY account",
-    );
+    let index = connection
+        .prepare("SELECT account, id FROM ledger INDEXED BY ledger_account ORDER BY account");
     if let Ok(mut index) = index {
         let mut rows = index.query([]).map_err(explain)?;
         let mut hash = Vec::new();
         while let Some(row) = rows.next().map_err(explain)? {
-            let entry = row.get::<_, String>(0).and_then(|a| Ok((a, row.get::<_, i64>(1)?)));
+            let entry = row
+                .get::<_, String>(0)
+                .and_then(|a| Ok((a, row.get::<_, i64>(1)?)));
             let (account, id) = entry.map_err(explain)?;
             hash.extend_from_slice(account.as_bytes());
             hash.extend_from_slice(&id.to_le_bytes());

@@ -1,30 +1,34 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::envelope::ResourceKind;
 use crate::lab::detect::scan_files;
 use crate::lab::{
     Attack, Control, Evidence, Exhibit, Figures, Lab, LabError, Outcome, Searcher, StolenCopy,
 };
+use crate::sqlite::PageSize;
+
+use super::account::{Account, text};
+use super::alter::read_all;
+use super::blob::arm_dir;
+use super::bout::both_arms;
+use super::database::Database;
+use super::sql::page_size;
+use super::vault::Arm;
 
 /// The detectors' figures of an exhibit: of its twin, and of its protected copy.
-pub(in crate::lab) fn figures(
-    lab: &Lab,
-    exhibit: &Exhibit,
-    searcher: &Searcher,
-) -> Result<(Figures, Figures), LabError> {
+pub fn figures(exhibit: &Exhibit, searcher: &Searcher) -> Result<(Figures, Figures), LabError> {
     let scan = |copy: &StolenCopy| {
         let root = match exhibit.kind {
             ResourceKind::Sql => copy.path.parent().unwrap_or(&copy.path).to_owned(),
             ResourceKind::Storage | ResourceKind::StorageCatalog => copy.path.clone(),
         };
-        scan_files(&root, &files(exhibit.kind, copy)?, searcher, &|_| ())
+        scan_files(&root, &files_of(exhibit.kind, copy)?, searcher, &|_| ())
     };
-    let _ = lab;
     Ok((scan(&exhibit.twin)?, scan(&exhibit.protected)?))
 }
 
-/// The files of a copy: a database with its log and journal, or everything in an account.
-fn files(kind: ResourceKind, copy: &StolenCopy) -> Result<Vec<PathBuf>, LabError> {
+/// The files of a stolen copy: a database with its log and journal, or everything in an account.
+pub(super) fn files_of(kind: ResourceKind, copy: &StolenCopy) -> Result<Vec<PathBuf>, LabError> {
     if kind == ResourceKind::Sql {
         let beside = |suffix| {
             let mut name = copy.path.clone().into_os_string();
@@ -48,14 +52,18 @@ fn files(kind: ResourceKind, copy: &StolenCopy) -> Result<Vec<PathBuf>, LabError
 pub(in crate::lab) fn search(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(2);
     let searcher = Searcher::new(&lab.canaries)?;
-    let (twin, protected) = figures(lab, exhibit, &searcher)?;
+    let (twin, protected) = figures(exhibit, &searcher)?;
     Ok(vec![
         attack.outcome(
             Some("known texts"),
             exhibit,
             known_texts(lab, &twin, &protected),
         ),
-        attack.outcome(Some("file structures"), exhibit, structures(&twin, &protected)),
+        attack.outcome(
+            Some("file structures"),
+            exhibit,
+            structures(&twin, &protected),
+        ),
         attack.outcome(Some("statistics"), exhibit, statistics(&twin, &protected)),
     ])
 }
@@ -72,8 +80,15 @@ fn known_texts(lab: &Lab, twin: &Figures, protected: &Figures) -> Evidence {
     evidence.tally.succeeded = protected.canary_hits.min(evidence.tally.trials);
     evidence.tally.refused = evidence.tally.trials - evidence.tally.succeeded;
     for hit in &protected.hits {
-        let inside = hit.inside.as_deref().map(|i| format!(" inside {i}")).unwrap_or_default();
-        let key = hit.xor_key.map(|k| format!(" XORed with {k:#04x}")).unwrap_or_default();
+        let inside = hit
+            .inside
+            .as_deref()
+            .map(|i| format!(" inside {i}"))
+            .unwrap_or_default();
+        let key = hit
+            .xor_key
+            .map(|k| format!(" XORed with {k:#04x}"))
+            .unwrap_or_default();
         let what = format!("{} as {}{key}{inside}", canaries[hit.canary], hit.encoding);
         evidence.finding(hit.file.clone(), Some(hit.offset), what);
     }
@@ -87,7 +102,10 @@ fn known_texts(lab: &Lab, twin: &Figures, protected: &Figures) -> Evidence {
 
 fn structures(twin: &Figures, protected: &Figures) -> Evidence {
     let listed = |f: &Figures| {
-        let all = f.structures.iter().map(|(what, n)| format!("{n} times {what}"));
+        let all = f
+            .structures
+            .iter()
+            .map(|(what, n)| format!("{n} times {what}"));
         match all.collect::<Vec<_>>() {
             none if none.is_empty() => "none".to_owned(),
             some => some.join(", "),
@@ -131,7 +149,11 @@ fn statistics(twin: &Figures, protected: &Figures) -> Evidence {
         100.0 * protected.deflate_ratio(),
         protected.blocks_repeated,
         protected.pairs_flagged,
-        if alarms.is_empty() { "none".to_owned() } else { alarms.join(", ") },
+        if alarms.is_empty() {
+            "none".to_owned()
+        } else {
+            alarms.join(", ")
+        },
     ));
     evidence.tally.trials = DETECTORS;
     evidence.tally.succeeded = alarms.len() as u64;
@@ -146,6 +168,71 @@ fn statistics(twin: &Figures, protected: &Figures) -> Evidence {
 }
 
 /// Attack 3.
-pub(in crate::lab) fn stable_bytes(_lab: &Lab, _exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    Ok(Vec::new())
+pub(in crate::lab) fn stable_bytes(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
+    let dir = lab.scratch()?;
+    let evidence = match exhibit.kind {
+        ResourceKind::Sql => {
+            let size = page_size(lab, exhibit)?;
+            both_arms(|arm| equal_over_databases(dir.path(), arm, size))?
+        }
+        _ => both_arms(|arm| equal_over_extents(dir.path(), arm))?,
+    };
+    Ok(vec![Attack::number(3).outcome(
+        Some("specimens"),
+        exhibit,
+        evidence,
+    )])
+}
+
+/// How many specimens are compared.
+const SPECIMENS: u32 = 50;
+
+fn equal_over_databases(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
+    let mut files = Vec::new();
+    for i in 0..SPECIMENS {
+        let name = format!("{i}-{}", u8::from(arm.protection.key().is_some()));
+        let path = Database::empty(dir, &name, arm, size)?;
+        files.push(read_all(&path)?);
+    }
+    let header = match arm.protection.key() {
+        Some(_) => 4096,
+        None => 0,
+    };
+    Ok(stable(&files, header, "databases"))
+}
+
+fn equal_over_extents(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
+    let account = Account::specimen(&arm_dir(dir, "equal", arm), arm)?;
+    let mut files = Vec::new();
+    for i in 0..SPECIMENS {
+        files.push(account.put(&format!("{i}.txt"), text(1, 8000))?.sealed()?);
+    }
+    Ok(stable(&files, account.layout().0, "extents of equal blobs"))
+}
+
+/// Positions at which all files have the same byte. Random bytes agree at none: the chance is
+/// 256^-49 for each.
+fn stable(files: &[Vec<u8>], header: usize, what: &str) -> Evidence {
+    let shortest = files.iter().map(Vec::len).min().unwrap_or(0);
+    let equal = |at: &usize| files.iter().all(|f| f[*at] == files[0][*at]);
+    let in_header = (0..header.min(shortest)).filter(equal).count();
+    let found: Vec<usize> = (header..shortest).filter(equal).collect();
+    let documented = match header {
+        0 => String::new(),
+        _ => format!(" Their documented headers share {in_header} of {header} bytes."),
+    };
+    let mut evidence = Evidence::of(format!(
+        "{} {what} compared at {} places: equal at {}.{documented}",
+        files.len(),
+        shortest.saturating_sub(header),
+        found.len()
+    ));
+    evidence.tally.trials = shortest.saturating_sub(header) as u64;
+    evidence.tally.succeeded = found.len() as u64;
+    evidence.tally.refused = evidence.tally.trials - evidence.tally.succeeded;
+    for at in found {
+        let value = format!("the byte {:#04x} in all of them", files[0][at]);
+        evidence.finding("specimen", Some(at as u64), value);
+    }
+    evidence
 }

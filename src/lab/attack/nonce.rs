@@ -1,5 +1,233 @@
-use crate::lab::{Exhibit, Lab, LabError, Outcome};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
 
-pub(in crate::lab) fn repeats(_lab: &Lab, _exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    Ok(Vec::new())
+use crate::envelope::ResourceKind;
+use crate::lab::{
+    Attack, CanarySet, Control, Documented, Evidence, Exhibit, Figures, Lab, LabError, Outcome,
+    Searcher, scan_copy, xor_of_copies,
+};
+
+use super::account::{Account, text};
+use super::blob::arm_dir;
+use super::bout::{both_arms, control};
+use super::database::Database;
+use super::leak::files_of;
+use super::sql::page_size;
+use super::vault::Arm;
+
+/// Attack 25.
+pub(in crate::lab) fn repeats(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
+    let attack = Attack::number(25);
+    let mut seen = Seen::default();
+    for file in files_of(exhibit.kind, &exhibit.protected)? {
+        seen.file(&file)?;
+    }
+    let mut stolen = seen.evidence("in the stolen copy");
+    stolen.control = Some(self_test()?);
+    let dir = lab.scratch()?;
+    let forks = both_arms(|arm| match exhibit.kind {
+        ResourceKind::Sql => forked_databases(lab, exhibit, dir.path(), arm),
+        _ => forked_accounts(dir.path(), arm),
+    })?;
+    Ok(vec![
+        attack.outcome(Some("nonces of the stolen copy"), exhibit, stolen),
+        attack.outcome(
+            Some("a specimen restored twice, both going on, equal plaintexts"),
+            exhibit,
+            forks,
+        ),
+    ])
+}
+
+/// Every (key salt, nonce) met, with what it sealed. The same unit may be met again in a copy; a
+/// different one under the same pair is a repeat.
+#[derive(Default)]
+struct Seen {
+    units: HashMap<Vec<u8>, [u8; 16]>,
+    count: u64,
+    repeats: Vec<(PathBuf, u64)>,
+}
+
+impl Seen {
+    /// Past this many units the rest is left out, and the summary says so.
+    const MAX: u64 = 4 << 20;
+
+    /// Reads every unit of a sealed file; other files have none.
+    fn file(&mut self, path: &Path) -> Result<(), LabError> {
+        let failed = |e| LabError::io(path, e);
+        let layout = Documented::of(path)?;
+        let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(failed)?);
+        if layout.unit == EXTENT_UNIT {
+            // An extent's nonces are its chunks' numbers; its key comes from its own random salt.
+            let mut header = [0; 128];
+            if file.read_exact(&mut header).is_ok() {
+                let commitment = header[96..112].try_into().expect("16 bytes");
+                self.unit(path, 0, &header[64..96], commitment);
+            }
+            return Ok(());
+        }
+        if layout.public.is_empty() {
+            return Ok(());
+        }
+        let skipped = std::io::copy(&mut (&mut file).take(layout.header), &mut std::io::sink());
+        let mut at = skipped.map_err(failed)?;
+        let mut unit = vec![0; layout.unit];
+        while self.count < Self::MAX && file.read_exact(&mut unit).is_ok() {
+            for public in &layout.public {
+                let tag = unit[public.end..public.end + 16]
+                    .try_into()
+                    .expect("16 bytes");
+                self.unit(path, at + public.start as u64, &unit[public.clone()], tag);
+            }
+            at += layout.unit as u64;
+        }
+        Ok(())
+    }
+
+    fn unit(&mut self, path: &Path, at: u64, nonce_and_salt: &[u8], tag: [u8; 16]) {
+        self.count += 1;
+        let known = self.units.entry(nonce_and_salt.to_vec()).or_insert(tag);
+        if *known != tag {
+            self.repeats.push((path.to_owned(), at));
+        }
+    }
+
+    fn evidence(&self, place: &str) -> Evidence {
+        let capped = match self.count {
+            Self::MAX.. => ", the rest left out",
+            _ => "",
+        };
+        let mut evidence = Evidence::of(format!(
+            "{} nonces {place}{capped}: {} used again for something else.",
+            self.count,
+            self.repeats.len()
+        ));
+        evidence.tally.trials = self.count;
+        evidence.tally.succeeded = self.repeats.len() as u64;
+        evidence.tally.refused = self.count - evidence.tally.succeeded;
+        for (path, at) in &self.repeats {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            evidence.finding(file, Some(*at), "nonce used again");
+        }
+        evidence
+    }
+}
+
+const EXTENT_UNIT: usize = 65_536 + 16;
+
+/// A nonce that is used twice must be seen, else its absence says nothing.
+fn self_test() -> Result<Control, LabError> {
+    let mut seen = Seen::default();
+    for tag in [1, 2] {
+        seen.unit(Path::new("made up"), 0, &[7; 16], [tag; 16]);
+    }
+    let mut control = control(seen.evidence("made up"));
+    control.summary = "unprotected data has no nonces; of two made up ones that are equal, the \
+                       repeat was seen."
+        .to_owned();
+    Ok(control)
+}
+
+/// The same database restored twice; both go on, with the same statements. Their files must have
+/// nothing in common but what was there before.
+fn forked_databases(
+    lab: &Lab,
+    exhibit: &Exhibit,
+    dir: &Path,
+    arm: &Arm,
+) -> Result<Evidence, LabError> {
+    let size = page_size(lab, exhibit)?;
+    let one = arm_dir(dir, "restored", arm);
+    let two = arm_dir(dir, "restored-again", arm);
+    for dir in [&one, &two] {
+        std::fs::create_dir_all(dir).map_err(|e| LabError::io(dir, e))?;
+    }
+    let original = Database::specimen(&one, "ledger", arm, size, 1)?;
+    let fork = original.fork(&two)?;
+    let mut held = Vec::new();
+    for database in [&original, &fork] {
+        let connection = database.open()?.connect()?;
+        connection.query_row("PRAGMA journal_mode = wal", [], |_| Ok(()))?;
+        connection.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
+        for round in 0..8 {
+            connection.execute("UPDATE ledger SET amount = ?1", [round])?;
+            if round == 3 {
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            }
+        }
+        // Held open, so that the log stays.
+        held.push(connection);
+    }
+    let (mut seen, mut equal, mut keystream) = (Seen::default(), 0, (0, 0));
+    for suffix in ["", "-wal"] {
+        let [a, b] = [&one, &two].map(|d| d.join(format!("ledger{suffix}")));
+        seen.file(&a)?;
+        seen.file(&b)?;
+        let (pairs, flagged) = xor_of_copies(&a, &b)?;
+        keystream = (keystream.0 + pairs, keystream.1 + flagged);
+    }
+    // Within the logs the same pages were written again and again.
+    let searcher = Searcher::new(&CanarySet::default())?;
+    let mut logs = Figures::default();
+    for dir in [&one, &two] {
+        logs.merge(scan_copy(&dir.join("ledger-wal"), &searcher, &|_| ())?);
+    }
+    equal += logs.blocks_repeated;
+    drop(held);
+    Ok(forked_evidence(&seen, equal, keystream))
+}
+
+/// The same account restored twice; both get the same blobs, each of them twice.
+fn forked_accounts(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
+    let one = Account::specimen(&arm_dir(dir, "restored", arm), arm)?;
+    let elsewhere = dir.join(format!(
+        "again-{}",
+        u8::from(arm.protection.key().is_some())
+    ));
+    crate::base::create_dir_private(&elsewhere).map_err(|e| LabError::io(&elsewhere, e))?;
+    let two = Account {
+        dir: crate::lab::theft::duplicate(&one.dir, &elsewhere)?,
+        id: one.id,
+        protection: one.protection.clone(),
+        wrapper: one.wrapper.clone(),
+    };
+    let mut extents = Vec::new();
+    for account in [&one, &two] {
+        for name in ["a.txt", "b.txt"] {
+            extents.push(account.put(name, text(1, 70_000))?.extent);
+        }
+    }
+    let mut seen = Seen::default();
+    let (mut equal, mut keystream) = (0, (0, 0));
+    let header = one.layout().0;
+    for (i, a) in extents.iter().enumerate() {
+        seen.file(a)?;
+        for b in &extents[i + 1..] {
+            let (x, y) = (super::alter::read_all(a)?, super::alter::read_all(b)?);
+            let blocks = x[header..].chunks(16).zip(y[header..].chunks(16));
+            equal += blocks.filter(|(a, b)| a == b).count() as u64;
+            let (pairs, flagged) = xor_of_copies(a, b)?;
+            keystream = (keystream.0 + pairs, keystream.1 + flagged);
+        }
+    }
+    Ok(forked_evidence(&seen, equal, keystream))
+}
+
+fn forked_evidence(seen: &Seen, equal: u64, keystream: (u64, u64)) -> Evidence {
+    let mut evidence = seen.evidence("in both copies");
+    evidence.summary = format!(
+        "{} {equal} equal 16-byte blocks from equal plaintexts; {} of {} differing pieces at equal \
+         places were sealed under one keystream.",
+        evidence.summary, keystream.1, keystream.0
+    );
+    evidence.tally.trials += 2;
+    for bad in [equal, keystream.1] {
+        match bad {
+            0 => evidence.tally.refused += 1,
+            _ => evidence.tally.succeeded += 1,
+        }
+    }
+    evidence
 }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use crate::envelope::ResourceKind;
 use crate::lab::theft::duplicate;
-use crate::lab::{Attack, Control, Evidence, Exhibit, Lab, LabError, Outcome, StolenCopy, Stranger};
+use crate::lab::{
+    Attack, Control, Evidence, Exhibit, Lab, LabError, Outcome, StolenCopy, Stranger,
+};
 use crate::resource::blob::StorageAccount;
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{Protection, ResourceError, Wrapper};
@@ -19,18 +21,31 @@ pub(in crate::lab) fn without_the_key(
     let mut evidence = Evidence::default();
     let made_up = [
         ("a vault without keys", LabVault::empty() as Wrapper),
-        ("a vault that answers with another key", Arc::new(LyingVault) as Wrapper),
+        (
+            "a vault that answers with another key",
+            Arc::new(LyingVault) as Wrapper,
+        ),
     ];
     let made_up = made_up.map(|(name, wrapper)| Stranger {
         name: name.to_owned(),
         wrapper,
     });
     for stranger in made_up.iter().chain(&lab.strangers) {
-        let seen = glimpse(lab, exhibit.kind, &exhibit.protected, Some(&stranger.wrapper))?;
+        let seen = glimpse(
+            lab,
+            exhibit.kind,
+            &exhibit.protected,
+            Some(&stranger.wrapper),
+        )?;
         note(&mut evidence, exhibit, &stranger.name, seen);
     }
     let seen = glimpse(lab, exhibit.kind, &exhibit.protected, None)?;
-    note(&mut evidence, exhibit, "no key, as an unprotected resource", seen);
+    note(
+        &mut evidence,
+        exhibit,
+        "no key, as an unprotected resource",
+        seen,
+    );
     evidence.summary = format!(
         "{} ways to open it without the right key: {} refused.",
         evidence.tally.trials, evidence.tally.refused
@@ -39,7 +54,10 @@ pub(in crate::lab) fn without_the_key(
     evidence.control = Some(match plain {
         Ok(seen) => Control {
             fired: seen > 0,
-            summary: format!("opened without any key; {seen} {} seen.", things(exhibit.kind)),
+            summary: format!(
+                "opened without any key; {seen} {} seen.",
+                things(exhibit.kind)
+            ),
             ..Control::default()
         },
         Err(e) => Control {
@@ -107,7 +125,9 @@ fn schema_objects(
     let database = SqlDatabase::open(path, copy.id, protection, wrapper)?;
     let connection = database.connect()?;
     connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+            row.get::<_, i64>(0)
+        })
         .map(i64::unsigned_abs)
         .map_err(|e| database.explain(e))
 }

@@ -81,7 +81,9 @@ fn transplanted(donor: &Database, victim: &Database, did: &str) -> Result<Eviden
             continue;
         }
         let reading = patched(&victim.path, &[(at, &page)], || victim.read())?;
-        bout.record(reading, Some(at), || format!("page {number} of the donor was accepted"));
+        bout.record(reading, Some(at), || {
+            format!("page {number} of the donor was accepted")
+        });
     }
     Ok(bout.finish(did))
 }
@@ -98,20 +100,27 @@ pub(in crate::lab) fn alter(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
         alter_stolen(database, rng, plain)
     })?;
     Ok(vec![
-        attack.outcome(Some("every byte of a specimen's header and of sampled pages"), exhibit, flips),
-        attack.outcome(Some("each page of a specimen swapped with the next, and zeroed"), exhibit, moved),
-        attack.outcome(Some("sampled bytes and pages of the stolen copy"), exhibit, stolen),
+        attack.outcome(
+            Some("every byte of a specimen's header and of sampled pages"),
+            exhibit,
+            flips,
+        ),
+        attack.outcome(
+            Some("each page of a specimen swapped with the next, and zeroed"),
+            exhibit,
+            moved,
+        ),
+        attack.outcome(
+            Some("sampled bytes and pages of the stolen copy"),
+            exhibit,
+            stolen,
+        ),
     ])
 }
 
 /// Flips a bit in each byte of the header block, of page 1 and of one other page, and in sampled
 /// bytes and every trailer byte of all others.
-fn flip_everywhere(
-    lab: &Lab,
-    dir: &Path,
-    arm: &Arm,
-    size: PageSize,
-) -> Result<Evidence, LabError> {
+fn flip_everywhere(lab: &Lab, dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
     /// Bytes of each other page that are flipped.
     const SAMPLED: u64 = 16;
     let protected = arm.protection.key().is_some();
@@ -203,7 +212,9 @@ fn swap_pages(database: &Database, a: u64, b: u64, bout: &mut Bout) -> Result<()
     let second = read_at(&database.path, places[1], page_len)?;
     let patches = [(places[0], &second[..]), (places[1], &first[..])];
     let reading = patched(&database.path, &patches, || database.verify())?;
-    bout.record(reading, Some(places[0]), || format!("pages {a} and {b} swapped"));
+    bout.record(reading, Some(places[0]), || {
+        format!("pages {a} and {b} swapped")
+    });
     Ok(())
 }
 
@@ -213,7 +224,11 @@ fn trials(size: u64) -> u64 {
     (BUDGET / size.max(1)).clamp(2, 24)
 }
 
-fn alter_stolen(database: &Database, rng: &mut ChaCha8Rng, plain: bool) -> Result<Evidence, LabError> {
+fn alter_stolen(
+    database: &Database,
+    rng: &mut ChaCha8Rng,
+    plain: bool,
+) -> Result<Evidence, LabError> {
     let (size, pages) = (len(&database.path)?, database.pages()?);
     let mut bout = Bout::new(&database.path, &database.truth);
     for trial in 0..trials(size) {
@@ -232,7 +247,13 @@ fn alter_stolen(database: &Database, rng: &mut ChaCha8Rng, plain: bool) -> Resul
                 let at = rng.random_range(database.header_len()..size);
                 let byte = read_at(&database.path, at, 1)?[0] ^ (1 << rng.random_range(0..8));
                 // The first one goes all the way through SQLite, the others through `verify`.
-                let read = || if trial == 0 { database.read() } else { database.verify() };
+                let read = || {
+                    if trial == 0 {
+                        database.read()
+                    } else {
+                        database.verify()
+                    }
+                };
                 let reading = patched(&database.path, &[(at, &[byte])], read)?;
                 bout.record(reading, Some(at), || "one bit flipped".to_owned());
             }
@@ -249,7 +270,11 @@ fn stolen_and_twin(
 ) -> Result<Evidence, LabError> {
     let arm = |plain: bool| {
         let dir = lab.scratch()?;
-        let stolen = if plain { &exhibit.twin } else { &exhibit.protected };
+        let stolen = if plain {
+            &exhibit.twin
+        } else {
+            &exhibit.protected
+        };
         let database = Database::copy(stolen, &lab.owner, dir.path())?;
         attack(&database, &mut lab.rng(&exhibit.name), plain)
     };

@@ -50,8 +50,7 @@ impl KeyWrapper for LabVault {
     fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
         let versions = self.versions();
         let newest = versions.iter().rev().find(|(v, _)| v.key() == *key);
-        let (version, material) =
-            newest.ok_or_else(|| VaultError::KeyNotFound(key.to_string()))?;
+        let (version, material) = newest.ok_or_else(|| VaultError::KeyNotFound(key.to_string()))?;
         Ok(WrappedKey {
             key: version.clone(),
             algorithm: material.kind().wrap_algorithm(),

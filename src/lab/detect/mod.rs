@@ -3,6 +3,7 @@
 
 mod blocks;
 mod figures;
+mod layout;
 mod magic;
 mod members;
 mod scan;
@@ -10,7 +11,8 @@ mod search;
 mod statistics;
 
 pub use figures::{Figures, Hit, MagicFound};
-pub use scan::{Documented, Scan, scan_copy, xor_of_copies};
+pub use layout::Documented;
+pub use scan::{Scan, scan_copy, xor_of_copies};
 pub use search::Searcher;
 
 pub(in crate::lab) use scan::scan_files;

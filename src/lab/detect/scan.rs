@@ -7,40 +7,13 @@ use rayon::prelude::*;
 
 use super::blocks::Blocks;
 use super::figures::{Figures, Hit};
+use super::layout::Documented;
 use super::magic::{Magic, is_btree_page};
 use super::members::{Members, Seen};
 use super::search::{Match, Searcher, Stream};
-use super::statistics::{CHI_SQUARE_LIMIT, PAGE, chi_square, histogram};
+use super::statistics::{CHI_SQUARE_LIMIT, CHI_SQUARE_MIN, PAGE, chi_square, histogram};
 use crate::lab::LabError;
-
-/// What the format documents as public: a header that is no noise and need not be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Documented {
-    /// Length of the header, in bytes.
-    pub header: u64,
-    /// Length of the sealed units behind it, in bytes: what is XORed with its neighbour.
-    pub unit: usize,
-}
-
-impl Documented {
-    /// No header, pages as units: any file.
-    pub const NONE: Self = Self {
-        header: 0,
-        unit: PAGE,
-    };
-
-    /// By the first bytes of a file (docs/format.md). A file that only pretends to be one of ours
-    /// hides its first page at most from the statistics, and nothing from the search.
-    pub fn of(start: &[u8]) -> Self {
-        let (header, unit) = match start.get(..8) {
-            Some(b"atrestDB") => (4096, PAGE),
-            Some(b"atrestBX") => (128, 65_536 + 16),
-            Some(b"atrestBA") => (1552, PAGE),
-            _ => return Self::NONE,
-        };
-        Self { header, unit }
-    }
-}
+use crate::lab::theft::read_at;
 
 /// All detectors over one stream of bytes, in one pass. Memory does not depend on its length.
 pub struct Scan<'a> {
@@ -51,7 +24,10 @@ pub struct Scan<'a> {
     canaries: Stream<'a>,
     members: Members<'a>,
     magic: Magic,
-    page: Vec<u8>,
+    /// The file's pages as they lie there.
+    raw: Pages,
+    /// The bytes that are not public, in pages.
+    secret: Pages,
     blocks: Blocks,
     neighbours: Neighbours,
     deflate: Deflate,
@@ -63,15 +39,16 @@ impl<'a> Scan<'a> {
     pub fn new(searcher: &'a Searcher, file: &'a str, documented: Documented, len: u64) -> Self {
         Self {
             file,
+            neighbours: Neighbours::new(documented.secret_unit()),
             documented,
             fed: 0,
             figures: Figures::default(),
             canaries: searcher.stream(),
             members: Members::new(searcher),
             magic: Magic::new(),
-            page: Vec::with_capacity(PAGE),
+            raw: Pages::default(),
+            secret: Pages::default(),
             blocks: Blocks::new(),
-            neighbours: Neighbours::new(documented.unit),
             deflate: Deflate::new(len),
         }
     }
@@ -84,20 +61,31 @@ impl<'a> Scan<'a> {
         self.members.feed(bytes, |seen| note(figures, file, seen));
         self.magic
             .feed(bytes, |at, what| figures.structure(file, at, what));
-        let header_left = self.documented.header.saturating_sub(self.fed);
-        let skip = header_left.min(bytes.len() as u64);
-        figures.bytes += bytes.len() as u64;
-        figures.documented += skip;
-        self.fed += bytes.len() as u64;
-        let mut rest = &bytes[usize::try_from(skip).expect("within a slice")..];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(PAGE - self.page.len()));
-            self.page.extend_from_slice(now);
-            rest = later;
-            if self.page.len() == PAGE {
-                self.finish_page();
+        self.raw.feed(bytes, |at, page| {
+            if is_btree_page(page) {
+                figures.structure(file, at, "SQLite b-tree page");
             }
-        }
+        });
+        let (blocks, neighbours, deflate) =
+            (&mut self.blocks, &mut self.neighbours, &mut self.deflate);
+        let (secret, mut kept) = (&mut self.secret, 0);
+        self.documented.secret(self.fed, bytes, |piece| {
+            kept += piece.len() as u64;
+            neighbours.feed(piece);
+            secret.feed(piece, |_, page| {
+                let counts = histogram(page.iter().copied());
+                add(&mut figures.histogram, &counts);
+                let chi = chi_square(&counts);
+                figures.pages += 1;
+                figures.pages_flagged += u64::from(chi > CHI_SQUARE_LIMIT);
+                figures.worst_page = figures.worst_page.max(chi);
+                blocks.feed(page);
+                deflate.feed(page);
+            });
+        });
+        figures.bytes += bytes.len() as u64;
+        figures.documented += bytes.len() as u64 - kept;
+        self.fed += bytes.len() as u64;
     }
 
     /// Ends the stream, and says what was seen.
@@ -106,34 +94,38 @@ impl<'a> Scan<'a> {
         self.members.finish(|seen| note(figures, file, seen));
         self.magic
             .finish(|at, what| figures.structure(file, at, what));
-        if !self.page.is_empty() {
-            let counts = histogram(self.page.iter().copied());
-            add(&mut self.figures.histogram, &counts);
-            self.blocks.feed(&self.page);
-            self.deflate.feed(&self.page);
-        }
+        let rest = &self.secret.page;
+        let counts = histogram(rest.iter().copied());
+        add(&mut self.figures.histogram, &counts);
+        self.blocks.feed(rest);
+        self.deflate.feed(rest);
         (self.figures.blocks, self.figures.blocks_repeated) = self.blocks.counts();
         (self.figures.pairs, self.figures.pairs_flagged) = self.neighbours.counts();
         (self.figures.deflate_in, self.figures.deflate_out) = self.deflate.finish();
         self.figures
     }
+}
 
-    fn finish_page(&mut self) {
-        let page: &[u8; PAGE] = self.page.as_slice().try_into().expect("a whole page");
-        let counts = histogram(page.iter().copied());
-        add(&mut self.figures.histogram, &counts);
-        let chi = chi_square(&counts);
-        self.figures.worst_page = self.figures.worst_page.max(chi);
-        self.figures.pages_flagged += u64::from(chi > CHI_SQUARE_LIMIT);
-        let at = self.documented.header + self.figures.pages * PAGE as u64;
-        self.figures.pages += 1;
-        if is_btree_page(page) {
-            self.figures.structure(self.file, at, "SQLite b-tree page");
+/// Cuts a stream into pages.
+#[derive(Default)]
+struct Pages {
+    page: Vec<u8>,
+    at: u64,
+}
+
+impl Pages {
+    /// Calls `whole` with each page that is complete, and where it begins.
+    fn feed(&mut self, mut bytes: &[u8], mut whole: impl FnMut(u64, &[u8; PAGE])) {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(PAGE - self.page.len()));
+            self.page.extend_from_slice(now);
+            bytes = later;
+            if let Ok(page) = self.page.as_slice().try_into() {
+                whole(self.at, page);
+                self.at += PAGE as u64;
+                self.page.clear();
+            }
         }
-        self.blocks.feed(page);
-        self.neighbours.feed(page);
-        self.deflate.feed(page);
-        self.page.clear();
     }
 }
 
@@ -179,9 +171,11 @@ struct Neighbours {
 }
 
 impl Neighbours {
+    /// `unit`: how many bytes one nonce seals. Short units are taken several together.
     fn new(unit: usize) -> Self {
+        const SHORTEST: usize = 2048;
         Self {
-            unit: unit.max(PAGE),
+            unit: unit * SHORTEST.div_ceil(unit).max(1),
             current: Vec::new(),
             previous: Vec::new(),
             pairs: 0,
@@ -216,38 +210,43 @@ impl Neighbours {
     }
 }
 
-/// Pages of two byte strings, and how many of them XOR to something that is not random.
+/// Pieces of two byte strings, at most a page each, and how many of them XOR to something that is
+/// not random. Pieces that are too short for the statistic are left out.
 fn xor_pages(a: &[u8], b: &[u8]) -> (u64, u64) {
-    let pages = a.chunks_exact(PAGE).zip(b.chunks_exact(PAGE));
-    pages.fold((0, 0), |(pairs, flagged), (a, b)| {
+    let whole = |(a, b): &(&[u8], &[u8])| a.len() == b.len() && a.len() as u64 >= CHI_SQUARE_MIN;
+    let pieces = a.chunks(PAGE).zip(b.chunks(PAGE)).filter(whole);
+    pieces.fold((0, 0), |(pairs, flagged), (a, b)| {
         let counts = histogram(a.iter().zip(b).map(|(a, b)| a ^ b));
         let alarm = chi_square(&counts) > CHI_SQUARE_LIMIT;
         (pairs + 1, flagged + u64::from(alarm))
     })
 }
 
-/// The XOR of two copies of one file, page by page at equal places, where they differ: the same
-/// unit sealed twice under one keystream shows. Returns differing pages, and flagged ones.
-pub fn xor_of_copies(a: &Path, b: &Path, documented: Documented) -> Result<(u64, u64), LabError> {
+/// The XOR of two copies of one file, unit by unit at equal places, where they differ: the same
+/// unit sealed twice under one keystream shows. Returns differing pieces, and flagged ones.
+pub fn xor_of_copies(a: &Path, b: &Path) -> Result<(u64, u64), LabError> {
+    let layout = Documented::of(a)?;
     let (mut pairs, mut flagged) = (0, 0);
-    let mut at = documented.header;
-    const STEP: usize = 1 << 18;
+    let mut at = layout.header;
     loop {
-        let (mine, theirs) = (
-            crate::lab::theft::read_at(a, at, STEP)?,
-            crate::lab::theft::read_at(b, at, STEP)?,
-        );
-        for (mine, theirs) in mine.chunks_exact(PAGE).zip(theirs.chunks_exact(PAGE)) {
-            if mine != theirs {
-                let (pair, alarm) = xor_pages(mine, theirs);
-                pairs += pair;
-                flagged += alarm;
-            }
-        }
-        if mine.len() < STEP || theirs.len() < STEP {
+        let mine = read_at(a, at, layout.unit)?;
+        let theirs = read_at(b, at, layout.unit)?;
+        if mine.len() < layout.unit || theirs.len() < layout.unit {
             return Ok((pairs, flagged));
         }
-        at += STEP as u64;
+        if mine != theirs {
+            let [mine, theirs] = [mine, theirs].map(|unit| {
+                let mut secret = Vec::with_capacity(unit.len());
+                layout.secret(layout.header, &unit, |piece| {
+                    secret.extend_from_slice(piece)
+                });
+                secret
+            });
+            let (pair, alarm) = xor_pages(&mine, &theirs);
+            pairs += pair;
+            flagged += alarm;
+        }
+        at += layout.unit as u64;
     }
 }
 
@@ -358,17 +357,13 @@ fn scan_file(
         _ => path.file_name().unwrap_or_default().to_string_lossy(),
     };
     let mut buffer = vec![0; 1 << 17];
-    let mut scan: Option<Scan<'_>> = None;
+    let mut scan = Scan::new(searcher, &name, Documented::of(path)?, len);
     loop {
         let n = file.read(&mut buffer).map_err(failed)?;
-        let bytes = &buffer[..n];
-        let scan =
-            scan.get_or_insert_with(|| Scan::new(searcher, &name, Documented::of(bytes), len));
         if n == 0 {
-            break;
+            return Ok(scan.finish());
         }
-        scan.feed(bytes);
+        scan.feed(&buffer[..n]);
         progress(n as u64);
     }
-    Ok(scan.map(Scan::finish).unwrap_or_default())
 }

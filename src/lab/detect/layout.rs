@@ -1,0 +1,169 @@
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::lab::LabError;
+use crate::lab::theft::read_at;
+
+use super::statistics::PAGE;
+
+/// What the formats document as public (docs/format.md): a header, and in each sealed unit the
+/// nonce and the salt. These are no noise and need not be: a nonce counts. The statistics leave
+/// them out; the search for canaries and structures leaves out nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Documented {
+    /// Length of the header, in bytes.
+    pub header: u64,
+    /// Length of each unit behind it, in bytes.
+    pub unit: usize,
+    /// The public bytes of a unit.
+    pub public: Vec<Range<usize>>,
+}
+
+/// Nonce and salt are the first 16 of a trailer's 32 bytes.
+const TRAILER: usize = 32;
+const NONCE_AND_SALT: usize = 16;
+
+impl Documented {
+    /// Nothing is public, and pages are the units: any file that is not ours.
+    pub fn none() -> Self {
+        Self {
+            header: 0,
+            unit: PAGE,
+            public: Vec::new(),
+        }
+    }
+
+    /// By the file's first bytes; for a write-ahead log or journal, which shows no magic, by those
+    /// of the database beside it. A file that pretends to be one of ours hides bytes from the
+    /// statistics only.
+    pub fn of(path: &Path) -> Result<Self, LabError> {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let beside = |suffix| {
+            let main = name.strip_suffix(suffix)?;
+            Some(path.with_file_name(main)).filter(|p| p.is_file())
+        };
+        let nonce_in = |unit: usize| unit - TRAILER..unit - TRAILER + NONCE_AND_SALT;
+        if let Some(main) = beside("-wal") {
+            return Ok(match page_size(&read_at(&main, 0, 12)?) {
+                None => Self::none(),
+                Some(page) => Self {
+                    header: 64,
+                    unit: 56 + page,
+                    public: vec![nonce_in(56), nonce_in(56 + page)],
+                },
+            });
+        }
+        if let Some(main) = beside("-journal") {
+            return Ok(match page_size(&read_at(&main, 0, 12)?) {
+                None => Self::none(),
+                Some(_) => Self {
+                    header: 0,
+                    unit: 544,
+                    public: vec![nonce_in(544)],
+                },
+            });
+        }
+        let start = read_at(path, 0, 12)?;
+        if let Some(page) = page_size(&start) {
+            return Ok(Self {
+                header: 4096,
+                unit: page,
+                public: vec![nonce_in(page)],
+            });
+        }
+        let (header, unit) = match start.get(..8) {
+            Some(b"atrestBX") => (128, 65_536 + 16),
+            Some(b"atrestBA") => (1552, PAGE),
+            _ => return Ok(Self::none()),
+        };
+        Ok(Self {
+            header,
+            unit,
+            public: Vec::new(),
+        })
+    }
+
+    /// Calls `keep` with each piece of `bytes`, which lie at `at` in the file, that is not public.
+    pub(super) fn secret(&self, at: u64, bytes: &[u8], mut keep: impl FnMut(&[u8])) {
+        let skip = self.header.saturating_sub(at).min(bytes.len() as u64);
+        let bytes = &bytes[usize::try_from(skip).expect("within a slice")..];
+        if self.public.is_empty() {
+            keep(bytes);
+            return;
+        }
+        let unit = self.unit as u64;
+        let phase = (at + skip).saturating_sub(self.header) % unit;
+        let mut phase = usize::try_from(phase).expect("within a unit");
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let inside = self.public.iter().find(|r| r.end > phase);
+            let (public, end) = match inside {
+                Some(r) if r.start <= phase => (true, r.end),
+                Some(r) => (false, r.start),
+                None => (false, self.unit),
+            };
+            let (now, later) = rest.split_at(rest.len().min(end - phase));
+            if !public {
+                keep(now);
+            }
+            phase = (phase + now.len()) % self.unit;
+            rest = later;
+        }
+    }
+
+    /// Length of what is left of a unit, in bytes.
+    pub(super) fn secret_unit(&self) -> usize {
+        self.unit - self.public.iter().map(Range::len).sum::<usize>()
+    }
+}
+
+/// The page size of a sealed database, by its first header slot.
+fn page_size(start: &[u8]) -> Option<usize> {
+    match start {
+        [
+            b'a',
+            b't',
+            b'r',
+            b'e',
+            b's',
+            b't',
+            b'D',
+            b'B',
+            _,
+            _,
+            _,
+            log2 @ 9..=16,
+            ..,
+        ] => Some(1 << log2),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_public_bytes_are_left_out_however_the_file_is_cut() {
+        let layout = Documented {
+            header: 5,
+            unit: 10,
+            public: vec![2..4, 7..8],
+        };
+        let file: Vec<u8> = (0..40).collect();
+        let expected: Vec<u8> = file[5..]
+            .iter()
+            .copied()
+            .filter(|b| !matches!((b - 5) % 10, 2 | 3 | 7))
+            .collect();
+        for piece in [1, 3, 7, 40] {
+            let (mut kept, mut at) = (Vec::new(), 0);
+            for part in file.chunks(piece) {
+                layout.secret(at, part, |k| kept.extend_from_slice(k));
+                at += part.len() as u64;
+            }
+            assert_eq!(kept, expected, "in pieces of {piece}");
+        }
+    }
+}
