@@ -185,7 +185,10 @@ impl AccountKeys {
         let rewrap = |envelope: &Envelope, chain: Chain, to: &KeyRef| {
             let key = envelope.open(&*self.wrapper, chain.kind(), self.id)?;
             let (kind, wrapper) = (chain.kind(), &*self.wrapper);
-            Ok(Envelope::seal(wrapper, to, kind, self.id, &key)?)
+            let new = Envelope::seal(wrapper, to, kind, self.id, &key)?;
+            // The old envelope is given up for this one, which must open.
+            new.open(wrapper, kind, self.id)?;
+            Ok(new)
         };
         let refused = |e| ResourceError::envelope(&self.path, e);
         let new = AccountHeader {
