@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::lab;
 
@@ -27,17 +27,17 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         let advice = "give a new directory, or an empty one";
         return Err(CliError::at(&args.into, "not empty", advice));
     }
-    crate::base::create_dir_private(&args.into)
-        .map_err(|e| CliError::at(&args.into, e, "give a directory that can be written to"))?;
-    let absolute = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
     let robbed = workspace.at_rest();
+    let target = existing_part(&args.into);
     if robbed
         .iter()
-        .any(|dir| absolute(&args.into).starts_with(absolute(dir)))
+        .any(|path| target.starts_with(existing_part(path)))
     {
         let advice = "give a directory outside the data";
         return Err(CliError::at(&args.into, "lies in the data to copy", advice));
     }
+    crate::base::create_dir_private(&args.into)
+        .map_err(|e| CliError::at(&args.into, e, "give a directory that can be written to"))?;
     let progress = context.output().progress("Stealing");
     let mut told = |done, total| progress.set(done, total);
     let manifest = lab::steal(workspace.dir(), &robbed, &args.into, &mut told)?;
@@ -56,4 +56,15 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Ok(())
     })?;
     Ok(Outcome::Holds)
+}
+
+/// As much of `path` as exists, without symbolic links.
+fn existing_part(path: &Path) -> PathBuf {
+    let found = path
+        .ancestors()
+        .find_map(|part| match part.as_os_str().is_empty() {
+            true => Path::new(".").canonicalize().ok(),
+            false => part.canonicalize().ok(),
+        });
+    found.unwrap_or_default()
 }
