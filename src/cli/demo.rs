@@ -1,12 +1,126 @@
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use crate::crypto::KeyKind;
+use crate::scenario::demo::{self, DemoOptions};
+use crate::scenario::sample::MIN_ROWS;
+
+use super::transcript::Transcript;
 use super::{CliError, Context, Outcome};
 
 /// Arguments of `atrest demo`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Examples:
+  atrest demo                                    with made-up data, in a new directory
+  atrest --dir tour demo --rows 100000           more of it, in a directory of your choice
+  atrest demo --sql shop.db --files ~/Documents  with your own data, which is only read
+  atrest demo --json | jq '.claims[].verdict'    for machines
 
-pub fn run(_args: &Args, _context: &Context) -> Result<Outcome, CliError> {
-    Err(CliError::new(
-        "the demo: not built yet",
-        "use a later version",
-    ))
+The directory stays, with report.json and report.html in it. It holds a copy of the data, also an
+unprotected one: delete it when you are done. The exit code is 0 only if every claim holds, or is
+declared not to be protected.")]
+pub struct Args {
+    /// Your own SQLite database instead of a made-up one; it is only read
+    #[arg(long, value_name = "FILE")]
+    sql: Option<PathBuf>,
+
+    /// Your own folder of files instead of made-up ones; they are only read
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+
+    /// Rows of made-up data; documents in proportion
+    #[arg(long, value_name = "N", default_value_t = 20_000,
+          value_parser = clap::value_parser!(u64).range(MIN_ROWS..=50_000_000))]
+    rows: u64,
+
+    /// The same seed makes up the same data, and draws the same canaries; keys are always new
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Kind of the customer's key: rsa-2048, rsa-3072, rsa-4096 or oct-256
+    #[arg(long, value_name = "KIND", default_value_t = KeyKind::Rsa3072)]
+    key_kind: KeyKind,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let dir = match context.dir_given() {
+        Some(dir) => dir.to_owned(),
+        None => fresh_dir()?,
+    };
+    let options = DemoOptions {
+        dir: dir.clone(),
+        seed: args.seed,
+        rows: args.rows,
+        sql: args.sql.clone(),
+        files: args.files.clone(),
+        key_kind: args.key_kind,
+        command: args.command(context),
+    };
+    let mut transcript = Transcript::new(context.output());
+    let ran = demo::run(&options, &mut transcript);
+    transcript.done();
+    let ran = ran.inspect_err(|_| {
+        if context.dir_given().is_none() {
+            let _ = std::fs::remove_dir(&dir);
+        }
+    })?;
+    match context.output().is_json() {
+        true => context.output().answer(&ran.report, |_| Ok(()))?,
+        false => transcript.end(&ran)?,
+    }
+    Ok(match ran.report.exit_code() {
+        0 => Outcome::Holds,
+        _ => Outcome::ClaimFails,
+    })
+}
+
+/// A new directory where temporary files are.
+fn fresh_dir() -> Result<PathBuf, CliError> {
+    let made = tempfile::Builder::new().prefix("atrest-demo-").tempdir();
+    let made = made.map_err(|e| {
+        let advice = "give a directory with --dir";
+        CliError::at(&std::env::temp_dir(), e, advice)
+    })?;
+    Ok(made.keep())
+}
+
+impl Args {
+    /// The command as it would be typed.
+    fn command(&self, context: &Context) -> String {
+        let mut words = vec!["atrest".to_owned()];
+        let mut flag = |name: &str, value: Option<&dyn Display>| {
+            words.extend(value.map(|value| format!("{name} {value}")));
+        };
+        flag(
+            "--dir",
+            context
+                .dir_given()
+                .map(|p| p.display())
+                .as_ref()
+                .map(|p| p as _),
+        );
+        flag(
+            "demo",
+            Some(&format_args!("--rows {} --seed {}", self.rows, self.seed)),
+        );
+        flag("--key-kind", Some(&self.key_kind));
+        flag(
+            "--sql",
+            self.sql
+                .as_ref()
+                .map(|p| p.display())
+                .as_ref()
+                .map(|p| p as _),
+        );
+        flag(
+            "--files",
+            self.files
+                .as_ref()
+                .map(|p| p.display())
+                .as_ref()
+                .map(|p| p as _),
+        );
+        words.join(" ")
+    }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::lab::LabError;
 use crate::resource::ResourceError;
+use crate::scenario::demo::DemoError;
 use crate::vault::VaultError;
 use crate::world::{BadAddress, WorldError};
 
@@ -73,7 +74,14 @@ macro_rules! from_lower_layers {
     )*};
 }
 
-from_lower_layers!(ResourceError, VaultError, BadAddress, WorldError, LabError);
+from_lower_layers!(
+    ResourceError,
+    VaultError,
+    BadAddress,
+    WorldError,
+    LabError,
+    DemoError
+);
 
 /// `eprintln!` panics when standard error is closed; this does not.
 fn eprint_quietly(text: &str) {

@@ -20,6 +20,7 @@ mod rewrap;
 mod sql;
 mod status;
 mod steal;
+mod transcript;
 mod unprotect;
 mod vault;
 

@@ -64,6 +64,11 @@ impl Sample {
 }
 
 impl Document {
+    /// The marker that is planted in it, if any.
+    pub fn marker(&self) -> Option<&str> {
+        self.marker.as_deref()
+    }
+
     /// Its bytes, always the same: from about 1 KiB to 3 MiB.
     pub fn bytes(&self) -> Vec<u8> {
         let mut rng = self.sample.rng(Stream::Document(self.number));

@@ -57,6 +57,11 @@ impl Sample {
         database.chain(documents).collect()
     }
 
+    /// How many of [`Sample::canaries`] are in the database.
+    pub fn markers_in_database(&self) -> usize {
+        database::MARKERS
+    }
+
     /// Marker number `i`: looks like a reference that somebody typed.
     fn marker(&self, i: usize) -> String {
         const TOPICS: [&str; 6] = [

@@ -1,0 +1,222 @@
+//! The demo's transcript: steps, facts and verdicts as text of at most 100 columns.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::builder::styling::{AnsiColor, Style};
+
+use crate::lab::{self, Claim, Verdict};
+use crate::scenario::demo::{Audience, Demo};
+
+use super::{CliError, Output, Progress};
+
+const WIDTH: usize = 100;
+/// Width of a fact's label.
+const LABEL: usize = 21;
+/// Width of a verdict.
+const VERDICT: usize = 15;
+
+/// Writes a demo's transcript to standard output, while it runs.
+pub(super) struct Transcript {
+    output: Output,
+    colours: bool,
+    progress: Option<(&'static str, Progress)>,
+    /// Each claim's verdict, for the end.
+    verdicts: Vec<(Verdict, String)>,
+    not_tried: Vec<String>,
+    /// The first failure to write; told at the end.
+    failed: Option<io::Error>,
+}
+
+impl Transcript {
+    pub(super) fn new(output: Output) -> Self {
+        let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self {
+            output,
+            colours,
+            progress: None,
+            verdicts: Vec::new(),
+            not_tried: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Takes a progress bar away.
+    pub(super) fn done(&mut self) {
+        self.progress = None;
+    }
+
+    /// What it all came to.
+    ///
+    /// # Errors
+    /// The first failure to write, except that nobody read on.
+    pub(super) fn end(mut self, demo: &Demo) -> Result<(), CliError> {
+        self.step("Verdicts");
+        for (verdict, id) in std::mem::take(&mut self.verdicts) {
+            self.verdict(verdict, &id);
+        }
+        let not_tried = std::mem::take(&mut self.not_tried);
+        if !not_tried.is_empty() {
+            let text = format!("attacks {}", not_tried.join(", "));
+            self.verdict(Verdict::NotTried, &text);
+        }
+        let count = |verdict| demo.report.count(verdict);
+        let sum = format!(
+            "{} hold, {} fail, {} inconclusive, {} declared not protected, {} not yet tried",
+            count(Verdict::Holds),
+            count(Verdict::Fails),
+            count(Verdict::Inconclusive),
+            count(Verdict::NotProtected),
+            count(Verdict::NotTried),
+        );
+        self.step("Report");
+        self.fact("Claims", &sum);
+        self.fact("For people", &demo.written.html.display().to_string());
+        self.fact("For machines", &demo.written.json.display().to_string());
+        match self.failed {
+            Some(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(CliError::output(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn print(&mut self, text: &str) {
+        self.done();
+        if self.failed.is_none() && !self.output.is_json() {
+            let mut out = io::stdout().lock();
+            let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            self.failed = written.err();
+        }
+    }
+
+    fn styled(&self, style: Style, text: &str) -> String {
+        match self.colours {
+            true => format!("{style}{text}{style:#}"),
+            false => text.to_owned(),
+        }
+    }
+
+    fn verdict(&mut self, verdict: Verdict, text: &str) {
+        let word = self.styled(style(verdict), &format!("{verdict:<VERDICT$}"));
+        let text = wrapped(text, 2 + VERDICT);
+        self.print(&format!("  {word}{text}\n"));
+    }
+}
+
+impl Audience for Transcript {
+    fn step(&mut self, title: &str) {
+        let title = self.styled(Style::new().bold(), title);
+        self.print(&format!("\n{title}\n"));
+    }
+
+    fn fact(&mut self, label: &str, text: &str) {
+        let label = self.styled(Style::new().dimmed(), &format!("{label:<LABEL$}"));
+        let text = wrapped(text, 2 + LABEL);
+        self.print(&format!("  {label}{text}\n"));
+    }
+
+    fn claim(&mut self, claim: &Claim) {
+        self.verdicts.push((claim.verdict, claim.id.clone()));
+        self.verdict(claim.verdict, &claim.text);
+        let evidence = &claim.evidence;
+        let why = match claim.verdict {
+            Verdict::Fails => Some(evidence.summary.clone()),
+            Verdict::NotProtected => evidence.reason.clone(),
+            Verdict::Inconclusive => evidence.control.as_ref().map(|c| c.summary.clone()),
+            Verdict::Holds | Verdict::NotTried => None,
+        };
+        if let Some(why) = why {
+            let indent = 2 + VERDICT;
+            self.print(&format!("{:indent$}{}\n", "", wrapped(&why, indent)));
+        }
+    }
+
+    fn attack(&mut self, outcomes: &[lab::Outcome], verdict: Verdict) {
+        let Some(first) = outcomes.first() else {
+            return;
+        };
+        if verdict == Verdict::NotTried {
+            self.not_tried.push(first.attack.to_string());
+            return;
+        }
+        let mut tally = lab::Tally::default();
+        outcomes.iter().for_each(|o| tally.add(o.evidence.tally));
+        let text = format!(
+            "Attack {}: {} ({} tried, {} succeeded)",
+            first.attack, first.name, tally.trials, tally.succeeded
+        );
+        self.verdicts
+            .push((verdict, format!("attack-{}", first.attack)));
+        self.verdict(verdict, &text);
+        for outcome in outcomes {
+            let part = outcome.part.as_deref().unwrap_or("the whole attack");
+            let exhibit = outcome.exhibit.as_deref().unwrap_or("no resource");
+            let why = match outcome.verdict {
+                Verdict::Holds | Verdict::NotTried => continue,
+                Verdict::NotProtected => outcome.evidence.reason.as_ref(),
+                Verdict::Fails | Verdict::Inconclusive => None,
+            };
+            let why = why.unwrap_or(&outcome.evidence.summary);
+            let text = format!("{exhibit}, {part}: {}: {why}", outcome.verdict);
+            let indent = 2 + VERDICT;
+            self.print(&format!("{:indent$}{}\n", "", wrapped(&text, indent)));
+        }
+    }
+
+    fn progress(&mut self, what: &'static str, done: u64, total: u64) {
+        let shown = self
+            .progress
+            .as_ref()
+            .is_some_and(|(shown, _)| *shown == what);
+        if !shown {
+            self.progress = Some((what, self.output.progress(what)));
+        }
+        if let Some((_, bar)) = &self.progress {
+            bar.set(done, total);
+        }
+    }
+}
+
+fn style(verdict: Verdict) -> Style {
+    let colour = match verdict {
+        Verdict::Holds => AnsiColor::Green,
+        Verdict::Fails => AnsiColor::Red,
+        Verdict::NotProtected | Verdict::Inconclusive => AnsiColor::Yellow,
+        Verdict::NotTried => return Style::new().dimmed(),
+    };
+    colour.on_default().bold()
+}
+
+/// `text` broken at spaces into lines that end before [`WIDTH`] when each but the first is
+/// indented, and the first begins, at column `indent`. A longer word stays whole.
+fn wrapped(text: &str, indent: usize) -> String {
+    let (mut out, mut column) = (String::new(), indent);
+    for word in text.split(' ') {
+        let len = word.chars().count();
+        if column > indent {
+            if column + 1 + len > WIDTH {
+                out.push('\n');
+                out.extend(std::iter::repeat_n(' ', indent));
+                column = indent;
+            } else {
+                out.push(' ');
+                column += 1;
+            }
+        }
+        out.push_str(word);
+        column += len;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_broken_between_words_only_and_stays_within_the_width() {
+        assert_eq!(wrapped("a  b", 10), "a  b");
+        let long = wrapped(&"four ".repeat(60), 20);
+        assert!(long.lines().count() > 3 && long.lines().all(|l| l.chars().count() <= WIDTH));
+        let path = format!("/{}", "x".repeat(200));
+        assert_eq!(wrapped(&path, 20), path);
+    }
+}

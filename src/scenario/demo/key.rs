@@ -1,0 +1,324 @@
+//! Steps 4 to 6: what the customer does to the key, and what the data does then.
+
+use std::time::Instant;
+
+use rusqlite::Connection;
+
+use crate::base::KeyVersion;
+use crate::resource::blob::{BlobName, StorageAccount};
+use crate::resource::sql::SqlDatabase;
+use crate::resource::{ProtectedResource, ResourceError};
+use crate::vault::{KeyUpdate, KeyVault};
+use crate::world::Kind;
+
+use super::DemoError;
+use super::copy::{RECOVERY, reason};
+use super::figures::{count, millis, size};
+use super::measure::Difference;
+use super::stage::{SQL, STORAGE, Stage};
+use super::teller::{Seen, Teller};
+
+/// Where the copy is restored after the purge.
+const AFTERWARDS: &str = "afterwards";
+
+/// Step 4: only wrapped keys change, and what was taken before keeps its old wrapped key.
+pub(super) fn rotated(stage: &mut Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+    let old = stage.vault.key(&stage.key, None)?.kid.version;
+    let new = stage.vault.rotate_key(&stage.key)?.kid.version;
+    let protection = stage.protection().clone();
+    let started = Instant::now();
+    stage.sql.protected.rewrap(&protection)?;
+    stage.storage.protected.rewrap(&protection)?;
+    let time = started.elapsed();
+    teller.fact("Key version", format!("{} -> {}", short(old), short(new)));
+
+    let mut seen = Seen::new(true, format!("rewrapped in {}", millis(time)));
+    for (kind, name, live) in [
+        (Kind::Sql, SQL.protected, stage.sql.protected.path()),
+        (
+            Kind::Storage,
+            STORAGE.protected,
+            stage.storage.protected.dir(),
+        ),
+    ] {
+        let difference = Difference::between(live, &stage.stolen_copy(kind, name)?.path)?;
+        let line = format!(
+            "{} of {} bytes differ from the stolen copy, {} of them data; in {}",
+            count(difference.differing),
+            count(difference.bytes),
+            count(difference.data_differing),
+            match difference.files.is_empty() {
+                true => "no file".to_owned(),
+                false => difference.files.join(", "),
+            }
+        );
+        teller.fact(name, &line);
+        let only_keys = difference.differing > 0 && difference.data_differing == 0;
+        seen = seen.and(Seen::new(only_keys, format!("{name}: {line}")));
+    }
+    teller.fact("Rewrapped in", millis(time));
+    teller.compare(
+        "rotation-rewraps",
+        "Rotation rewrites wrapped keys, and not one byte of data",
+        seen,
+        Seen::new(old != new, "the key has a new version"),
+    );
+
+    let live = stage.read("production")?;
+    teller.compare(
+        "rotation-opens",
+        "After the rotation the live resources open and hold the same data",
+        Seen::new(
+            live == stage.original,
+            "read anew, compared with the original",
+        ),
+        Seen::new(
+            stage.original.rows() > 0,
+            "the original holds rows to compare",
+        ),
+    );
+    old_version(stage, old, teller)
+}
+
+/// The copy depends on the old version, the live resources do not.
+fn old_version(stage: &Stage, old: KeyVersion, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+    let names = (SQL.protected, STORAGE.protected);
+    let copy = || Stage::access(&stage.workspace, RECOVERY, names);
+    let before = copy();
+    let still_opens = before.iter().all(|(_, result)| result.is_ok());
+    set_enabled(stage, Some(old), false)?;
+    let (copy_after, live_after) = (copy(), stage.live());
+    set_enabled(stage, Some(old), true)?;
+    for (name, result) in &copy_after {
+        let seen = result.as_ref().err().map_or_else(|| "opens".into(), reason);
+        teller.fact(
+            &format!("{name}, copy"),
+            format!("old version disabled: {seen}"),
+        );
+    }
+    teller.compare(
+        "copy-needs-old-version",
+        "The earlier copy still needs the old version: with that disabled it stays shut",
+        Seen::refused(copy_after).and(Seen::worked(live_after)),
+        Seen::worked(before).and(Seen::worked(copy())),
+    );
+    if still_opens {
+        teller.not_protected(
+            "rotation-shuts-old-copies",
+            "A rotation alone shuts copies that were taken before",
+            "after the rotation the earlier copy opened in the same vault".into(),
+            "the copy holds its own wrapped key; it is shut by disabling or deleting the old \
+             version",
+        );
+    }
+    Ok(())
+}
+
+/// Step 5: what is open at that moment stops too.
+pub(super) fn disabled(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+    let protected = Open::new(stage, &stage.sql.protected, &stage.storage.protected)?;
+    let twin = Open::new(stage, &stage.sql.twin, &stage.storage.twin)?;
+    let before = Seen::worked(protected.use_all());
+    teller.fact("Before", "a connection and an account are open, and in use");
+
+    set_enabled(stage, None, false)?;
+    let started = Instant::now();
+    let stopped = protected.use_all();
+    let time = started.elapsed();
+    for (what, result) in &stopped {
+        let seen = match result {
+            Ok(()) => "goes on".to_owned(),
+            Err(e) => format!("refused: {}", reason(e)),
+        };
+        teller.fact(what, seen);
+    }
+    teller.fact(
+        "All refused within",
+        format!("{} of the vault's answer", millis(time)),
+    );
+    let control = before.and(Seen::worked(twin.use_all()));
+    teller.compare(
+        "disabled-stops",
+        "With the key disabled, what is already open stops at once, and says why",
+        Seen::refused(stopped),
+        control,
+    );
+
+    set_enabled(stage, None, true)?;
+    let healed = Seen::worked(protected.use_all());
+    let same = stage.read("production")? == stage.original;
+    teller.fact(
+        "Enabled again",
+        match healed.ok && same {
+            true => "the same connection and account work; the data is the same",
+            false => "not everything works again",
+        },
+    );
+    teller.compare(
+        "enabled-heals",
+        "Enabled again, the same connection and account go on, with the same data",
+        healed.and(Seen::new(same, "read anew, compared with the original")),
+        Seen::new(
+            stage.original.rows() > 0,
+            "the original holds rows to compare",
+        ),
+    );
+    Ok(())
+}
+
+/// Step 6: without the key the data is gone, wherever its bytes are.
+pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+    let vault = &stage.vault;
+    let worked = Seen::worked(stage.live());
+    vault.delete_key(&stage.key)?;
+    let deleted = stage.live();
+    if let Err(e) = &deleted[0].1 {
+        teller.fact("Deleted", reason(e));
+    }
+    vault.recover_key(&stage.key)?;
+    teller.compare(
+        "deleted-stops",
+        "A deleted key stops the data, and recovering it brings the data back",
+        Seen::refused(deleted),
+        worked.and(Seen::worked(stage.live())),
+    );
+
+    let backup = vault.backup_key(&stage.key)?;
+    purge(stage)?;
+    let environment = AFTERWARDS.parse().expect("a name");
+    stage
+        .workspace
+        .restore(&stage.stolen, &environment, &mut |_, _| ())?;
+    let copy = |names| Stage::access(&stage.workspace, AFTERWARDS, names);
+    let (protected, twins) = ((SQL.protected, STORAGE.protected), (SQL.twin, STORAGE.twin));
+    let shut = copy(protected);
+    for (name, result) in &shut {
+        let seen = result.as_ref().err().map_or_else(|| "opens".into(), reason);
+        teller.fact(&format!("{name}, copy"), seen);
+    }
+    let refused = Seen::refused(shut).and(Seen::refused(stage.live()));
+
+    // A backup was made before; this is what it does, and what it must not be there to do.
+    vault.restore_key(&backup)?;
+    let revived = Seen::worked(copy(protected));
+    purge(stage)?;
+    let again = Seen::refused(copy(protected));
+    teller.compare(
+        "purged-for-good",
+        "Purged, the copy and the originals are unreadable for everyone, in the same vault too",
+        refused.and(again),
+        Seen::worked(copy(twins)),
+    );
+    if revived.ok {
+        teller.fact(
+            "The truth",
+            format!(
+                "for good only while no backup of the key exists: one of {} revived it, and was",
+                size(backup.len() as u64)
+            ),
+        );
+        teller.fact(
+            "",
+            "thrown away then; an older copy of the vault with its root key would too",
+        );
+        teller.not_protected(
+            "purge-beats-backups",
+            "A purge also ends backups of the key, and older copies of the vault",
+            format!(
+                "a backup made before brought the key back: {}",
+                revived.summary
+            ),
+            "a backup is a sealed copy of the key that this vault restores; destroy it as well",
+        );
+    }
+    Ok(())
+}
+
+fn purge(stage: &Stage) -> Result<(), DemoError> {
+    stage.vault.delete_key(&stage.key)?;
+    Ok(stage.vault.purge_key(&stage.key)?)
+}
+
+fn set_enabled(stage: &Stage, version: Option<KeyVersion>, enabled: bool) -> Result<(), DemoError> {
+    let update = KeyUpdate {
+        enabled: Some(enabled),
+        ..KeyUpdate::default()
+    };
+    stage.vault.update_key(&stage.key, version, &update)?;
+    Ok(())
+}
+
+fn short(version: KeyVersion) -> String {
+    version.to_string()[..8].to_owned()
+}
+
+/// A connection and an account, open, and what is done with them.
+struct Open<'a> {
+    database: &'a SqlDatabase,
+    conn: Connection,
+    read: String,
+    account: &'a StorageAccount,
+    blob: BlobName,
+}
+
+impl<'a> Open<'a> {
+    fn new(
+        stage: &Stage,
+        database: &'a SqlDatabase,
+        account: &'a StorageAccount,
+    ) -> Result<Self, DemoError> {
+        let table = stage.original.largest_table();
+        let blobs = account.list("")?;
+        let first = blobs.into_iter().next();
+        let nothing = || ResourceError::NotFound("a blob to read".into());
+        Ok(Self {
+            database,
+            conn: database.connect()?,
+            read: format!(
+                "SELECT count(*) FROM {}",
+                table.unwrap_or("sqlite_schema".into())
+            ),
+            account,
+            blob: first.ok_or_else(nothing)?.name,
+        })
+    }
+
+    /// Reads and writes in both. What is written is taken back.
+    fn use_all(&self) -> Vec<(String, Result<(), ResourceError>)> {
+        let probe = BlobName::parse("atrest-probe").expect("a blob name");
+        let tried = [
+            ("SQL read", self.sql(&self.read)),
+            ("SQL write", self.write()),
+            ("Blob read", self.get()),
+            ("Blob write", self.put(&probe)),
+        ];
+        tried.map(|(what, result)| (what.to_owned(), result)).into()
+    }
+
+    fn sql(&self, statement: &str) -> Result<(), ResourceError> {
+        let done = self.conn.query_row(statement, (), |_| Ok(()));
+        done.map_err(|e| self.database.explain(e))
+    }
+
+    fn write(&self) -> Result<(), ResourceError> {
+        let made = self
+            .conn
+            .execute_batch("BEGIN IMMEDIATE; CREATE TABLE \"atrest probe\" (x)");
+        let failed = made.map_err(|e| self.database.explain(e));
+        // Also when the first of the two went well.
+        let _ = self.conn.execute_batch("ROLLBACK");
+        failed
+    }
+
+    fn get(&self) -> Result<(), ResourceError> {
+        let mut sink = std::io::sink();
+        self.account
+            .get(&self.blob, None, &mut sink, &mut |_| ())
+            .map(drop)
+    }
+
+    fn put(&self, name: &BlobName) -> Result<(), ResourceError> {
+        self.account.put(name, &mut &b"probe"[..], &mut |_| ())?;
+        self.account.delete(name)
+    }
+}

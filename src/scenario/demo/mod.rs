@@ -1,0 +1,186 @@
+//! The demo: build a small world, fill it, steal a copy of everything on disk, and say step by step
+//! what the copy is worth. Each step makes claims; each claim rests on what was measured in this
+//! run, beside the same thing done to unprotected twins, where it has to come out the other way.
+//!
+//! | file         | what it is for |
+//! |--------------|----------------|
+//! | `source.rs`  | where the data comes from: made up, or the user's own, read only |
+//! | `stage.rs`   | the world that the steps act on |
+//! | `copy.rs`    | steps 1 to 3: what the stolen copy is worth |
+//! | `key.rs`     | steps 4 to 6: rotate, disable, purge |
+//! | `teller.rs`  | facts and claims on their way to the audience and the report |
+//! | `measure.rs` | fingerprints of data, differences of files |
+
+mod copy;
+mod figures;
+mod key;
+mod measure;
+mod source;
+mod stage;
+mod teller;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::base::create_dir_private;
+use crate::crypto::KeyKind;
+use crate::lab::{LabError, Report, ReportMeta, Written};
+use crate::resource::ResourceError;
+use crate::vault::VaultError;
+use crate::world::WorldError;
+
+use source::Sources;
+use stage::Stage;
+
+pub use teller::Audience;
+use teller::Teller;
+
+/// What to demonstrate, and with which data.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// The working directory: missing or empty.
+    pub dir: PathBuf,
+    /// Made-up data and the lab's random choices come from this; keys never do.
+    pub seed: u64,
+    /// Rows of made-up data.
+    pub rows: u64,
+    /// The user's own SQLite database instead of a made-up one; read only.
+    pub sql: Option<PathBuf>,
+    /// The user's own files instead of made-up ones; read only.
+    pub files: Option<PathBuf>,
+    /// Kind of the customer's key.
+    pub key_kind: KeyKind,
+    /// The command that was run, as typed, for the report.
+    pub command: String,
+}
+
+/// How the demo went.
+#[derive(Debug)]
+pub struct Demo {
+    /// Everything that was seen and claimed.
+    pub report: Report,
+    /// Where that was written.
+    pub written: Written,
+}
+
+/// Why the demo could not begin or end. Once it has begun, whatever goes wrong is a claim that
+/// fails.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// Something that the user named cannot be used.
+    #[error("{path}: {why}")]
+    Input {
+        /// What they named.
+        path: String,
+        /// The cause and what to do.
+        why: String,
+    },
+    /// The working directory refused.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// A resource refused.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    /// A vault refused.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The lab could not work.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// The file system failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+impl DemoError {
+    fn input(path: &Path, why: impl Into<String>) -> Self {
+        Self::Input {
+            path: path.display().to_string(),
+            why: why.into(),
+        }
+    }
+
+    fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            source,
+        }
+    }
+}
+
+/// Runs the demo. The working directory stays, with the report in it.
+///
+/// # Errors
+/// When the data cannot be had, or the world cannot be built: then nothing is left in the working
+/// directory. When the report cannot be written.
+pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, DemoError> {
+    let mut teller = Teller::new(Report::new(meta(options)), audience);
+    let sources = Sources::new(options)?;
+    let existed = options.dir.exists();
+    let occupied = existed
+        && fs::read_dir(&options.dir)
+            .map_err(|e| DemoError::io(&options.dir, e))?
+            .next()
+            .is_some();
+    if occupied {
+        let dir = options.dir.display().to_string();
+        return Err(WorldError::NotEmpty(dir).into());
+    }
+    let built = Stage::build(options, sources, &mut teller);
+    let mut stage = built.inspect_err(|_| clear(&options.dir, existed))?;
+
+    teller.step("1. The unprotected twins' copy", |t| copy::twins(&stage, t));
+    teller.step("2. The protected copy, without its key", |t| {
+        copy::without_key(&stage, t)
+    });
+    teller.step("3. The protected copy, where its key is", |t| {
+        copy::with_key(&stage, t)
+    });
+    teller.step("4. The key is rotated", |t| key::rotated(&mut stage, t));
+    teller.step("5. The key is disabled", |t| key::disabled(&stage, t));
+    teller.step("6. The key is deleted and purged", |t| {
+        key::purged(&stage, t)
+    });
+    teller.attacks(copy::not_tried(&stage)?);
+    let _ = fs::remove_dir_all(&stage.scratch);
+
+    let report = teller.finish();
+    let written = report.write(&options.dir)?;
+    Ok(Demo { report, written })
+}
+
+fn meta(options: &DemoOptions) -> ReportMeta {
+    let shown = |path: &Option<PathBuf>| match path {
+        Some(path) => path.display().to_string(),
+        None => "made up".to_owned(),
+    };
+    let parameters = [
+        ("database", shown(&options.sql)),
+        ("files", shown(&options.files)),
+        ("rows of made-up data", options.rows.to_string()),
+        ("customer key", options.key_kind.to_string()),
+    ];
+    ReportMeta {
+        title: "What a stolen copy is worth".to_owned(),
+        command: options.command.clone(),
+        generated: Timestamp::now(),
+        seed: options.seed,
+        parameters: BTreeMap::from(parameters.map(|(name, value)| (name.to_owned(), value))),
+    }
+}
+
+/// Takes away what was built: all of it is ours, for the directory was missing or empty.
+fn clear(dir: &Path, existed: bool) {
+    let _ = fs::remove_dir_all(dir);
+    if existed {
+        let _ = create_dir_private(dir);
+    }
+}

@@ -1,0 +1,370 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::base::{KeyName, SystemClock, create_dir_private};
+use crate::crypto::backend;
+use crate::lab::{self, CanarySet, Exhibit, KeyChain, Lab, StolenCopy};
+use crate::resource::blob::StorageAccount;
+use crate::resource::sql::SqlDatabase;
+use crate::resource::{ProtectedResource, Protection};
+use crate::sqlite::PageSize;
+use crate::vault::{KeyVault, LocalVault, VaultSettings};
+use crate::world::{InitOptions, Kind, ResourceAddress, WhichVault, Workspace};
+
+use super::figures::{count, size, things};
+use super::measure::Fingerprint;
+use super::source::{Sources, SqlSource};
+use super::teller::Teller;
+use super::{DemoError, DemoOptions};
+
+/// A protected thing beside its unprotected twin.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<T> {
+    pub(super) protected: T,
+    pub(super) twin: T,
+}
+
+/// The world that the steps act on.
+pub(super) struct Stage {
+    pub(super) workspace: Workspace,
+    /// The customer's vault.
+    pub(super) vault: LocalVault,
+    pub(super) key: KeyName,
+    pub(super) sql: Pair<SqlDatabase>,
+    pub(super) storage: Pair<StorageAccount>,
+    /// What was put in.
+    pub(super) original: Fingerprint,
+    pub(super) canaries: CanarySet,
+    /// The stolen copy.
+    pub(super) stolen: PathBuf,
+    /// A place for the lab's copies of copies.
+    pub(super) scratch: PathBuf,
+    pub(super) seed: u64,
+}
+
+/// The names under which the four resources are in the environment.
+pub(super) const SQL: Pair<&str> = Pair {
+    protected: "finance",
+    twin: "finance-twin",
+};
+pub(super) const STORAGE: Pair<&str> = Pair {
+    protected: "documents",
+    twin: "documents-twin",
+};
+const ENVIRONMENT: &str = "production";
+const KEY: &str = "customer-key";
+
+impl Stage {
+    /// Makes the world, fills it, and steals the copy.
+    pub(super) fn build(
+        options: &DemoOptions,
+        sources: Sources,
+        teller: &mut Teller<'_>,
+    ) -> Result<Self, DemoError> {
+        let (workspace, vault) = teller.try_step("The world", |t| make_workspace(options, t))?;
+        let (sql, storage, original) =
+            teller.try_step("The data", |t| fill(&workspace, &sources, t))?;
+        let canaries = sources.canaries(&sql.twin)?;
+        let stolen = options.dir.join("stolen");
+        let scratch = options.dir.join("scratch");
+        create_dir_private(&scratch).map_err(|e| DemoError::io(&scratch, e))?;
+        let stage = Self {
+            workspace,
+            vault,
+            key: key_name(),
+            sql,
+            storage,
+            original,
+            canaries,
+            stolen,
+            scratch,
+            seed: options.seed,
+        };
+        teller.try_step("The theft", |t| stage.steal(t))?;
+        Ok(stage)
+    }
+
+    fn steal(&self, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+        let mut told = |done, total| teller.progress("Stealing", done, total);
+        let robbed = self.workspace.at_rest();
+        let manifest = lab::steal(self.workspace.dir(), &robbed, &self.stolen, &mut told)?;
+        let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
+        teller.fact(
+            "Stolen",
+            format!(
+                "{}, {}: every byte on disk except the vaults",
+                things(files, "file"),
+                size(bytes)
+            ),
+        );
+        teller.fact("Copy", self.stolen.display().to_string());
+        teller
+            .report()
+            .stolen("everything but the vaults", manifest);
+        Ok(())
+    }
+
+    /// How everything is protected that is.
+    pub(super) fn protection(&self) -> &Protection {
+        self.sql.protected.protection()
+    }
+
+    /// The lab, set up with the stolen copy.
+    pub(super) fn lab(&self, strangers: Vec<lab::Stranger>) -> Result<Lab, DemoError> {
+        let exhibit = |kind: Kind, names: Pair<&str>| {
+            Ok::<_, DemoError>(Exhibit {
+                name: names.protected.to_owned(),
+                kind: kind.into(),
+                protected: self.stolen_copy(kind, names.protected)?,
+                twin: self.stolen_copy(kind, names.twin)?,
+            })
+        };
+        Ok(Lab {
+            exhibits: vec![exhibit(Kind::Sql, SQL)?, exhibit(Kind::Storage, STORAGE)?],
+            owner: self.workspace.wrapper(),
+            strangers,
+            canaries: self.canaries.clone(),
+            seed: self.seed,
+            scratch: self.scratch.clone(),
+        })
+    }
+
+    /// A resource as the thief has it.
+    pub(super) fn stolen_copy(&self, kind: Kind, name: &str) -> Result<StolenCopy, DemoError> {
+        let (address, entry) = self.workspace.resource(&address(ENVIRONMENT, kind, name))?;
+        let live = self.workspace.path(&address)?;
+        let inside = live.strip_prefix(self.workspace.dir());
+        Ok(StolenCopy {
+            id: entry.id,
+            protection: entry.protection,
+            path: self
+                .stolen
+                .join(inside.expect("below the working directory")),
+        })
+    }
+
+    /// Reads both protected resources of an environment, opened afresh.
+    pub(super) fn read(&self, environment: &str) -> Result<Fingerprint, DemoError> {
+        let sql = address(environment, Kind::Sql, SQL.protected);
+        let storage = address(environment, Kind::Storage, STORAGE.protected);
+        let (sql, storage) = (
+            self.workspace.open_sql(&sql)?,
+            self.workspace.open_storage(&storage)?,
+        );
+        Ok(Fingerprint::take(&sql, &storage)?)
+    }
+
+    /// Whether the data of each of the two resources can be read.
+    pub(super) fn access(
+        workspace: &Workspace,
+        environment: &str,
+        (sql, storage): (&str, &str),
+    ) -> [(String, Result<(), crate::world::WorldError>); 2] {
+        [(Kind::Sql, sql), (Kind::Storage, storage)].map(|(kind, name)| {
+            let opened = workspace.check_access(&address(environment, kind, name));
+            (name.to_owned(), opened)
+        })
+    }
+
+    /// As [`Stage::access`], of the protected resources in the environment of the demo.
+    pub(super) fn live(&self) -> [(String, Result<(), crate::world::WorldError>); 2] {
+        Self::access(
+            &self.workspace,
+            ENVIRONMENT,
+            (SQL.protected, STORAGE.protected),
+        )
+    }
+}
+
+/// The address of a resource of the demo.
+pub(super) fn address(environment: &str, kind: Kind, name: &str) -> ResourceAddress {
+    ResourceAddress {
+        environment: Some(environment.parse().expect("a name")),
+        kind,
+        name: name.parse().expect("a name"),
+    }
+}
+
+pub(super) fn key_name() -> KeyName {
+    KEY.parse().expect("a key name")
+}
+
+fn make_workspace(
+    options: &DemoOptions,
+    teller: &mut Teller<'_>,
+) -> Result<(Workspace, LocalVault), DemoError> {
+    let init = InitOptions {
+        environment: ENVIRONMENT.parse().expect("a name"),
+        customer_key: Some((key_name(), options.key_kind)),
+        passphrase: None,
+        // Purging must be possible, to show what it does.
+        vault: VaultSettings {
+            retention_days: 90,
+            purge_protection: false,
+        },
+    };
+    let workspace = Workspace::init(&options.dir, init, Arc::new(SystemClock))?;
+    let vault = workspace.vault(WhichVault::Customer)?;
+    let kind = options.key_kind;
+    let chain = KeyChain::new("", "", kind);
+    teller.fact("Working directory", options.dir.display().to_string());
+    teller.fact(
+        "Customer's vault",
+        "a file sealed under a root key, in a key file of mode 0600",
+    );
+    teller.fact(
+        "Customer's key",
+        format!("{KEY}, {kind}; wraps data keys by {}", chain.wrap),
+    );
+    teller.fact(
+        "Data",
+        format!(
+            "AES-256-GCM by {}; a data key of 256 bits for each resource",
+            backend()
+        ),
+    );
+    teller.fact(
+        "Effective strength",
+        format!(
+            "{} bits: the weaker of {kind} ({}) and AES-256 (256), NIST SP 800-57",
+            chain.strength_bits,
+            kind.strength_bits()
+        ),
+    );
+    teller.fact("Validation", "none: this is no FIPS 140 validated module");
+    Ok((workspace, vault))
+}
+
+type Filled = (Pair<SqlDatabase>, Pair<StorageAccount>, Fingerprint);
+
+fn fill(
+    workspace: &Workspace,
+    sources: &Sources,
+    teller: &mut Teller<'_>,
+) -> Result<Filled, DemoError> {
+    let started = Instant::now();
+    let protection = workspace.default_protection();
+    let sql = fill_sql(workspace, &sources.sql, &protection, teller)?;
+    let storage = Pair {
+        protected: workspace.create_storage(
+            &address(ENVIRONMENT, Kind::Storage, STORAGE.protected),
+            protection,
+        )?,
+        twin: workspace.create_storage(
+            &address(ENVIRONMENT, Kind::Storage, STORAGE.twin),
+            Protection::Plain,
+        )?,
+    };
+    let total = sources.blobs.len() as u64;
+    std::thread::scope(|scope| {
+        let twin = scope.spawn(|| {
+            sources
+                .blobs
+                .iter()
+                .try_for_each(|blob| blob.put(&storage.twin).map(drop))
+        });
+        for (done, blob) in (1..).zip(&sources.blobs) {
+            blob.put(&storage.protected)?;
+            teller.progress("Storing blobs", done, total);
+        }
+        twin.join().expect("storing a blob does not panic")
+    })?;
+
+    let original = Fingerprint::take(&sql.protected, &storage.protected)?;
+    let tables = original.sql.tables.len() as u64;
+    let file = sql.protected.path().metadata().map_or(0, |m| m.len());
+    teller.fact(
+        SQL.protected,
+        format!(
+            "{} in {}, {} on disk, protected by the customer's key",
+            things(original.rows(), "row"),
+            things(tables, "table"),
+            size(file)
+        ),
+    );
+    teller.fact(
+        STORAGE.protected,
+        format!(
+            "{} of {} together, protected by the customer's key",
+            things(original.blobs.len() as u64, "blob"),
+            size(original.blob_bytes())
+        ),
+    );
+    if sources.skipped > 0 {
+        let skipped = count(sources.skipped);
+        teller.fact(
+            "Left out",
+            format!("{skipped} symbolic links or special files"),
+        );
+    }
+    let same = original == Fingerprint::take(&sql.twin, &storage.twin)?;
+    teller.fact(
+        "Their twins",
+        match same {
+            true => "the same data, unprotected: what an attack must succeed on, to prove anything",
+            false => "unprotected, and not the same data: no comparison below means anything",
+        },
+    );
+    teller.fact(
+        "Filled in",
+        format!("{:.1} s", started.elapsed().as_secs_f64()),
+    );
+    for (resource, key) in [
+        (SQL.protected, sql.protected.envelope()),
+        (STORAGE.protected, storage.protected.envelope()),
+    ] {
+        if let Some(envelope) = key {
+            let vault = workspace.vault(WhichVault::Customer)?;
+            let kind = vault
+                .key(&envelope.key.name, Some(envelope.key.version))?
+                .kind;
+            let chain = KeyChain::new(resource, envelope.key.to_string(), kind);
+            teller.report().keys(chain);
+        }
+    }
+    Ok((sql, storage, original))
+}
+
+fn fill_sql(
+    workspace: &Workspace,
+    source: &SqlSource,
+    protection: &Protection,
+    teller: &mut Teller<'_>,
+) -> Result<Pair<SqlDatabase>, DemoError> {
+    let at = |name| address(ENVIRONMENT, Kind::Sql, name);
+    match source {
+        SqlSource::File(file) => {
+            let mut import = |name, protection, what| {
+                let mut told = |done, total| teller.progress(what, done, total);
+                workspace.import_sql(&at(name), protection, file, &mut told)
+            };
+            Ok(Pair {
+                protected: import(SQL.protected, protection.clone(), "Importing")?,
+                twin: import(SQL.twin, Protection::Plain, "Importing the twin")?,
+            })
+        }
+        SqlSource::Sample(sample) => {
+            let create =
+                |name, protection| workspace.create_sql(&at(name), protection, PageSize::DEFAULT);
+            let pair = Pair {
+                protected: create(SQL.protected, protection.clone())?,
+                twin: create(SQL.twin, Protection::Plain)?,
+            };
+            let fill = |database: &SqlDatabase, told: &mut dyn FnMut(u64, u64)| {
+                let mut conn = database.connect()?;
+                sample
+                    .fill_database(&mut conn, told)
+                    .map_err(|e| database.explain(e))
+            };
+            std::thread::scope(|scope| {
+                let twin = scope.spawn(|| fill(&pair.twin, &mut |_, _| ()));
+                fill(&pair.protected, &mut |done, total| {
+                    teller.progress("Inserting rows", done, total);
+                })?;
+                twin.join().expect("inserting rows does not panic")
+            })?;
+            Ok(pair)
+        }
+    }
+}

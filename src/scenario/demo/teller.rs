@@ -1,0 +1,217 @@
+use std::time::Instant;
+
+use crate::lab::{Claim, Control, Evidence, Outcome, Report, Step, Verdict};
+
+use super::DemoError;
+
+/// Who watches the demo while it runs.
+pub trait Audience {
+    /// A step begins.
+    fn step(&mut self, title: &str);
+
+    /// Something that was done or seen, with its figure.
+    fn fact(&mut self, label: &str, text: &str);
+
+    /// A claim, and what came out.
+    fn claim(&mut self, claim: &Claim);
+
+    /// What an attack of the lab came to, over all resources and parts.
+    fn attack(&mut self, outcomes: &[Outcome], verdict: Verdict);
+
+    /// How far something long is, in whatever it is counted.
+    fn progress(&mut self, what: &'static str, done: u64, total: u64);
+}
+
+/// Tells the audience and fills the report.
+pub(super) struct Teller<'a> {
+    report: Report,
+    audience: &'a mut dyn Audience,
+    lines: Vec<String>,
+}
+
+impl<'a> Teller<'a> {
+    pub(super) fn new(report: Report, audience: &'a mut dyn Audience) -> Self {
+        Self {
+            report,
+            audience,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Runs a step. An error in it is a claim that fails, and the next step still runs.
+    pub(super) fn step(
+        &mut self,
+        title: &str,
+        run: impl FnOnce(&mut Self) -> Result<(), DemoError>,
+    ) {
+        if let Err(e) = self.try_step(title, run) {
+            let number = title.split('.').next().unwrap_or(title);
+            self.claim(Claim {
+                id: format!("step-{number}"),
+                text: format!("Step {number} runs to its end"),
+                verdict: Verdict::Fails,
+                evidence: Evidence::of(e.to_string()),
+            });
+        }
+    }
+
+    /// Runs a step whose errors end the demo.
+    pub(super) fn try_step<T>(
+        &mut self,
+        title: &str,
+        run: impl FnOnce(&mut Self) -> Result<T, DemoError>,
+    ) -> Result<T, DemoError> {
+        let started = Instant::now();
+        self.audience.step(title);
+        let result = run(self);
+        self.report.step(Step {
+            title: title.to_owned(),
+            lines: std::mem::take(&mut self.lines),
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        result
+    }
+
+    pub(super) fn fact(&mut self, label: &str, text: impl AsRef<str>) {
+        let text = text.as_ref();
+        self.audience.fact(label, text);
+        self.lines.push(format!("{label}: {text}"));
+    }
+
+    pub(super) fn claim(&mut self, claim: Claim) {
+        self.audience.claim(&claim);
+        self.report.claim(claim);
+    }
+
+    /// Claims that something went as it must here, and the other way on the twin.
+    pub(super) fn compare(&mut self, id: &str, text: &str, seen: Seen, control: Seen) {
+        let Seen { ok, summary } = seen;
+        let verdict = match (ok, control.ok) {
+            (false, _) => Verdict::Fails,
+            (true, true) => Verdict::Holds,
+            (true, false) => Verdict::Inconclusive,
+        };
+        self.claim(Claim {
+            id: id.to_owned(),
+            text: text.to_owned(),
+            verdict,
+            evidence: Evidence {
+                summary,
+                control: Some(Control {
+                    fired: control.ok,
+                    summary: control.summary,
+                    ..Control::default()
+                }),
+                ..Evidence::default()
+            },
+        });
+    }
+
+    /// Says what protection does not do, with what was seen of it.
+    pub(super) fn not_protected(&mut self, id: &str, text: &str, seen: String, reason: &str) {
+        self.claim(Claim {
+            id: id.to_owned(),
+            text: text.to_owned(),
+            verdict: Verdict::NotProtected,
+            evidence: Evidence {
+                summary: seen,
+                reason: Some(reason.to_owned()),
+                ..Evidence::default()
+            },
+        });
+    }
+
+    /// Outcomes of the lab, in the order of the attacks.
+    pub(super) fn attacks(&mut self, outcomes: Vec<Outcome>) {
+        for attack in outcomes.chunk_by(|a, b| a.attack == b.attack) {
+            let verdict = worst(attack);
+            self.audience.attack(attack, verdict);
+            self.lines
+                .push(format!("Attack {}: {verdict}", attack[0].attack));
+        }
+        for outcome in outcomes {
+            self.report.claim(outcome);
+        }
+    }
+
+    pub(super) fn progress(&mut self, what: &'static str, done: u64, total: u64) {
+        self.audience.progress(what, done, total);
+    }
+
+    pub(super) fn report(&mut self) -> &mut Report {
+        &mut self.report
+    }
+
+    pub(super) fn finish(self) -> Report {
+        self.report
+    }
+}
+
+/// The verdict that decides over several.
+fn worst(outcomes: &[Outcome]) -> Verdict {
+    let order = [
+        Verdict::Fails,
+        Verdict::Inconclusive,
+        Verdict::NotProtected,
+        Verdict::Holds,
+    ];
+    let seen = |verdict: &Verdict| outcomes.iter().any(|o| o.verdict == *verdict);
+    order.into_iter().find(seen).unwrap_or(Verdict::NotTried)
+}
+
+/// Whether something went as it must, and what was seen.
+pub(super) struct Seen {
+    pub(super) ok: bool,
+    pub(super) summary: String,
+}
+
+impl Seen {
+    pub(super) fn new(ok: bool, summary: impl Into<String>) -> Self {
+        Self {
+            ok,
+            summary: summary.into(),
+        }
+    }
+
+    /// That all of these were refused, as they must be; with their reasons.
+    pub(super) fn refused<T, E: std::fmt::Display>(
+        tried: impl IntoIterator<Item = (String, Result<T, E>)>,
+    ) -> Self {
+        let (mut ok, mut parts) = (true, Vec::new());
+        for (what, result) in tried {
+            match result {
+                Ok(_) => {
+                    ok = false;
+                    parts.push(format!("{what}: not refused"));
+                }
+                Err(e) => parts.push(format!("{what}: {e}")),
+            }
+        }
+        Self::new(ok, parts.join("; "))
+    }
+
+    /// That all of these went well.
+    pub(super) fn worked<T, E: std::fmt::Display>(
+        tried: impl IntoIterator<Item = (String, Result<T, E>)>,
+    ) -> Self {
+        let (mut ok, mut parts) = (true, Vec::new());
+        for (what, result) in tried {
+            match result {
+                Ok(_) => parts.push(format!("{what}: works")),
+                Err(e) => {
+                    ok = false;
+                    parts.push(format!("{what}: {e}"));
+                }
+            }
+        }
+        Self::new(ok, parts.join("; "))
+    }
+
+    /// Both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self::new(
+            self.ok && other.ok,
+            format!("{}; {}", self.summary, other.summary),
+        )
+    }
+}
