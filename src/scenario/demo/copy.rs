@@ -63,10 +63,10 @@ pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoEr
     teller.fact(
         "Canaries",
         format!(
-            "{} of {} found{}",
+            "{} of {} found by searching the bytes{}",
             found.len(),
             planted.len(),
-            example.map_or_else(String::new, |c| format!(", such as {c}"))
+            example.map_or_else(String::new, |c| format!(", one is {c}"))
         ),
     );
     let readable = rows.is_ok_and(|rows| rows == stage.original.rows());
@@ -76,7 +76,7 @@ pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoEr
         "control-twins",
         "Unprotected, the stolen copy gives everything away: what follows can detect a leak",
         Seen::new(true, summary.clone()),
-        Seen::new(readable && canaries, summary),
+        Seen::new(readable && canaries && stage.twins_are_equal, summary),
     );
     Ok(())
 }
@@ -194,7 +194,7 @@ fn elsewhere(stage: &Stage) -> Result<Workspace, DemoError> {
 fn figures(names: &Pair<&str>, plain: &Figures, sealed: &Figures, teller: &mut Teller<'_>) {
     let row = |figures: &Figures| {
         format!(
-            "{:>4} canaries  {:>5} structures  {:>6.2}% of pages not random  deflates to {:>5.1}%",
+            "{:>4} canaries {:>5} structures {:>5.1}% patterned pages, deflates to {:>5.1}%",
             count(figures.canary_hits),
             count(figures.structures.values().sum()),
             100.0 * figures.pages_flagged as f64 / figures.pages.max(1) as f64,
@@ -247,11 +247,22 @@ fn attacks(
     Ok(())
 }
 
-/// The cause in an error, without the file that the line names already.
+/// The cause in an error, as short as a line wants it: without the file, which the line names, and
+/// without advice, and a key as `NAME/VERSION` with the first digits of the version. The report has
+/// it whole.
 pub(super) fn reason(error: &impl std::fmt::Display) -> String {
+    const KEY: &str = "/keys/";
     let text = error.to_string();
-    let cause = text.split_once(": ").map(|(_, cause)| cause.to_owned());
-    cause.filter(|_| text.starts_with('/')).unwrap_or(text)
+    let cause = text.rsplit("is not available: ").next().unwrap_or(&text);
+    let cause = cause.split(';').next().unwrap_or(cause);
+    let shown = |word: &str| match word
+        .split_once(KEY)
+        .and_then(|(_, key)| key.split_once('/'))
+    {
+        Some((name, version)) => format!("{name}/{}", version.get(..8).unwrap_or(version)),
+        None => word.to_owned(),
+    };
+    cause.split(' ').map(shown).collect::<Vec<_>>().join(" ")
 }
 
 fn short(hash: &str) -> &str {

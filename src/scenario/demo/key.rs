@@ -43,18 +43,15 @@ pub(super) fn rotated(stage: &mut Stage, teller: &mut Teller<'_>) -> Result<(), 
     ] {
         let difference = Difference::between(live, &stage.stolen_copy(kind, name)?.path)?;
         let line = format!(
-            "{} of {} bytes differ from the stolen copy, {} of them data; in {}",
+            "{} of {} bytes differ from the stolen copy; {} are data",
             count(difference.differing),
             count(difference.bytes),
             count(difference.data_differing),
-            match difference.files.is_empty() {
-                true => "no file".to_owned(),
-                false => difference.files.join(", "),
-            }
         );
         teller.fact(name, &line);
         let only_keys = difference.differing > 0 && difference.data_differing == 0;
-        seen = seen.and(Seen::new(only_keys, format!("{name}: {line}")));
+        let files = difference.files.join(", ");
+        seen = seen.and(Seen::new(only_keys, format!("{name}: {line}, in {files}")));
     }
     teller.fact("Rewrapped in", millis(time));
     teller.compare(
@@ -93,7 +90,7 @@ fn old_version(stage: &Stage, old: KeyVersion, teller: &mut Teller<'_>) -> Resul
         let seen = result.as_ref().err().map_or_else(|| "opens".into(), reason);
         teller.fact(
             &format!("{name}, copy"),
-            format!("old version disabled: {seen}"),
+            format!("with the old version disabled: {seen}"),
         );
     }
     teller.compare(
@@ -211,15 +208,13 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoE
     );
     if revived.ok {
         teller.fact(
-            "The truth",
+            "For good, only if",
             format!(
-                "for good only while no backup of the key exists: one of {} revived it, and was",
+                "no backup of the key is left. One of {}, made before, revived it; it was purged \
+                 again and the backup thrown away. An older copy of the vault together with its \
+                 root key does the same.",
                 size(backup.len() as u64)
             ),
-        );
-        teller.fact(
-            "",
-            "thrown away then; an older copy of the vault with its root key would too",
         );
         teller.not_protected(
             "purge-beats-backups",

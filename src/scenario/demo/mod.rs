@@ -5,7 +5,7 @@
 //! | file         | what it is for |
 //! |--------------|----------------|
 //! | `source.rs`  | where the data comes from: made up, or the user's own, read only |
-//! | `stage.rs`   | the world that the steps act on |
+//! | `stage.rs`, `fill.rs` | the world that the steps act on |
 //! | `copy.rs`    | steps 1 to 3: what the stolen copy is worth |
 //! | `key.rs`     | steps 4 to 6: rotate, disable, purge |
 //! | `teller.rs`  | facts and claims on their way to the audience and the report |
@@ -13,6 +13,7 @@
 
 mod copy;
 mod figures;
+mod fill;
 mod key;
 mod measure;
 mod source;

@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::base::{KeyName, SystemClock, create_dir_private};
 use crate::crypto::backend;
@@ -8,13 +7,13 @@ use crate::lab::{self, CanarySet, Exhibit, KeyChain, Lab, StolenCopy};
 use crate::resource::blob::StorageAccount;
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, Protection};
-use crate::sqlite::PageSize;
-use crate::vault::{KeyVault, LocalVault, VaultSettings};
+use crate::vault::{LocalVault, VaultSettings};
 use crate::world::{InitOptions, Kind, ResourceAddress, WhichVault, Workspace};
 
-use super::figures::{count, size, things};
+use super::figures::{size, things};
+use super::fill::fill;
 use super::measure::Fingerprint;
-use super::source::{Sources, SqlSource};
+use super::source::Sources;
 use super::teller::Teller;
 use super::{DemoError, DemoOptions};
 
@@ -35,6 +34,8 @@ pub(super) struct Stage {
     pub(super) storage: Pair<StorageAccount>,
     /// What was put in.
     pub(super) original: Fingerprint,
+    /// Whether the twins hold the same: what no comparison means anything without.
+    pub(super) twins_are_equal: bool,
     pub(super) canaries: CanarySet,
     /// The stolen copy.
     pub(super) stolen: PathBuf,
@@ -52,7 +53,7 @@ pub(super) const STORAGE: Pair<&str> = Pair {
     protected: "documents",
     twin: "documents-twin",
 };
-const ENVIRONMENT: &str = "production";
+pub(super) const ENVIRONMENT: &str = "production";
 const KEY: &str = "customer-key";
 
 impl Stage {
@@ -65,6 +66,7 @@ impl Stage {
         let (workspace, vault) = teller.try_step("The world", |t| make_workspace(options, t))?;
         let (sql, storage, original) =
             teller.try_step("The data", |t| fill(&workspace, &sources, t))?;
+        let twins_are_equal = original == Fingerprint::take(&sql.twin, &storage.twin)?;
         let canaries = sources.canaries(&sql.twin)?;
         let stolen = options.dir.join("stolen");
         let scratch = options.dir.join("scratch");
@@ -76,6 +78,7 @@ impl Stage {
             sql,
             storage,
             original,
+            twins_are_equal,
             canaries,
             stolen,
             scratch,
@@ -211,7 +214,7 @@ fn make_workspace(
     teller.fact("Working directory", options.dir.display().to_string());
     teller.fact(
         "Customer's vault",
-        "a file sealed under a root key, in a key file of mode 0600",
+        "sealed under a root key in customer/root.key (mode 0600); never stolen",
     );
     teller.fact(
         "Customer's key",
@@ -234,137 +237,4 @@ fn make_workspace(
     );
     teller.fact("Validation", "none: this is no FIPS 140 validated module");
     Ok((workspace, vault))
-}
-
-type Filled = (Pair<SqlDatabase>, Pair<StorageAccount>, Fingerprint);
-
-fn fill(
-    workspace: &Workspace,
-    sources: &Sources,
-    teller: &mut Teller<'_>,
-) -> Result<Filled, DemoError> {
-    let started = Instant::now();
-    let protection = workspace.default_protection();
-    let sql = fill_sql(workspace, &sources.sql, &protection, teller)?;
-    let storage = Pair {
-        protected: workspace.create_storage(
-            &address(ENVIRONMENT, Kind::Storage, STORAGE.protected),
-            protection,
-        )?,
-        twin: workspace.create_storage(
-            &address(ENVIRONMENT, Kind::Storage, STORAGE.twin),
-            Protection::Plain,
-        )?,
-    };
-    let total = sources.blobs.len() as u64;
-    std::thread::scope(|scope| {
-        let twin = scope.spawn(|| {
-            sources
-                .blobs
-                .iter()
-                .try_for_each(|blob| blob.put(&storage.twin).map(drop))
-        });
-        for (done, blob) in (1..).zip(&sources.blobs) {
-            blob.put(&storage.protected)?;
-            teller.progress("Storing blobs", done, total);
-        }
-        twin.join().expect("storing a blob does not panic")
-    })?;
-
-    let original = Fingerprint::take(&sql.protected, &storage.protected)?;
-    let tables = original.sql.tables.len() as u64;
-    let file = sql.protected.path().metadata().map_or(0, |m| m.len());
-    teller.fact(
-        SQL.protected,
-        format!(
-            "{} in {}, {} on disk, protected by the customer's key",
-            things(original.rows(), "row"),
-            things(tables, "table"),
-            size(file)
-        ),
-    );
-    teller.fact(
-        STORAGE.protected,
-        format!(
-            "{} of {} together, protected by the customer's key",
-            things(original.blobs.len() as u64, "blob"),
-            size(original.blob_bytes())
-        ),
-    );
-    if sources.skipped > 0 {
-        let skipped = count(sources.skipped);
-        teller.fact(
-            "Left out",
-            format!("{skipped} symbolic links or special files"),
-        );
-    }
-    let same = original == Fingerprint::take(&sql.twin, &storage.twin)?;
-    teller.fact(
-        "Their twins",
-        match same {
-            true => "the same data, unprotected: what an attack must succeed on, to prove anything",
-            false => "unprotected, and not the same data: no comparison below means anything",
-        },
-    );
-    teller.fact(
-        "Filled in",
-        format!("{:.1} s", started.elapsed().as_secs_f64()),
-    );
-    for (resource, key) in [
-        (SQL.protected, sql.protected.envelope()),
-        (STORAGE.protected, storage.protected.envelope()),
-    ] {
-        if let Some(envelope) = key {
-            let vault = workspace.vault(WhichVault::Customer)?;
-            let kind = vault
-                .key(&envelope.key.name, Some(envelope.key.version))?
-                .kind;
-            let chain = KeyChain::new(resource, envelope.key.to_string(), kind);
-            teller.report().keys(chain);
-        }
-    }
-    Ok((sql, storage, original))
-}
-
-fn fill_sql(
-    workspace: &Workspace,
-    source: &SqlSource,
-    protection: &Protection,
-    teller: &mut Teller<'_>,
-) -> Result<Pair<SqlDatabase>, DemoError> {
-    let at = |name| address(ENVIRONMENT, Kind::Sql, name);
-    match source {
-        SqlSource::File(file) => {
-            let mut import = |name, protection, what| {
-                let mut told = |done, total| teller.progress(what, done, total);
-                workspace.import_sql(&at(name), protection, file, &mut told)
-            };
-            Ok(Pair {
-                protected: import(SQL.protected, protection.clone(), "Importing")?,
-                twin: import(SQL.twin, Protection::Plain, "Importing the twin")?,
-            })
-        }
-        SqlSource::Sample(sample) => {
-            let create =
-                |name, protection| workspace.create_sql(&at(name), protection, PageSize::DEFAULT);
-            let pair = Pair {
-                protected: create(SQL.protected, protection.clone())?,
-                twin: create(SQL.twin, Protection::Plain)?,
-            };
-            let fill = |database: &SqlDatabase, told: &mut dyn FnMut(u64, u64)| {
-                let mut conn = database.connect()?;
-                sample
-                    .fill_database(&mut conn, told)
-                    .map_err(|e| database.explain(e))
-            };
-            std::thread::scope(|scope| {
-                let twin = scope.spawn(|| fill(&pair.twin, &mut |_, _| ()));
-                fill(&pair.protected, &mut |done, total| {
-                    teller.progress("Inserting rows", done, total);
-                })?;
-                twin.join().expect("inserting rows does not panic")
-            })?;
-            Ok(pair)
-        }
-    }
 }
