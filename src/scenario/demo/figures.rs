@@ -48,14 +48,18 @@ mod tests {
             (1000, "1,000"),
             (1_234_567, "1,234,567"),
         ];
-        counts.map(|(n, text)| assert_eq!(count(n), text));
+        for (n, text) in counts {
+            assert_eq!(count(n), text);
+        }
         let sizes = [
             (0, "0 bytes"),
             (1023, "1023 bytes"),
             (1024, "1.0 KiB"),
             (3 << 29, "1.5 GiB"),
         ];
-        sizes.map(|(n, text)| assert_eq!(size(n), text));
+        for (n, text) in sizes {
+            assert_eq!(size(n), text);
+        }
         assert_eq!(things(1, "row") + &things(2, "row"), "1 row2 rows");
     }
 }
