@@ -64,6 +64,15 @@ impl Documented {
                 },
             });
         }
+        // SQLite's index of an open log: public as a whole (docs/threat-model.md, item 6).
+        if let Some(main) = beside("-shm")
+            && page_size(&read_at(&main, 0, 12)?).is_some()
+        {
+            return Ok(Self {
+                header: u64::MAX,
+                ..Self::none()
+            });
+        }
         let start = read_at(path, 0, 12)?;
         if let Some(page) = page_size(&start) {
             return Ok(Self {
