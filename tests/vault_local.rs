@@ -344,15 +344,15 @@ fn changing_the_root_key_rewrites_the_header_only_and_shuts_out_the_old_one() {
     let wrapped = place.with_a_key();
     let pages = |bytes: &[u8]| bytes[HEADER_LEN..].to_vec();
     let file = place.file("vault.db");
-    let words = || passphrase("correct horse battery");
-    let steps: [(&dyn Fn() -> RootKeySource, &dyn Fn() -> RootKeySource); 3] = [
-        (&|| place.key_file(), &words),
-        (&words, &|| passphrase("another passphrase")),
-        (&|| passphrase("another passphrase"), &|| {
-            RootKeySource::KeyFile(place.temp.path().join("new.key"))
-        }),
+    let new_file = || RootKeySource::KeyFile(place.temp.path().join("new.key"));
+    let roots: [&dyn Fn() -> RootKeySource; 4] = [
+        &|| place.key_file(),
+        &|| passphrase("correct horse battery"),
+        &|| passphrase("another passphrase"),
+        &new_file,
     ];
-    for (old, new) in steps {
+    for pair in roots.windows(2) {
+        let (old, new) = (pair[0], pair[1]);
         let vault = place.open_with(&old()).unwrap();
         let before = fs::read(&file).unwrap();
         let written = vault.change_root(&new()).unwrap();
@@ -365,7 +365,7 @@ fn changing_the_root_key_rewrites_the_header_only_and_shuts_out_the_old_one() {
         place.open_with(&old()).err().unwrap();
         unwrap(&place.open_with(&new()).unwrap(), &wrapped).unwrap();
     }
-    let short = place.open_with(&RootKeySource::KeyFile(place.temp.path().join("new.key")));
+    let short = place.open_with(&new_file());
     refused(
         short.unwrap().change_root(&passphrase("short")),
         "BadParameter",
@@ -399,13 +399,14 @@ fn a_sealed_vault_refuses_every_use_until_it_is_unsealed() {
     let clock = || place.clock.clone();
     let wrong = passphrase("correct horse batterY");
     refused(
-        LocalVault::unseal(&place.dir(), &wrong, &place.key_file(), clock()),
+        LocalVault::unseal(&place.dir(), &wrong, &place.key_file(), "admin", clock()),
         "RootKey",
     );
-    let unsealed = LocalVault::unseal(&place.dir(), &root(), &place.key_file(), clock()).unwrap();
+    let unsealed =
+        LocalVault::unseal(&place.dir(), &root(), &place.key_file(), "admin", clock()).unwrap();
     unwrap(&unsealed, &wrapped).unwrap();
     unwrap(&place.open().unwrap(), &wrapped).unwrap();
-    let again = LocalVault::unseal(&place.dir(), &place.key_file(), &root(), clock());
+    let again = LocalVault::unseal(&place.dir(), &place.key_file(), &root(), "admin", clock());
     refused(again, "Conflict");
 
     let log = unsealed.audit(&everything()).unwrap();
@@ -427,8 +428,8 @@ fn a_sealed_vault_refuses_every_use_until_it_is_unsealed() {
             ("VaultSeal", "Accepted", "admin"),
             ("VaultSeal", "OK", "admin"),
             ("VaultOpen", "Sealed", "local"),
-            ("VaultUnseal", "Accepted", "local"),
-            ("VaultUnseal", "OK", "local"),
+            ("VaultUnseal", "Accepted", "admin"),
+            ("VaultUnseal", "OK", "admin"),
         ]
     );
 }
@@ -692,7 +693,7 @@ fn a_lost_or_altered_anchor_is_refused_until_the_loss_is_accepted() {
     }
     harms[0]();
     let clock = place.clock.clone();
-    LocalVault::reanchor(&place.dir(), &place.key_file(), clock).unwrap();
+    LocalVault::reanchor(&place.dir(), &place.key_file(), "admin", clock).unwrap();
     let vault = place.open().unwrap();
     let last = vault
         .audit(&AuditFilter {

@@ -1,12 +1,272 @@
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::SystemClock;
+use crate::vault::{KeyVault, LocalVault, RootKeyKind, RootKeySource, VaultStatus};
+use crate::world::WhichVault;
+
 use super::{CliError, Context, Outcome};
 
 /// Arguments of `atrest vault`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Examples:
+  atrest vault status                          keys, settings, what the root key comes from
+  atrest vault seal                            no file opens it any more, and nobody uses it
+  atrest vault unseal                          back to normal use, under a key file
+  atrest vault change-root --to-passphrase     under a passphrase, asked for at each use
+  atrest vault change-root --to-key-file       under a new key file
 
-pub fn run(_args: &Args, _context: &Context) -> Result<Outcome, CliError> {
-    Err(CliError::new(
-        "vaults: not built yet",
-        "use a later version",
-    ))
+A change of the root key rewrites the header of the vault's file and nothing else. Who has an old
+root key and an old copy of the file still opens that copy.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show keys, settings, and what the root key comes from
+    Status {
+        /// Of the provider's vault
+        #[arg(long)]
+        provider: bool,
+    },
+    /// Put it under a passphrase only, and refuse every use until it is unsealed
+    Seal {
+        /// The new passphrase is the first line of FILE
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
+    },
+    /// Let it be used again: under the key file, which is made when it is missing
+    Unseal {
+        /// Leave it under the passphrase instead
+        #[arg(long)]
+        keep_passphrase: bool,
+    },
+    /// Change what the root key comes from, or the root key
+    ChangeRoot(ChangeRoot),
+    /// Let nobody purge a deleted key before its time; there is no way back
+    ProtectPurge,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct ChangeRoot {
+    /// To a passphrase: asked for twice
+    #[arg(long)]
+    to_passphrase: bool,
+
+    /// To the passphrase in the first line of FILE
+    #[arg(long, value_name = "FILE")]
+    new_passphrase_file: Option<PathBuf>,
+
+    /// To a new key file
+    #[arg(long)]
+    to_key_file: bool,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    match &args.command {
+        Command::Status { provider } => status(*provider, context),
+        Command::Seal {
+            new_passphrase_file,
+        } => seal(new_passphrase_file.as_deref(), context),
+        Command::Unseal { keep_passphrase } => unseal(*keep_passphrase, context),
+        Command::ChangeRoot(to) => change_root(to, context),
+        Command::ProtectPurge => {
+            let vault = customer_vault(context)?;
+            vault.enable_purge_protection()?;
+            show(&vault.status()?, context)
+        }
+    }
+}
+
+/// The customer's vault, open, used in the name of the system's user.
+pub(super) fn customer_vault(context: &Context) -> Result<LocalVault, CliError> {
+    either_vault(context, false)
+}
+
+/// The provider's vault, or the customer's, open, used in the name of the system's user.
+pub(super) fn either_vault(context: &Context, provider: bool) -> Result<LocalVault, CliError> {
+    let vault = context.workspace()?.vault(which(provider))?;
+    Ok(vault.acting_as(&caller()))
+}
+
+/// The provider's vault, or the customer's.
+pub(super) fn which(provider: bool) -> WhichVault {
+    match provider {
+        true => WhichVault::Provider,
+        false => WhichVault::Customer,
+    }
+}
+
+/// How the audit log names the user of this program.
+pub(super) fn caller() -> String {
+    format!("uid:{}", rustix::process::getuid().as_raw())
+}
+
+/// What is shown of a vault that no key opens.
+#[derive(Serialize)]
+struct Sealed {
+    id: String,
+    root: RootKeyKind,
+    sealed: bool,
+}
+
+fn status(provider: bool, context: &Context) -> Result<Outcome, CliError> {
+    let which = which(provider);
+    // Opening the working directory says first whether there is one.
+    let workspace = context.workspace()?;
+    let record = LocalVault::root_record(&which.dir(workspace.dir()))?;
+    if !record.sealed {
+        return show(&workspace.vault(which)?.status()?, context);
+    }
+    let sealed = Sealed {
+        id: record.vault.to_string(),
+        root: record.kind(),
+        sealed: true,
+    };
+    context.output().answer(&sealed, |text| {
+        writeln!(text, "vault             {}", sealed.id)?;
+        writeln!(
+            text,
+            "state             sealed: `atrest vault unseal` opens it"
+        )?;
+        writeln!(text, "root key          {}", root_key(sealed.root))
+    })?;
+    Ok(Outcome::Holds)
+}
+
+fn show(status: &VaultStatus, context: &Context) -> Result<Outcome, CliError> {
+    context.output().answer(status, |text| {
+        let settings = status.settings;
+        writeln!(text, "vault             {}", status.id)?;
+        writeln!(text, "created           {:.0}", status.created)?;
+        writeln!(text, "root key          {}", root_key(status.root))?;
+        writeln!(text, "keys              {}", status.keys)?;
+        writeln!(text, "key versions      {}", status.versions)?;
+        writeln!(text, "deleted keys      {}", status.deleted_keys)?;
+        writeln!(text, "retention         {} days", settings.retention_days)?;
+        let protection = if settings.purge_protection {
+            "on"
+        } else {
+            "off"
+        };
+        writeln!(text, "purge protection  {protection}")?;
+        writeln!(text, "audit records     {}", status.audit_records)
+    })?;
+    Ok(Outcome::Holds)
+}
+
+fn root_key(kind: RootKeyKind) -> String {
+    match kind {
+        RootKeyKind::KeyFile => "key file".into(),
+        RootKeyKind::Passphrase { argon2id: costs } => format!(
+            "passphrase; one guess costs Argon2id with {} MiB, {} passes, {} lanes",
+            costs.memory_kib / 1024,
+            costs.passes,
+            costs.lanes
+        ),
+    }
+}
+
+fn seal(new_passphrase_file: Option<&Path>, context: &Context) -> Result<Outcome, CliError> {
+    let vault = customer_vault(context)?;
+    vault.seal(context.new_passphrase(new_passphrase_file)?)?;
+    changed(
+        &vault,
+        0,
+        "sealed: nothing that needs its keys works until it is unsealed",
+        context,
+    )?;
+    let key_file = WhichVault::Customer.key_file(context.dir());
+    if key_file.exists() {
+        context.output().note(&format!(
+            "{} no longer opens it, but still opens older copies of it: remove it unless you need those.",
+            key_file.display()
+        ));
+    }
+    Ok(Outcome::Holds)
+}
+
+fn unseal(keep_passphrase: bool, context: &Context) -> Result<Outcome, CliError> {
+    // Says what is wrong when there is no working directory.
+    context.workspace()?;
+    let dir = WhichVault::Customer.dir(context.dir());
+    if !LocalVault::root_record(&dir)?.sealed {
+        return Err(CliError::at(&dir, "the vault is not sealed", "just use it"));
+    }
+    let passphrase = RootKeySource::Passphrase(context.passphrase()?);
+    let key_file = RootKeySource::KeyFile(WhichVault::Customer.key_file(context.dir()));
+    let new_root = if keep_passphrase {
+        &passphrase
+    } else {
+        &key_file
+    };
+    let clock = Arc::new(SystemClock);
+    let vault = LocalVault::unseal(&dir, &passphrase, new_root, &caller(), clock)?;
+    changed(&vault, 0, "unsealed", context)
+}
+
+fn change_root(to: &ChangeRoot, context: &Context) -> Result<Outcome, CliError> {
+    let vault = customer_vault(context)?;
+    if !to.to_key_file {
+        let words = context.new_passphrase(to.new_passphrase_file.as_deref())?;
+        let written = vault.change_root(&RootKeySource::Passphrase(words))?;
+        return changed(&vault, written, "under the new passphrase", context);
+    }
+    // The new key lies beside the old one until the vault is under it.
+    let key_file = WhichVault::Customer.key_file(context.dir());
+    let new = key_file.with_extension("key.new");
+    if new.exists() {
+        return Err(CliError::at(
+            &new,
+            "an earlier change of the root key was cut short",
+            "if the vault still opens, remove this file; else move it over root.key",
+        ));
+    }
+    let written = vault.change_root(&RootKeySource::KeyFile(new.clone()))?;
+    std::fs::rename(&new, &key_file).map_err(|e| {
+        CliError::at(
+            &new,
+            e,
+            "the vault is under this key file: move it over root.key",
+        )
+    })?;
+    changed(&vault, written, "under the new key file", context)
+}
+
+#[derive(Serialize)]
+struct Changed {
+    vault: String,
+    bytes_rewritten: u64,
+    now: &'static str,
+}
+
+fn changed(
+    vault: &LocalVault,
+    bytes_rewritten: u64,
+    now: &'static str,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let changed = Changed {
+        vault: vault.id().to_string(),
+        bytes_rewritten,
+        now,
+    };
+    context.output().answer(&changed, |text| {
+        writeln!(text, "{}: {now}", changed.vault)?;
+        match bytes_rewritten {
+            0 => Ok(()),
+            bytes => writeln!(
+                text,
+                "  {bytes} bytes rewritten, no key and no data among them"
+            ),
+        }
+    })?;
+    Ok(Outcome::Holds)
 }

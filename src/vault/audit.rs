@@ -2,6 +2,7 @@
 //! covers its record and the MAC before it, so that no record can be changed, left out or moved.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, named_params, params};
@@ -15,10 +16,24 @@ use super::anchor::AuditAnchor;
 use super::error::Fault;
 use super::rows::column_time;
 
-/// What was asked of the vault. The names are those of Azure Key Vault's log where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum AuditOperation {
+macro_rules! operations {
+    ($($name:ident),* $(,)?) => {
+        /// What was asked of the vault. The names are those of Azure Key Vault's log where it has
+        /// one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[allow(missing_docs, reason = "the names say it")]
+        pub enum AuditOperation {
+            $($name),*
+        }
+
+        impl AuditOperation {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+operations! {
     VaultCreate,
     VaultOpen,
     VaultSeal,
@@ -52,6 +67,19 @@ impl AuditOperation {
 impl fmt::Display for AuditOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+impl FromStr for AuditOperation {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let named = Self::ALL
+            .iter()
+            .find(|o| o.to_string().eq_ignore_ascii_case(s));
+        named.copied().ok_or_else(|| {
+            let all: Vec<_> = Self::ALL.iter().map(ToString::to_string).collect();
+            format!("{s:?} is no operation: expected one of {}", all.join(", "))
+        })
     }
 }
 

@@ -127,12 +127,13 @@ impl LocalVault {
     pub fn reanchor(
         dir: &Path,
         root: &RootKeySource,
+        caller: &str,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VaultError> {
         let (mut store, record) = Store::open(dir, root, OnAnchor::Renew)?;
         let event = Event::new(AuditOperation::AuditReanchor);
         store
-            .transact(truncated(clock.now()), UNNAMED, event, |_, _| Ok(()))?
+            .transact(truncated(clock.now()), &shown(caller), event, |_, _| Ok(()))?
             .0?;
         if record.sealed {
             return Err(VaultError::Sealed);
@@ -161,6 +162,7 @@ impl LocalVault {
         dir: &Path,
         root: &RootKeySource,
         new_root: &RootKeySource,
+        caller: &str,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VaultError> {
         let (mut store, record) = Store::open(dir, root, OnAnchor::Insist)?;
@@ -171,7 +173,7 @@ impl LocalVault {
         }
         let unsealed = RootRecord::seal(store.vault, false, &store.master, new_root)?;
         let now = truncated(clock.now());
-        store.set_root(now, UNNAMED, AuditOperation::VaultUnseal, &unsealed)?;
+        store.set_root(now, &shown(caller), AuditOperation::VaultUnseal, &unsealed)?;
         Ok(Self::new(store, clock))
     }
 
@@ -197,13 +199,9 @@ impl LocalVault {
     /// The same vault, used in the name of `caller`, which the audit records carry: its first 128
     /// characters, control characters replaced.
     pub fn acting_as(&self, caller: &str) -> Self {
-        let shown = caller
-            .chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c });
-        let caller: String = shown.take(CALLER_MAX).collect();
         Self {
             shared: self.shared.clone(),
-            caller: caller.into(),
+            caller: shown(caller).into(),
         }
     }
 
@@ -305,6 +303,15 @@ impl LocalVault {
     fn move_revision(&self) {
         self.shared.revision.fetch_add(1, Ordering::AcqRel);
     }
+}
+
+/// A caller's name as records carry it.
+fn shown(caller: &str) -> String {
+    let printable = caller.chars().map(|c| match c.is_control() {
+        true => '\u{fffd}',
+        false => c,
+    });
+    printable.take(CALLER_MAX).collect()
 }
 
 /// Times are kept in whole microseconds.

@@ -1,9 +1,0 @@
-use super::{CliError, Context, Outcome};
-
-/// Arguments of `atrest key`.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
-
-pub fn run(_args: &Args, _context: &Context) -> Result<Outcome, CliError> {
-    Err(CliError::new("keys: not built yet", "use a later version"))
-}
