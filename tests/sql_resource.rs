@@ -7,6 +7,7 @@ mod keys;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use atrest::base::ResourceId;
@@ -278,6 +279,13 @@ fn the_users_file_is_not_touched_by_an_import() {
             .query_row("PRAGMA journal_mode", (), |r| r.get(0))
             .unwrap();
         assert_eq!(mode, journal);
+        let exported = f.path(&format!("{journal}.plain"));
+        db.export(&exported, &mut |_, _| ()).unwrap();
+        let mode: String = Connection::open(&exported)
+            .unwrap()
+            .query_row("PRAGMA journal_mode", (), |r| r.get(0))
+            .unwrap();
+        assert_eq!(mode, journal);
     }
 }
 
@@ -419,6 +427,99 @@ fn a_hot_journal_of_the_user_is_neither_ignored_nor_played_back() {
         .unwrap();
     f.import("target.db", &f.vault.protection(), &source)
         .unwrap();
+}
+
+const OTHERS_DATABASE: &str = "ATREST_TEST_OTHERS_DATABASE";
+
+/// The part of another process, which has its own database open and says so.
+#[test]
+fn part_holds_its_database_until_told() {
+    let Some(path) = std::env::var_os(OTHERS_DATABASE) else {
+        return;
+    };
+    let conn = Connection::open(path).unwrap();
+    conn.busy_timeout(std::time::Duration::ZERO).unwrap();
+    let mut lines = std::io::stdin().lines();
+    while let Some(Ok(sql)) = lines.next() {
+        conn.execute_batch(&sql).unwrap();
+        println!("done");
+    }
+}
+
+struct Other(
+    std::process::Child,
+    std::io::BufReader<std::process::ChildStdout>,
+);
+
+impl Other {
+    fn start(path: &Path) -> Self {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "part_holds_its_database_until_told",
+                "--nocapture",
+            ])
+            .env(OTHERS_DATABASE, path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = std::io::BufReader::new(child.stdout.take().unwrap());
+        Self(child, out)
+    }
+
+    fn run(&mut self, sql: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{sql}").unwrap();
+        let mut line = String::new();
+        while line.trim() != "done" {
+            line.clear();
+            assert_ne!(self.1.read_line(&mut line).unwrap(), 0);
+        }
+    }
+
+    fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_database_that_another_process_has_open_is_imported_or_said_to_be_in_use() {
+    let f = Fixture::new();
+    let users = f.path("users");
+    fs::create_dir(&users).unwrap();
+    let source = users.join("data.db");
+    let protection = f.vault.protection();
+    let mut other = Other::start(&source);
+    other.run("CREATE TABLE t (a); INSERT INTO t VALUES ('committed')");
+    f.import("idle.db", &protection, &source).unwrap();
+    // In the middle of a commit.
+    other.run("BEGIN EXCLUSIVE; INSERT INTO t VALUES ('uncommitted')");
+    let refused = f
+        .import("exclusive.db", &protection, &source)
+        .err()
+        .unwrap();
+    assert!(matches!(refused, ResourceError::Busy { .. }), "{refused}");
+    assert!(!f.path("exclusive.db").exists());
+    other.run("ROLLBACK; PRAGMA journal_mode = wal; INSERT INTO t VALUES ('in the log')");
+    other.run("BEGIN IMMEDIATE; INSERT INTO t VALUES ('uncommitted')");
+    let listed = names(&users);
+    let db = f.import("live.db", &protection, &source).unwrap();
+    let rows: String = db
+        .connect()
+        .unwrap()
+        .query_row("SELECT group_concat(a, '+') FROM t", (), |r| r.get(0))
+        .unwrap();
+    assert_eq!(rows, "committed+in the log");
+    assert_eq!(names(&users), listed);
+    // The other one goes on as if nothing had been.
+    other.run("COMMIT; INSERT INTO t VALUES ('later')");
+    other.end();
+    let conn = Connection::open(&source).unwrap();
+    let rows: i64 = conn
+        .query_row("SELECT count(*) FROM t", (), |r| r.get(0))
+        .unwrap();
+    assert_eq!(rows, 4);
 }
 
 #[test]

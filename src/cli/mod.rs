@@ -14,6 +14,7 @@ mod key;
 mod man;
 mod output;
 mod protect;
+mod protection;
 mod prove;
 mod restore;
 mod rewrap;

@@ -180,10 +180,21 @@ impl SqlDatabase {
                 path: self.path().display().to_string(),
             });
         }
-        let copy = Connection::open(plain)
-            .and_then(|copy| content::counted(&copy, hashed))
-            .map_err(|e| refused(plain, e))?;
-        same(plain, &original, &copy)
+        let mode: String = conn
+            .query_row("PRAGMA journal_mode", (), |row| row.get(0))
+            .map_err(|e| self.explain(e))?;
+        let read_copy = || {
+            let copy = Connection::open(plain)?;
+            if mode == "wal" {
+                copy.pragma_update(None, "journal_mode", mode)?;
+            }
+            content::counted(&copy, hashed)
+        };
+        same(
+            plain,
+            &original,
+            &read_copy().map_err(|e| refused(plain, e))?,
+        )
     }
 }
 
