@@ -1,5 +1,7 @@
 //! Storage accounts to test with.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! A key vault in memory that does nothing but wrap and unwrap, for tests of what stands on a
 //! vault.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,8 +26,13 @@ struct Key {
 impl MemoryVault {
     /// A vault without keys.
     pub fn new() -> Arc<Self> {
+        Self::with_id(random_id(VaultId::from_bytes))
+    }
+
+    /// The same, of a known identity.
+    pub fn with_id(id: VaultId) -> Arc<Self> {
         Arc::new(Self {
-            id: random_id(VaultId::from_bytes),
+            id,
             revision: Arc::default(),
             keys: Mutex::default(),
         })
