@@ -9,7 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use accounts::{Fixture, bytes, name, put_bytes};
-use atrest::resource::blob::{CHUNK_LEN, ExtentHeader};
+use atrest::crypto::Secret;
+use atrest::envelope::{Envelope, ResourceKind};
+use atrest::resource::blob::{AccountHeader, CHUNK_LEN, ExtentHeader, StorageAccount};
 use atrest::resource::{ProtectedResource, ResourceError};
 
 const SEALED_CHUNK: usize = CHUNK_LEN + 16;
@@ -208,7 +210,7 @@ fn header_of_another_account_is_refused() {
     put_bytes(&fixture.account, "a", b"data");
     let twin = tempfile::tempdir().unwrap();
     let (wrapper, service) = (fixture.wrapper(), fixture.vault.add("service"));
-    let other = atrest::resource::blob::StorageAccount::create(
+    let other = StorageAccount::create(
         twin.path(),
         atrest::base::ResourceId::from_bytes([7; 16]),
         fixture.account.protection().clone(),
@@ -220,4 +222,38 @@ fn header_of_another_account_is_refused() {
     let theirs = other.dir().join("account.atrest");
     fs::copy(theirs, fixture.account.dir().join("account.atrest")).unwrap();
     assert!(is_unauthentic(&fixture.open().map(|_| ()).unwrap_err()));
+}
+
+#[test]
+fn account_key_of_another_making_is_refused() {
+    let fixture = Fixture::protected();
+    put_bytes(&fixture.account, "a", b"data");
+    let path = fixture.account.dir().join("account.atrest");
+    let good = fs::read(&path).unwrap();
+    let header = AccountHeader::parse(&good).unwrap();
+    let forge = |key: &Secret<32>| {
+        let (id, to) = (fixture.account.id(), header.account.key.key());
+        let kind = ResourceKind::Storage;
+        let account = Envelope::seal(&*fixture.vault, &to, kind, id, key).unwrap();
+        let catalog = header.catalog.clone();
+        fs::write(&path, AccountHeader { account, catalog }.to_bytes()).unwrap();
+    };
+    let put = |account: &StorageAccount| {
+        let put = account.put(&name("b"), &mut &b"x"[..], &mut |_| ());
+        put.map(|_| ())
+    };
+    // The same key in an envelope of the thief's making does no harm.
+    let key = header
+        .account
+        .open(&*fixture.vault, ResourceKind::Storage, fixture.account.id());
+    forge(&key.unwrap());
+    put(&fixture.open().unwrap()).unwrap();
+    forge(&Secret::random());
+    assert!(is_unauthentic(&put(&fixture.open().unwrap()).unwrap_err()));
+    // Nor does an account that is open already take it over when its lease ends.
+    fixture.vault.enable("customer", false);
+    put(&fixture.account).unwrap_err();
+    fixture.vault.enable("customer", true);
+    fs::write(&path, good).unwrap();
+    put(&fixture.account).unwrap();
 }

@@ -20,6 +20,8 @@ pub enum Label {
     SqliteJournal,
     /// Temporary files, under a random key that is never stored. Context: zeros, session salt.
     SqliteTemporary,
+    /// Commitment to an account key or a catalog key. Context: account id.
+    BlobAccount,
     /// Wraps blob generation keys, under the account key. Context: account id.
     BlobGeneration,
     /// Chunks of one extent, under a generation key. Context: extent id, salt.
@@ -47,6 +49,7 @@ impl Label {
             Self::SqliteWal => b"atrest/v1/sqlite/wal",
             Self::SqliteJournal => b"atrest/v1/sqlite/journal",
             Self::SqliteTemporary => b"atrest/v1/sqlite/temporary",
+            Self::BlobAccount => b"atrest/v1/blob/account",
             Self::BlobGeneration => b"atrest/v1/blob/generation",
             Self::BlobExtent => b"atrest/v1/blob/extent",
             Self::BlobCommitment => b"atrest/v1/blob/commitment",

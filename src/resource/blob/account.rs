@@ -1,22 +1,17 @@
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::ops::Range;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::base::{ExtentId, KeyRef, ResourceId, create_dir_private};
-use crate::crypto::{TagMismatch, random_id};
+use crate::base::{KeyRef, ResourceId, create_dir_private};
 use crate::envelope::Envelope;
 use crate::resource::{Protection, ResourceError, Wrapper};
 
 use super::catalog::{Catalog, Entry};
 use super::key::AccountKeys;
-use super::manifest::{Extent, Manifest};
 use super::store::ExtentStore;
-use super::writer::write_extent;
-use super::{AccountHeader, BlobName, ExtentCipher, ExtentReader, GenerationKey};
+use super::{AccountHeader, BlobName};
 
 /// What is known of a blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,22 +72,38 @@ impl StorageAccount {
             (_, None) => protection.key(),
         };
         let wrapped_by = protection.key().zip(service_key);
-        let header = wrapped_by
+        let wrapped = wrapped_by
             .map(|(account, catalog)| AccountHeader::generate(id, account, catalog, wrapper))
             .transpose()
             .map_err(|e| ResourceError::vault(&dir.display().to_string(), e))?;
         create_dir_private(dir).map_err(failed)?;
+        let made = Self::make(dir, id, protection, wrapped, wrapper);
+        if made.is_err() {
+            // All that is in there is what was just made.
+            let _ = fs::remove_dir_all(dir);
+        }
+        made
+    }
+
+    fn make(
+        dir: &Path,
+        id: ResourceId,
+        protection: Protection,
+        wrapped: Option<(AccountHeader, [u8; 32])>,
+        wrapper: &Wrapper,
+    ) -> Result<Self, ResourceError> {
         let extents = ExtentStore::new(dir.join(EXTENTS));
         extents.create()?;
-        let keys = match header {
-            None => None,
-            Some(header) => {
-                let path = dir.join(HEADER);
-                header.write(&path)?;
-                Some(AccountKeys::new(&path, id, wrapper))
-            }
-        };
-        let catalog = Catalog::create(&dir.join(CATALOG), id, keys.as_ref().map(|k| k.catalog()))?;
+        let (mut keys, mut commitment) = (None, None);
+        if let Some((header, account_key)) = wrapped {
+            let path = dir.join(HEADER);
+            header.write(&path)?;
+            let made = AccountKeys::new(&path, id, wrapper);
+            made.account().expect(account_key);
+            (keys, commitment) = (Some(made), Some(account_key));
+        }
+        let catalog_key = keys.as_ref().map(AccountKeys::catalog);
+        let catalog = Catalog::create(&dir.join(CATALOG), id, catalog_key, commitment)?;
         Ok(Self {
             dir: dir.to_owned(),
             id,
@@ -132,7 +143,13 @@ impl StorageAccount {
                 Some(AccountKeys::new(&header, id, wrapper))
             }
         };
-        let catalog = Catalog::open(&dir.join(CATALOG), id, keys.as_ref().map(|k| k.catalog()))?;
+        let catalog_key = keys.as_ref().map(AccountKeys::catalog);
+        let catalog = Catalog::open(&dir.join(CATALOG), id, catalog_key)?;
+        if let Some(keys) = &keys {
+            let commitment = catalog.account_key()?;
+            let commitment = commitment.ok_or_else(|| unauthentic(&dir.join(CATALOG)))?;
+            keys.account().expect(commitment);
+        }
         let extents = ExtentStore::new(dir.join(EXTENTS));
         extents.collect_garbage(|extent| catalog.refers_to(extent))?;
         Ok(Self {
@@ -157,86 +174,6 @@ impl StorageAccount {
         Some(keys.header().ok()?.account)
     }
 
-    /// Stores all that `source` gives as the blob `name`, in constant memory. The blob is durable
-    /// when this returns; until then, and when this fails, the blob that was there before stays.
-    /// Of several puts of one name at once the last to end wins. `progress` is told the bytes read.
-    pub fn put(
-        &self,
-        name: &BlobName,
-        source: &mut (dyn Read + Send),
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<BlobInfo, ResourceError> {
-        let allowed = self.permission()?;
-        let id = random_id(ExtentId::from_bytes);
-        let generation = GenerationKey::random();
-        let cipher = (self.keys.as_ref()).map(|_| ExtentCipher::create(self.id, id, &generation));
-        let mut extent = self.extents.begin(id)?;
-        let (file, path) = (extent.file(), extent.path());
-        let size = write_extent(file, path, cipher.as_ref(), source, &allowed, progress)?;
-        extent.publish()?;
-
-        let created_micros = Timestamp::now().as_microsecond();
-        let extents = vec![Extent {
-            id,
-            generation: 0,
-            len: size,
-        }];
-        let mut manifest = Manifest::new(created_micros, extents);
-        let entry = Entry {
-            name: name.clone(),
-            generation: generation.id(),
-            size,
-            created_micros,
-            extents: 1,
-        };
-        let sealed = match &self.keys {
-            None => Ok(manifest.to_bytes()),
-            Some(keys) => keys.account().with_key(|key| {
-                manifest.generations = vec![generation.wrap(key, self.id)];
-                manifest.seal(key, self.id, entry.generation, name)
-            }),
-        };
-        let replaced = sealed.and_then(|bytes| self.catalog.replace(&entry, &bytes, &[id]));
-        match replaced {
-            Ok(replaced) => self.extents.remove(&replaced),
-            Err(e) => {
-                // A commit that failed may have taken place; the catalog knows.
-                if let Ok(false) = self.catalog.refers_to(id) {
-                    self.extents.remove(&[id]);
-                }
-                return Err(e);
-            }
-        }
-        self.blob_info(entry)
-    }
-
-    /// Gives the blob `name`, or the bytes `range` of it, to `sink`, in constant memory. Of a range
-    /// only the chunks that hold it are read. No byte reaches the sink before its chunk is
-    /// authenticated; when this fails, what the sink has got is a part and must be thrown away.
-    /// `progress` is told the bytes given.
-    ///
-    /// # Errors
-    /// [`ResourceError::Usage`] when the range does not lie within the blob.
-    pub fn get(
-        &self,
-        name: &BlobName,
-        range: Option<Range<u64>>,
-        sink: &mut (dyn Write + Send),
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<BlobInfo, ResourceError> {
-        let blob = self.open_blob(name)?;
-        let size = blob.entry.size;
-        let range = range.unwrap_or(0..size);
-        if range.start > range.end || range.end > size {
-            return Err(ResourceError::Usage(format!(
-                "bytes {} to {} do not lie within {name}, which has {size} bytes",
-                range.start, range.end
-            )));
-        }
-        self.read(&blob, range, sink, progress)?;
-        self.blob_info(blob.entry)
-    }
-
     /// The blobs whose names start with `prefix`, in the order of their names' bytes. Needs the
     /// catalog's key only.
     pub fn list(&self, prefix: &str) -> Result<Vec<BlobInfo>, ResourceError> {
@@ -259,136 +196,21 @@ impl StorageAccount {
         Ok(())
     }
 
-    fn find(&self, name: &BlobName) -> Result<(Entry, Manifest), ResourceError> {
-        let found = self.catalog.find(name)?;
-        let (entry, bytes) = found.ok_or_else(|| ResourceError::NotFound(name.to_string()))?;
-        let manifest = match &self.keys {
-            None => Manifest::parse(&bytes).ok_or(TagMismatch),
-            Some(keys) => (keys.account())
-                .with_key(|key| Manifest::open(&bytes, key, self.id, entry.generation, name))?,
-        };
-        let unauthentic = || unauthentic(&self.dir.join(CATALOG));
-        let manifest = manifest.map_err(|TagMismatch| unauthentic())?;
-        let listed = (entry.size, entry.created_micros, entry.extents);
-        if listed
-            != (
-                manifest.size,
-                manifest.created_micros,
-                manifest.extents.len() as u64,
-            )
-        {
-            return Err(unauthentic());
-        }
-        Ok((entry, manifest))
-    }
-
-    /// Opens the files of all extents of a blob, so that a put or delete meanwhile cannot pull them
-    /// away.
-    pub(super) fn open_blob(&self, name: &BlobName) -> Result<OpenBlob, ResourceError> {
-        let mut tried = None;
-        loop {
-            let (entry, manifest) = self.find(name)?;
-            let ids = manifest.extents.iter().map(|e| e.id);
-            let files: Option<Vec<File>> = ids
-                .map(|id| self.extents.open(id))
-                .collect::<Result<_, _>>()?;
-            match files {
-                Some(files) => {
-                    return Ok(OpenBlob {
-                        entry,
-                        manifest,
-                        files,
-                    });
-                }
-                // Replaced since the catalog was read: read it again.
-                None if tried != Some(entry.generation) => tried = Some(entry.generation),
-                None => return Err(unauthentic(&self.dir.join(EXTENTS))),
-            }
-        }
-    }
-
-    /// Gives the bytes `range`, which must lie within the blob, to `sink`.
-    pub(super) fn read(
-        &self,
-        blob: &OpenBlob,
-        range: Range<u64>,
-        sink: &mut (dyn Write + Send),
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), ResourceError> {
-        let allowed = self.permission()?;
-        let (mut start, mut done) = (0, 0);
-        for (extent, file) in blob.manifest.extents.iter().zip(&blob.files) {
-            let end = start + extent.len;
-            let within = range.start.max(start)..range.end.min(end);
-            // An empty range still authenticates the chunk that it points at.
-            if within.start < within.end || (range.is_empty() && within.start == within.end) {
-                let path = self.extents.path(extent.id);
-                let generation = self.generation_key(&blob.manifest, extent, &path)?;
-                let reader = ExtentReader::open(file, &path, self.id, extent, generation.as_ref())?;
-                let within = within.start - start..within.end - start;
-                reader.read(within, sink, &allowed, &mut |given| {
-                    done += given;
-                    progress(done);
-                })?;
-            }
-            start = end;
-        }
-        Ok(())
-    }
-
-    /// The key that an extent is sealed under; `None` in a plain account.
-    fn generation_key(
-        &self,
-        manifest: &Manifest,
-        extent: &Extent,
-        path: &Path,
-    ) -> Result<Option<GenerationKey>, ResourceError> {
-        let Some(keys) = &self.keys else {
-            return Ok(None);
-        };
-        let unwrapped = keys.account().with_key(|key| {
-            let generation = manifest.generation_of(extent).ok_or(TagMismatch)?;
-            GenerationKey::unwrap(generation, key, self.id)
-        })?;
-        unwrapped.map(Some).map_err(|TagMismatch| unauthentic(path))
-    }
-
-    /// Asks for leave to use the account key, now; what it returns asks again, and fails once the
-    /// key was lost in between.
-    fn permission(&self) -> Result<impl Fn() -> Result<(), ResourceError>, ResourceError> {
-        let key = self.keys.as_ref().map(|keys| keys.account());
-        let number = key.map(|key| key.check()).transpose()?;
-        Ok(move || match key {
-            Some(key) if Some(key.check()?) != number => Err(ResourceError::KeyUnavailable {
-                path: self.dir.display().to_string(),
-                why: "it was revoked during the transfer".to_owned(),
-            }),
-            _ => Ok(()),
-        })
-    }
-
-    fn blob_info(&self, entry: Entry) -> Result<BlobInfo, ResourceError> {
+    pub(super) fn blob_info(&self, entry: Entry) -> Result<BlobInfo, ResourceError> {
         let created = Timestamp::from_microsecond(entry.created_micros);
         Ok(BlobInfo {
             name: entry.name,
             size: entry.size,
-            created: created.map_err(|_| unauthentic(&self.dir.join(CATALOG)))?,
+            created: created.map_err(|_| unauthentic(self.catalog.path()))?,
             extents: entry.extents,
         })
     }
 }
 
-fn unauthentic(path: &Path) -> ResourceError {
+pub(super) fn unauthentic(path: &Path) -> ResourceError {
     ResourceError::Unauthentic {
         path: path.display().to_string(),
     }
-}
-
-/// A blob whose manifest is authentic, with its extents' files.
-pub(super) struct OpenBlob {
-    pub entry: Entry,
-    pub manifest: Manifest,
-    pub files: Vec<File>,
 }
 
 const HEADER: &str = "account.atrest";

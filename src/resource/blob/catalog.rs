@@ -27,6 +27,9 @@ const SCHEMA: &str = "
         generation BLOB    NOT NULL REFERENCES blobs (generation) ON DELETE CASCADE
     ) STRICT;
     CREATE INDEX extents_by_generation ON extents (generation);
+    CREATE TABLE account_key (
+        commitment BLOB    NOT NULL
+    ) STRICT;
 ";
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,11 +52,13 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    /// Makes an empty catalog at `path`; sealed when there is a key.
+    /// Makes an empty catalog at `path`, sealed when there is a key, which keeps the commitment to
+    /// the account key.
     pub(super) fn create(
         path: &Path,
         account: ResourceId,
         key: Option<Arc<HeldKey>>,
+        account_key: Option<[u8; 32]>,
     ) -> Result<Self, ResourceError> {
         // The account header says how the key is got, so the file's own slot says nothing.
         let slot = [0; KEY_SLOT_LEN];
@@ -66,6 +71,9 @@ impl Catalog {
             connection.pragma_update(None, "journal_mode", "wal")?;
             let tx = connection.transaction()?;
             tx.execute_batch(SCHEMA)?;
+            if let Some(commitment) = account_key {
+                tx.execute("INSERT INTO account_key VALUES (?1)", [commitment])?;
+            }
             tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             tx.commit()
         })?;
@@ -126,6 +134,19 @@ impl Catalog {
         // A put is durable when it returns.
         catalog.run(|c| c.pragma_update(None, "synchronous", "full"))?;
         Ok(catalog)
+    }
+
+    /// The database's file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The commitment to the account key; `None` in a plain account.
+    pub(super) fn account_key(&self) -> Result<Option<[u8; 32]>, ResourceError> {
+        self.run(|c| {
+            c.query_row("SELECT commitment FROM account_key", (), |row| row.get(0))
+                .optional()
+        })
     }
 
     /// The blob `name`, if there is one, with its manifest (sealed, or plain in a plain account).

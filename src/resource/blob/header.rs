@@ -8,6 +8,8 @@ use crate::envelope::{Envelope, ResourceKind};
 use crate::resource::{ResourceError, Wrapper};
 use crate::vault::VaultError;
 
+use super::key::commitment;
+
 // Layout of `account.atrest` (docs/format.md, "Account header").
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = MAGIC_AT + 8;
@@ -32,18 +34,21 @@ impl AccountHeader {
     /// Length of the file, in bytes.
     pub const LEN: usize = CATALOG_AT + Envelope::LEN;
 
-    /// Two new random keys for account `id`, wrapped by the newest versions of these.
+    /// Two new random keys for account `id`, wrapped by the newest versions of these; and the
+    /// commitment to the account key.
     pub(super) fn generate(
         id: ResourceId,
         account: &KeyRef,
         catalog: &KeyRef,
         wrapper: &Wrapper,
-    ) -> Result<Self, VaultError> {
-        let seal = |key, kind| Envelope::seal(&**wrapper, key, kind, id, &Secret::random());
-        Ok(Self {
-            account: seal(account, ResourceKind::Storage)?,
-            catalog: seal(catalog, ResourceKind::StorageCatalog)?,
-        })
+    ) -> Result<(Self, [u8; 32]), VaultError> {
+        let seal = |by, kind, key| Envelope::seal(&**wrapper, by, kind, id, key);
+        let account_key = Secret::random();
+        let header = Self {
+            account: seal(account, ResourceKind::Storage, &account_key)?,
+            catalog: seal(catalog, ResourceKind::StorageCatalog, &Secret::random())?,
+        };
+        Ok((header, commitment(&account_key, id)))
     }
 
     /// The bytes on disk.

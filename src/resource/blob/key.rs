@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::base::{KeyRef, ResourceId};
-use crate::crypto::Secret;
+use crate::crypto::{Label, Secret, derive};
 use crate::envelope::{Envelope, EnvelopeError, Lease, ResourceKind};
 use crate::resource::{ResourceError, Wrapper};
 use crate::sqlite::{KeySource, KeyUnavailable};
@@ -38,13 +38,15 @@ impl Chain {
 
 /// One of an account's keys, under a lease that is acquired at the first use. When the vault
 /// refuses it, the account's header is read again: the key may have been rewrapped meanwhile, by
-/// this process or by another.
+/// this process or by another. It stays the same key: an envelope with another one, which whoever
+/// has the public half of an RSA key can make, is refused.
 pub(super) struct HeldKey {
     header: PathBuf,
     account: ResourceId,
     chain: Chain,
     wrapper: Wrapper,
     held: RwLock<Held>,
+    commitment: OnceLock<[u8; 32]>,
 }
 
 struct Held {
@@ -65,7 +67,14 @@ impl HeldKey {
                 lease: None,
                 base: 0,
             }),
+            commitment: OnceLock::new(),
         }
+    }
+
+    /// From now on no other key than the one with this commitment is used; without this, no other
+    /// than the first.
+    pub(super) fn expect(&self, commitment: [u8; 32]) {
+        let _ = self.commitment.set(commitment);
     }
 
     /// Whether the key may be used now. Returns a number that changes whenever keys derived
@@ -110,6 +119,12 @@ impl HeldKey {
         let (kind, wrapper) = (self.chain.kind(), self.wrapper.clone());
         let lease =
             Lease::acquire(envelope, kind, self.account, wrapper).map_err(|e| self.refused(&e))?;
+        let offered = lease
+            .with_key(|key| commitment(key, self.account))
+            .map_err(|e| self.refused(&e))?;
+        if *self.commitment.get_or_init(|| offered) != offered {
+            return Err(self.refused(&EnvelopeError::Mismatch));
+        }
         let lease = Arc::new(lease);
         held.lease = Some(lease.clone());
         held.base += 1 << 32;
@@ -132,6 +147,11 @@ impl HeldKey {
             },
         }
     }
+}
+
+/// A public name of an account's key, by which it is told from every other.
+pub(super) fn commitment(key: &Secret<32>, account: ResourceId) -> [u8; 32] {
+    *derive(key, Label::BlobAccount, &[account.as_bytes()]).expose()
 }
 
 /// The two keys of a protected account.

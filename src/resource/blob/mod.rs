@@ -16,6 +16,7 @@
 
 mod account;
 mod catalog;
+mod content;
 mod extent;
 mod header;
 mod key;

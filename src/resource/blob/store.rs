@@ -25,6 +25,11 @@ impl ExtentStore {
         create_dir_private(&self.dir).map_err(|e| ResourceError::io(&self.dir, e))
     }
 
+    /// The directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where the extent is.
     pub(super) fn path(&self, extent: ExtentId) -> PathBuf {
         self.dir.join(extent.to_string())
