@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use crate::base::ResourceId;
 use crate::crypto::random_id;
@@ -140,6 +140,20 @@ impl Database {
         self.reading(reading)
     }
 
+    /// Reads it again and again on one connection, each time from the disk: as [`Database::read`],
+    /// at a tenth of the cost, and without the header.
+    pub(super) fn rereader(&self) -> Result<impl FnMut(&Self) -> Reading + use<>, LabError> {
+        let database = self.open()?;
+        let connection = database.connect()?;
+        Ok(move |this: &Self| {
+            let data = connection
+                .execute_batch("PRAGMA shrink_memory")
+                .and_then(|()| content(&connection))
+                .map_err(|e| database.explain(e));
+            this.reading(data)
+        })
+    }
+
     /// Authenticates it as a whole, and reads it when that finds nothing. A plain one is read at
     /// once: it has nothing that could be authenticated.
     pub(super) fn verify(&self) -> Reading {
@@ -191,24 +205,22 @@ impl Database {
 }
 
 fn read(database: &SqlDatabase) -> Result<String, ResourceError> {
-    let explain = |e| database.explain(e);
     let connection = database.connect()?;
-    let mut data = content_hash(&connection).map_err(explain)?.sha256();
-    // A specimen's index: every entry, in its own order.
-    let index = connection
-        .prepare("SELECT account, id FROM ledger INDEXED BY ledger_account ORDER BY account");
-    if let Ok(mut index) = index {
-        let mut rows = index.query([]).map_err(explain)?;
-        let mut hash = Vec::new();
-        while let Some(row) = rows.next().map_err(explain)? {
-            let entry = row
-                .get::<_, String>(0)
-                .and_then(|a| Ok((a, row.get::<_, i64>(1)?)));
-            let (account, id) = entry.map_err(explain)?;
-            hash.extend_from_slice(account.as_bytes());
-            hash.extend_from_slice(&id.to_le_bytes());
+    content(&connection).map_err(|e| database.explain(e))
+}
+
+/// Every row of every table, and every entry of a specimen's index in its own order.
+fn content(connection: &Connection) -> rusqlite::Result<String> {
+    let mut data = content_hash(connection)?.sha256();
+    let index = "SELECT account, id FROM ledger INDEXED BY ledger_account ORDER BY account";
+    if let Ok(mut index) = connection.prepare(index) {
+        let mut rows = index.query([])?;
+        let mut entries = Vec::new();
+        while let Some(row) = rows.next()? {
+            entries.extend_from_slice(row.get::<_, String>(0)?.as_bytes());
+            entries.extend_from_slice(&row.get::<_, i64>(1)?.to_le_bytes());
         }
-        data.push_str(&hex::encode(crate::crypto::sha256(&[&hash])));
+        data.push_str(&hex::encode(crate::crypto::sha256(&[&entries])));
     }
     Ok(data)
 }

@@ -119,57 +119,33 @@ pub(in crate::lab) fn alter(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
 }
 
 /// Flips a bit in each byte of the header block, of page 1 and of one other page, and in sampled
-/// bytes and every trailer byte of all others.
+/// bytes of all others. The control flips sampled bytes only: it needs one success.
 fn flip_everywhere(lab: &Lab, dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
     /// Bytes of each other page that are flipped.
     const SAMPLED: u64 = 16;
     let protected = arm.protection.key().is_some();
     let name = format!("flipped-{}", u8::from(protected));
     let specimen = Database::specimen(dir, &name, arm, size, 4)?;
-    let (header, page, pages) = (specimen.header_len(), specimen.page_size, specimen.pages()?);
+    let (page, pages) = (specimen.page_size, specimen.pages()?);
     let mut rng = lab.rng("flips");
     let whole = rng.random_range(2..=pages);
-    let mut offsets: Vec<u64> = (0..header).collect();
+    let mut in_pages: Vec<u64> = Vec::new();
     for number in 1..=pages {
         let at = specimen.page_at(number);
-        if number == 1 || number == whole {
-            offsets.extend(at..at + page);
+        if protected && (number == 1 || number == whole) {
+            in_pages.extend(at..at + page);
         } else {
-            offsets.extend((0..SAMPLED).map(|_| at + rng.random_range(0..page)));
+            in_pages.extend((0..SAMPLED).map(|_| at + rng.random_range(0..page)));
         }
     }
-    let flips: Vec<(u64, u8)> = offsets
-        .into_iter()
-        .map(|at| (at, 1 << rng.random_range(0..8)))
-        .collect();
-    // Each thread flips a copy of its own.
-    let parts = flips.chunks(flips.len().div_ceil(rayon::current_num_threads()));
-    let part = |flips: &[(u64, u8)]| -> Result<[Bout; 2], LabError> {
-        let own = tempfile::tempdir_in(dir).map_err(|e| LabError::io(dir, e))?;
-        let specimen = specimen.fork(own.path())?;
-        let bytes = read_all(&specimen.path)?;
-        let mut bouts = [0, 1].map(|_| Bout::new(&specimen.path, &specimen.truth));
-        for &(at, bit) in flips {
-            let byte = bytes[usize::try_from(at).expect("a small file")] ^ bit;
-            let reading = patched(&specimen.path, &[(at, &[byte])], || specimen.read())?;
-            bouts[usize::from(at >= header)].record(reading, Some(at), || {
-                format!("bit pattern {bit:#04x} flipped, and other data was read")
-            });
-        }
-        Ok(bouts)
-    };
-    let parts: Vec<[Bout; 2]> = parts
-        .collect::<Vec<_>>()
-        .into_par_iter()
-        .map(part)
-        .collect::<Result<_, _>>()?;
-    let mut sums = [0, 1].map(|_| Bout::new(&specimen.path, &specimen.truth));
-    for part in parts {
-        sums.iter_mut().zip(part).for_each(|(sum, b)| sum.merge(b));
-    }
-    let harmless = sums.each_ref().map(Bout::harmless);
-    let [mut all, in_pages] = sums;
-    all.merge(in_pages);
+    let in_header: Vec<u64> = (0..specimen.header_len()).collect();
+    let mut flip = |at: u64| (at, 1 << rng.random_range(0..8));
+    let in_header: Vec<(u64, u8)> = in_header.into_iter().map(&mut flip).collect();
+    let in_pages: Vec<(u64, u8)> = in_pages.into_iter().map(&mut flip).collect();
+    let header = in_parts(dir, &specimen, &in_header, |_| Ok(Database::read))?;
+    let mut all = in_parts(dir, &specimen, &in_pages, Database::rereader)?;
+    let harmless = [header.harmless(), all.harmless()];
+    all.merge(header);
     let mut evidence = all.finish("bits flipped");
     if protected {
         evidence.summary.push_str(&match harmless {
@@ -182,6 +158,37 @@ fn flip_everywhere(lab: &Lab, dir: &Path, arm: &Arm, size: PageSize) -> Result<E
         });
     }
     Ok(evidence)
+}
+
+/// Flips bits of `specimen` and reads it after each, as `reader` says; each thread on a copy of its
+/// own.
+fn in_parts<R: FnMut(&Database) -> Reading>(
+    dir: &Path,
+    specimen: &Database,
+    flips: &[(u64, u8)],
+    reader: impl Fn(&Database) -> Result<R, LabError> + Sync,
+) -> Result<Bout, LabError> {
+    let part = |flips: &[(u64, u8)]| -> Result<Bout, LabError> {
+        let own = tempfile::tempdir_in(dir).map_err(|e| LabError::io(dir, e))?;
+        let specimen = specimen.fork(own.path())?;
+        let bytes = read_all(&specimen.path)?;
+        let mut read = reader(&specimen)?;
+        let mut bout = Bout::new(&specimen.path, &specimen.truth);
+        for &(at, bit) in flips {
+            let byte = bytes[usize::try_from(at).expect("a small file")] ^ bit;
+            let reading = patched(&specimen.path, &[(at, &[byte])], || read(&specimen))?;
+            bout.record(reading, Some(at), || {
+                format!("bits {bit:#04x} flipped, and other data was read")
+            });
+        }
+        Ok(bout)
+    };
+    let threads = rayon::current_num_threads();
+    let parts: Vec<&[(u64, u8)]> = flips.chunks(flips.len().div_ceil(threads).max(1)).collect();
+    let parts: Vec<Bout> = parts.into_par_iter().map(part).collect::<Result<_, _>>()?;
+    let mut sum = Bout::new(&specimen.path, &specimen.truth);
+    parts.into_iter().for_each(|part| sum.merge(part));
+    Ok(sum)
 }
 
 fn swap_and_zero(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
