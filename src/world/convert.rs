@@ -6,11 +6,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use crate::base::{KeyVersionRef, ResourceId};
 use crate::envelope::Envelope;
-use crate::resource::blob::{AccountHeader, StorageAccount};
+use crate::resource::blob::{AccountHeader, BlobInfo, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::sqlite::SealedDatabase;
@@ -131,8 +132,15 @@ impl Workspace {
         let (live, new, old) = places(&self.resolved_path(address));
         remove(entry.kind, &new);
         remove(entry.kind, &old);
+        // Held until the new one is in place: whoever writes to the old one after that is refused.
+        let mut hold = None;
         let written = match entry.kind {
-            Kind::Sql => self.rewrite_sql(address, entry.id, to, &new, progress)?,
+            Kind::Sql => {
+                let database = self.open_sql(address)?;
+                let hold = hold.insert(Hold::begin(&database)?);
+                self.rewrite_sql(&database, entry.id, to, &new, hold, progress)
+                    .inspect_err(|_| hold.give_up())?
+            }
             Kind::Storage => self.rewrite_storage(address, entry.id, to, &new, progress)?,
         };
         fs::rename(&live, &old).map_err(|e| WorldError::io(&live, e))?;
@@ -145,33 +153,30 @@ impl Workspace {
 
     fn rewrite_sql(
         &self,
-        address: &ResourceAddress,
+        database: &SqlDatabase,
         id: ResourceId,
         to: &Protection,
         new: &Path,
+        hold: &Hold,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<u64, WorldError> {
-        let database = self.open_sql(address)?;
-        let live = database.path().to_owned();
-        match to {
-            Protection::Plain => database.export(new, progress)?,
+        let wrapper = self.wrapper();
+        let made = match to {
+            Protection::Plain => {
+                database.export(new, progress)?;
+                SqlDatabase::open(new, id, to.clone(), &wrapper)?
+            }
             _ => {
-                // What a write-ahead log holds goes into the file when its last user closes it.
-                let conn = database.connect()?;
-                let checkpoint = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
-                checkpoint.map_err(|e| database.explain(e))?;
-                drop(conn);
-                SqlDatabase::create_from(new, id, to.clone(), &self.wrapper(), &live, progress)?;
+                let live = database.path();
+                SqlDatabase::create_from(new, id, to.clone(), &wrapper, live, progress)?
             }
+        };
+        if hold.wal {
+            let conn = made.connect()?;
+            let set = conn.pragma_update(None, "journal_mode", "wal");
+            set.map_err(|e| made.explain(e))?;
         }
-        let in_use = sql_files(&live).iter().skip(1).any(|file| file.exists());
-        if in_use {
-            remove(Kind::Sql, new);
-            return Err(ResourceError::Busy {
-                path: live.display().to_string(),
-            }
-            .into());
-        }
+        hold.insist(database)?;
         Ok(fs::metadata(new).map_or(0, |m| m.len()))
     }
 
@@ -187,7 +192,19 @@ impl Workspace {
         let service_key = to.key().is_some().then_some(&service_key);
         let from = self.open_storage(address)?;
         let into = StorageAccount::create(new, id, to.clone(), service_key, &self.wrapper())?;
-        copy_blobs(&from, &into, progress).inspect_err(|_| remove(Kind::Storage, new))?;
+        let before = from.list("")?;
+        copy_blobs(&from, &into, &before, progress)?;
+        // A put or delete that another process made meanwhile is not in the copy; and one that
+        // still has the catalog open may make one next.
+        let changed = from.list("")? != before;
+        let catalog = from.dir().join("catalog.db");
+        drop(from);
+        if changed || sql_files(&catalog).iter().skip(1).any(|file| file.exists()) {
+            return Err(ResourceError::Busy {
+                path: catalog.display().to_string(),
+            }
+            .into());
+        }
         let lens = into
             .files()?
             .into_iter()
@@ -196,13 +213,67 @@ impl Workspace {
     }
 }
 
-/// Copies every blob, in constant memory: one thread opens what another one seals.
+/// A connection to a database that is being replaced, with which nothing that others commit
+/// meanwhile goes unnoticed.
+struct Hold {
+    conn: Connection,
+    /// SQLite's `data_version` before the first page was copied.
+    version: i64,
+    /// Whether the database kept a write-ahead log, which it does not while it is held.
+    wal: bool,
+}
+
+impl Hold {
+    /// Leaves WAL mode, which SQLite does only for the one connection there is; and in which it
+    /// would not notice, later, that the file was replaced.
+    fn begin(database: &SqlDatabase) -> Result<Self, WorldError> {
+        let conn = database.connect()?;
+        let begin = || {
+            let text = |row: &Row<'_>| row.get::<_, String>(0);
+            let mode = conn.query_row("PRAGMA journal_mode", (), text)?;
+            if mode == "wal" {
+                conn.query_row("PRAGMA journal_mode = delete", (), text)?;
+            }
+            Ok((data_version(&conn)?, mode == "wal"))
+        };
+        let (version, wal) = begin().map_err(|e| database.explain(e))?;
+        Ok(Self { conn, version, wal })
+    }
+
+    /// From now on nobody writes; refuses when somebody has since [`Hold::begin`]. SQLite itself
+    /// refuses to write to a file that was renamed.
+    fn insist(&self, database: &SqlDatabase) -> Result<(), WorldError> {
+        let locked = self.conn.execute_batch("BEGIN IMMEDIATE");
+        let version = locked.and_then(|()| data_version(&self.conn));
+        if version.map_err(|e| database.explain(e))? == self.version {
+            return Ok(());
+        }
+        Err(ResourceError::Busy {
+            path: database.path().display().to_string(),
+        }
+        .into())
+    }
+
+    /// Puts the database back as it was.
+    fn give_up(&self) {
+        let _ = self.conn.execute_batch("ROLLBACK");
+        if self.wal {
+            let _ = self.conn.pragma_update(None, "journal_mode", "wal");
+        }
+    }
+}
+
+fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("PRAGMA data_version", (), |row| row.get(0))
+}
+
+/// Copies these blobs, in constant memory: one thread opens what another one seals.
 fn copy_blobs(
     from: &StorageAccount,
     into: &StorageAccount,
+    blobs: &[BlobInfo],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), WorldError> {
-    let blobs = from.list("")?;
     let total = blobs.iter().map(|b| b.size).sum();
     let mut before = 0;
     for blob in blobs {

@@ -9,7 +9,7 @@ use super::WorldError;
 pub(super) struct ChangeLock(#[expect(dead_code, reason = "held, not read")] File);
 
 /// The lock's file. Empty, and never removed: removing it would let two processes hold it.
-const LOCK: &str = "atrest.lock";
+pub(super) const LOCK: &str = "atrest.lock";
 
 impl ChangeLock {
     /// # Errors

@@ -8,7 +8,7 @@ use crate::resource::{Protection, Wrapper};
 use crate::vault::{KeySpec, KeyVault, LocalVault, RootKeySource, VaultError, VaultSettings};
 
 use super::config::{CONFIG, Config, Environment};
-use super::lock::ChangeLock;
+use super::lock::{ChangeLock, LOCK};
 use super::{
     AskPassphrase, Kind, Name, ResourceAddress, ResourceEntry, VaultSet, WhichVault, WorldError,
 };
@@ -46,15 +46,16 @@ impl Workspace {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, WorldError> {
         let existed = dir.exists();
-        let occupied = match fs::read_dir(dir) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
-            Err(e) => return Err(WorldError::io(dir, e)),
-        };
-        if occupied {
+        if !is_vacant(dir)? {
             return Err(WorldError::NotEmpty(dir.display().to_string()));
         }
         create_dir_private(dir).map_err(|e| WorldError::io(dir, e))?;
+        // Looked at again under the lock, and only under it is anything removed: another process
+        // may be making a working directory here, or have just made one.
+        let _lock = ChangeLock::take(dir)?;
+        if !is_vacant(dir)? {
+            return Err(WorldError::NotEmpty(dir.display().to_string()));
+        }
         let made = Self::fill(dir, options, clock);
         if made.is_err() {
             let _ = match existed {
@@ -66,7 +67,6 @@ impl Workspace {
     }
 
     fn fill(dir: &Path, options: InitOptions, clock: Arc<dyn Clock>) -> Result<Self, WorldError> {
-        let _lock = ChangeLock::take(dir)?;
         let root = match options.passphrase {
             Some(passphrase) => RootKeySource::Passphrase(passphrase),
             None => RootKeySource::KeyFile(WhichVault::Customer.key_file(dir)),
@@ -305,6 +305,21 @@ pub(super) fn resource_path(root: &Path, environment: &Name, kind: Kind, name: &
 
 fn service_managed() -> KeyName {
     SERVICE_MANAGED.parse().expect("a key name")
+}
+
+/// Whether `dir` is missing or holds nothing but the lock.
+fn is_vacant(dir: &Path) -> Result<bool, WorldError> {
+    let failed = |e| WorldError::io(dir, e);
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        if entry.map_err(failed)?.file_name() != LOCK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Removes what is in `dir`, and leaves `dir`.
