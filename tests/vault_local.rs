@@ -373,6 +373,31 @@ fn changing_the_root_key_rewrites_the_header_only_and_shuts_out_the_old_one() {
 }
 
 #[test]
+fn a_root_key_change_that_a_crash_cut_short_leaves_a_vault_that_opens() {
+    let half = HEADER_LEN / 2;
+    let new = || passphrase("correct horse battery");
+    for written in [0..half, half..HEADER_LEN] {
+        let place = Place::new();
+        let wrapped = place.with_a_key();
+        let file = place.file("vault.db");
+        let before = fs::read(&file).unwrap();
+        place.open().unwrap().change_root(&new()).unwrap();
+        let after = fs::read(&file).unwrap();
+        let mut cut_short = after.clone();
+        cut_short[..HEADER_LEN].copy_from_slice(&before[..HEADER_LEN]);
+        cut_short[written.clone()].copy_from_slice(&after[written]);
+        fs::write(&file, &cut_short).unwrap();
+        for root in [place.key_file(), new()] {
+            unwrap(&place.open_with(&root).unwrap(), &wrapped).unwrap();
+        }
+        // Made again, it is complete.
+        place.open().unwrap().change_root(&new()).unwrap();
+        refused(place.open(), "BadParameter");
+        unwrap(&place.open_with(&new()).unwrap(), &wrapped).unwrap();
+    }
+}
+
+#[test]
 fn a_sealed_vault_refuses_every_use_until_it_is_unsealed() {
     let place = Place::new();
     let wrapped = place.with_a_key();

@@ -88,10 +88,12 @@ pub trait KeyVault: KeyWrapper {
     /// Brings a soft-deleted key back.
     fn recover_key(&self, name: &KeyName) -> Result<KeyBundle, VaultError>;
 
-    /// Destroys a soft-deleted key; refused while purge protection holds.
+    /// Destroys a soft-deleted key; refused while purge protection holds. It erases the key only when
+    /// no backup of it is left.
     fn purge_key(&self, name: &KeyName) -> Result<(), VaultError>;
 
-    /// A sealed copy of a key with all its versions, which only this vault restores.
+    /// A sealed copy of a key with all its versions, which only this vault restores: also after the
+    /// key was purged, as in Azure.
     fn backup_key(&self, name: &KeyName) -> Result<Vec<u8>, VaultError>;
 
     /// Restores a backup; the name must be free.

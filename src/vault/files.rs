@@ -1,7 +1,7 @@
 //! The files of a vault in its directory: making them, and opening them by the root key.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -58,7 +58,7 @@ impl Store {
             master,
             connection,
             database,
-            path,
+            path: canonical(&path)?,
             audit_key,
             anchor,
             keys: HashMap::new(),
@@ -131,7 +131,7 @@ impl Store {
             master,
             connection,
             database,
-            path,
+            path: canonical(&path)?,
             audit_key,
             anchor,
             keys: HashMap::new(),
@@ -220,6 +220,11 @@ fn check(db: &Connection, vault: VaultId, path: &Path) -> Result<AuditAnchor, Fa
         return wrong("the database is of another vault than its key slot".into());
     }
     Ok(audit::head(db)?)
+}
+
+/// Where the file is, whatever becomes of the current directory.
+fn canonical(path: &Path) -> Result<PathBuf, VaultError> {
+    path.canonicalize().map_err(|e| VaultError::io(path, &e))
 }
 
 fn file_id(vault: VaultId) -> ResourceId {

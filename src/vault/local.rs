@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -26,7 +26,8 @@ const CALLER_MAX: usize = 128;
 /// master key, and `audit.anchor`. A cheap handle; clones share one connection.
 ///
 /// Every operation on a key is decided and recorded in one transaction, so that a rule changed by
-/// another process holds for the very next use, and is on disk before the answer is given.
+/// another process holds for the very next use, and is on disk before the answer is given. Reading
+/// lists, attributes and the log itself is not recorded.
 #[derive(Clone)]
 pub struct LocalVault {
     shared: Arc<Shared>,
@@ -279,10 +280,9 @@ impl LocalVault {
     }
 
     fn store(&self) -> MutexGuard<'_, Option<Store>> {
-        self.shared
-            .store
-            .lock()
-            .expect("no holder of this lock can panic")
+        // A panic while it is held rolls its transaction back.
+        let store = self.shared.store.lock();
+        store.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The open store, with the changes of other processes noticed.
