@@ -1,3 +1,5 @@
+//! The registry: what a thief tries, each with its claim. Over 400 lines because it is one table.
+
 use std::collections::BTreeSet;
 
 use rayon::prelude::*;

@@ -136,7 +136,13 @@ pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, D
         return Err(WorldError::NotEmpty(dir).into());
     }
     let built = Stage::build(options, sources, &mut teller);
-    let mut stage = built.inspect_err(|_| clear(&options.dir, existed))?;
+    let mut stage = built.inspect_err(|e| {
+        // When somebody else came first, what is there is theirs.
+        let theirs = |e: &WorldError| matches!(e, WorldError::NotEmpty(_) | WorldError::Busy(_));
+        if !matches!(e, DemoError::World(e) if theirs(e)) {
+            clear(&options.dir, existed);
+        }
+    })?;
 
     teller.step("1. The unprotected twins' copy", |t| copy::twins(&stage, t));
     teller.step("2. The protected copy, without its key", |t| {
