@@ -55,7 +55,10 @@ impl TestVault {
     }
 
     /// Switches a version, counted from 0, off or on.
-    #[allow(dead_code, reason = "not every test that shares this file revokes a key")]
+    #[allow(
+        dead_code,
+        reason = "not every test that shares this file revokes a key"
+    )]
     pub fn enable(&self, version: usize, enabled: bool) {
         self.versions.lock().unwrap()[version].enabled = enabled;
         self.revision.fetch_add(1, Ordering::Release);

@@ -14,7 +14,7 @@ use crate::world::{InitOptions, Kind, Workspace};
 
 use super::DemoError;
 use super::figures::{count, size, things};
-use super::stage::{Pair, SQL, STORAGE, Stage, key_name};
+use super::stage::{PROTECTED, Pair, SQL, STORAGE, Stage, TWINS, key_name};
 use super::teller::{Seen, Teller};
 
 /// Attacks that ask what the bytes tell to somebody without the key.
@@ -39,7 +39,7 @@ pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoEr
     };
     teller.fact(SQL.twin, &rows_seen);
 
-    let searcher = Searcher::new(&stage.canaries)?;
+    let searcher = Searcher::new(&stage.data.canaries)?;
     let sql = lab::scan_copy(&database.path, &searcher, &|_| ())?;
     let storage = stage.stolen_copy(Kind::Storage, STORAGE.twin)?;
     let storage = lab::scan_copy(&storage.path, &searcher, &|_| ())?;
@@ -58,7 +58,7 @@ pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoEr
         .chain(&storage.hits)
         .map(|h| h.canary)
         .collect();
-    let planted = stage.canaries.all();
+    let planted = stage.data.canaries.all();
     let example = found.first().and_then(|&at| planted.get(at));
     teller.fact(
         "Canaries",
@@ -69,14 +69,14 @@ pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoEr
             example.map_or_else(String::new, |c| format!(", one is {c}"))
         ),
     );
-    let readable = rows.is_ok_and(|rows| rows == stage.original.rows());
+    let readable = rows.is_ok_and(|rows| rows == stage.data.original.rows());
     let canaries = sql.canary_hits > 0 && storage.canary_hits > 0;
     let summary = format!("{rows_seen}; {} of {} canaries", found.len(), planted.len());
     teller.compare(
         "control-twins",
         "Unprotected, the stolen copy gives everything away: what follows can detect a leak",
         Seen::new(true, summary.clone()),
-        Seen::new(readable && canaries && stage.twins_are_equal, summary),
+        Seen::new(readable && canaries && stage.data.twins_are_equal, summary),
     );
     Ok(())
 }
@@ -84,9 +84,8 @@ pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoEr
 /// Step 2: the thief has every byte, and not the key.
 pub(super) fn without_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
     let elsewhere = elsewhere(stage)?;
-    let names = |pair: fn(Pair<&'static str>) -> &'static str| (pair(SQL), pair(STORAGE));
-    let protected = Stage::access(&elsewhere, ELSEWHERE, names(|p| p.protected));
-    let twins = Stage::access(&elsewhere, ELSEWHERE, names(|p| p.twin));
+    let protected = Stage::access(&elsewhere, ELSEWHERE, PROTECTED);
+    let twins = Stage::access(&elsewhere, ELSEWHERE, TWINS);
     for (name, result) in &protected {
         let seen = match result {
             Ok(()) => "opens".to_owned(),
@@ -101,7 +100,7 @@ pub(super) fn without_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), 
         Seen::worked(twins),
     );
 
-    let searcher = Searcher::new(&stage.canaries)?;
+    let searcher = Searcher::new(&stage.data.canaries)?;
     for (kind, names) in [(Kind::Sql, SQL), (Kind::Storage, STORAGE)] {
         let scan = |name| -> Result<Figures, DemoError> {
             let copy = stage.stolen_copy(kind, name)?;
@@ -130,7 +129,7 @@ pub(super) fn with_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Dem
         .workspace
         .restore(&stage.stolen, &environment, &mut told)?;
     let restored = stage.read(RECOVERY)?;
-    let same = restored == stage.original;
+    let same = restored == stage.data.original;
     teller.fact(
         SQL.protected,
         format!(
@@ -143,20 +142,20 @@ pub(super) fn with_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Dem
         "The original",
         format!(
             "{}, SHA-256 {}",
-            things(stage.original.rows(), "row"),
-            short(&stage.original.sql.sha256())
+            things(stage.data.original.rows(), "row"),
+            short(&stage.data.original.sql.sha256())
         ),
     );
     let blobs = restored.blobs.iter();
     let equal = blobs
-        .filter(|(name, blob)| stage.original.blobs.get(*name) == Some(blob))
+        .filter(|(name, blob)| stage.data.original.blobs.get(*name) == Some(blob))
         .count();
     teller.fact(
         STORAGE.protected,
         format!(
             "opens: {} of {} blobs have the SHA-256 of their original",
             count(equal as u64),
-            count(stage.original.blobs.len() as u64)
+            count(stage.data.original.blobs.len() as u64)
         ),
     );
     let summary = match same {
@@ -168,7 +167,7 @@ pub(super) fn with_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Dem
         "Restored where its key is, the copy opens and holds the same data",
         Seen::new(same, summary),
         Seen::new(
-            stage.original.rows() > 0,
+            stage.data.original.rows() > 0,
             "the original holds rows to compare",
         ),
     );

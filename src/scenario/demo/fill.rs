@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use crate::lab::KeyChain;
+use crate::lab::{CanarySet, KeyChain};
 use crate::resource::Protection;
-use crate::resource::blob::StorageAccount;
 use crate::resource::sql::SqlDatabase;
 use crate::sqlite::PageSize;
 use crate::vault::KeyVault;
@@ -17,14 +16,20 @@ use super::source::{Sources, SqlSource};
 use super::stage::{ENVIRONMENT, Pair, SQL, STORAGE, address};
 use super::teller::Teller;
 
-pub(super) type Filled = (Pair<SqlDatabase>, Pair<StorageAccount>, Fingerprint);
+/// What was put in.
+pub(super) struct Data {
+    pub(super) original: Fingerprint,
+    /// Whether the twins hold the same: what no comparison means anything without.
+    pub(super) twins_are_equal: bool,
+    pub(super) canaries: CanarySet,
+}
 
-/// Makes and fills all four resources, and takes the fingerprint of what was put in.
+/// Makes and fills all four resources, and closes them.
 pub(super) fn fill(
     workspace: &Workspace,
     sources: &Sources,
     teller: &mut Teller<'_>,
-) -> Result<Filled, DemoError> {
+) -> Result<Data, DemoError> {
     let started = Instant::now();
     let protection = workspace.default_protection();
     let sql = fill_sql(workspace, &sources.sql, &protection, teller)?;
@@ -101,7 +106,11 @@ pub(super) fn fill(
             teller.report().keys(chain);
         }
     }
-    Ok((sql, storage, original))
+    Ok(Data {
+        twins_are_equal: original == Fingerprint::take(&sql.twin, &storage.twin)?,
+        canaries: sources.canaries(&sql.twin)?,
+        original,
+    })
 }
 
 fn fill_sql(

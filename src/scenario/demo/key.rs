@@ -15,33 +15,34 @@ use super::DemoError;
 use super::copy::{RECOVERY, reason};
 use super::figures::{count, millis, size};
 use super::measure::Difference;
-use super::stage::{SQL, STORAGE, Stage};
+use super::stage::{ENVIRONMENT, PROTECTED, SQL, STORAGE, Stage, TWINS};
 use super::teller::{Seen, Teller};
 
 /// Where the copy is restored after the purge.
 const AFTERWARDS: &str = "afterwards";
 
 /// Step 4: only wrapped keys change, and what was taken before keeps its old wrapped key.
-pub(super) fn rotated(stage: &mut Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+pub(super) fn rotated(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
     let old = stage.vault.key(&stage.key, None)?.kid.version;
     let new = stage.vault.rotate_key(&stage.key)?.kid.version;
-    let protection = stage.protection().clone();
+    let (mut sql, mut storage) = stage.open(ENVIRONMENT, PROTECTED)?;
+    let protection = stage.workspace.default_protection();
     let started = Instant::now();
-    stage.sql.protected.rewrap(&protection)?;
-    stage.storage.protected.rewrap(&protection)?;
+    sql.rewrap(&protection)?;
+    storage.rewrap(&protection)?;
     let time = started.elapsed();
+    let places = [sql.path().to_owned(), storage.dir().to_owned()];
+    // Closed, as they were when the copy was taken.
+    drop((sql, storage));
     teller.fact("Key version", format!("{} -> {}", short(old), short(new)));
 
     let mut seen = Seen::new(true, format!("rewrapped in {}", millis(time)));
-    for (kind, name, live) in [
-        (Kind::Sql, SQL.protected, stage.sql.protected.path()),
-        (
-            Kind::Storage,
-            STORAGE.protected,
-            stage.storage.protected.dir(),
-        ),
-    ] {
-        let difference = Difference::between(live, &stage.stolen_copy(kind, name)?.path)?;
+    let resources = [
+        (Kind::Sql, SQL.protected),
+        (Kind::Storage, STORAGE.protected),
+    ];
+    for ((kind, name), live) in resources.into_iter().zip(places) {
+        let difference = Difference::between(&live, &stage.stolen_copy(kind, name)?.path)?;
         let line = format!(
             "{} of {} bytes differ from the stolen copy; {} are data",
             count(difference.differing),
@@ -61,16 +62,16 @@ pub(super) fn rotated(stage: &mut Stage, teller: &mut Teller<'_>) -> Result<(), 
         Seen::new(old != new, "the key has a new version"),
     );
 
-    let live = stage.read("production")?;
+    let live = stage.read(ENVIRONMENT)?;
     teller.compare(
         "rotation-opens",
         "After the rotation the live resources open and hold the same data",
         Seen::new(
-            live == stage.original,
+            live == stage.data.original,
             "read anew, compared with the original",
         ),
         Seen::new(
-            stage.original.rows() > 0,
+            stage.data.original.rows() > 0,
             "the original holds rows to compare",
         ),
     );
@@ -79,8 +80,7 @@ pub(super) fn rotated(stage: &mut Stage, teller: &mut Teller<'_>) -> Result<(), 
 
 /// The copy depends on the old version, the live resources do not.
 fn old_version(stage: &Stage, old: KeyVersion, teller: &mut Teller<'_>) -> Result<(), DemoError> {
-    let names = (SQL.protected, STORAGE.protected);
-    let copy = || Stage::access(&stage.workspace, RECOVERY, names);
+    let copy = || Stage::access(&stage.workspace, RECOVERY, PROTECTED);
     let before = copy();
     let still_opens = before.iter().all(|(_, result)| result.is_ok());
     set_enabled(stage, Some(old), false)?;
@@ -113,8 +113,8 @@ fn old_version(stage: &Stage, old: KeyVersion, teller: &mut Teller<'_>) -> Resul
 
 /// Step 5: what is open at that moment stops too.
 pub(super) fn disabled(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
-    let protected = Open::new(stage, &stage.sql.protected, &stage.storage.protected)?;
-    let twin = Open::new(stage, &stage.sql.twin, &stage.storage.twin)?;
+    let protected = Open::new(stage, PROTECTED)?;
+    let twin = Open::new(stage, TWINS)?;
     let before = Seen::worked(protected.use_all());
     teller.fact("Before", "a connection and an account are open, and in use");
 
@@ -143,7 +143,7 @@ pub(super) fn disabled(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Dem
 
     set_enabled(stage, None, true)?;
     let healed = Seen::worked(protected.use_all());
-    let same = stage.read("production")? == stage.original;
+    let same = stage.read(ENVIRONMENT)? == stage.data.original;
     teller.fact(
         "Enabled again",
         match healed.ok && same {
@@ -156,7 +156,7 @@ pub(super) fn disabled(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Dem
         "Enabled again, the same connection and account go on, with the same data",
         healed.and(Seen::new(same, "read anew, compared with the original")),
         Seen::new(
-            stage.original.rows() > 0,
+            stage.data.original.rows() > 0,
             "the original holds rows to compare",
         ),
     );
@@ -187,8 +187,7 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoE
         .workspace
         .restore(&stage.stolen, &environment, &mut |_, _| ())?;
     let copy = |names| Stage::access(&stage.workspace, AFTERWARDS, names);
-    let (protected, twins) = ((SQL.protected, STORAGE.protected), (SQL.twin, STORAGE.twin));
-    let shut = copy(protected);
+    let shut = copy(PROTECTED);
     for (name, result) in &shut {
         let seen = result.as_ref().err().map_or_else(|| "opens".into(), reason);
         teller.fact(&format!("{name}, copy"), seen);
@@ -197,14 +196,14 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoE
 
     // A backup was made before; this is what it does, and what it must not be there to do.
     vault.restore_key(&backup)?;
-    let revived = Seen::worked(copy(protected));
+    let revived = Seen::worked(copy(PROTECTED));
     purge(stage)?;
-    let again = Seen::refused(copy(protected));
+    let again = Seen::refused(copy(PROTECTED));
     teller.compare(
         "purged-for-good",
         "Purged, the copy and the originals are unreadable for everyone, in the same vault too",
         refused.and(again),
-        Seen::worked(copy(twins)),
+        Seen::worked(copy(TWINS)),
     );
     if revived.ok {
         teller.fact(
@@ -248,27 +247,24 @@ fn short(version: KeyVersion) -> String {
 }
 
 /// A connection and an account, open, and what is done with them.
-struct Open<'a> {
-    database: &'a SqlDatabase,
+struct Open {
+    database: SqlDatabase,
     conn: Connection,
     read: String,
-    account: &'a StorageAccount,
+    account: StorageAccount,
     blob: BlobName,
 }
 
-impl<'a> Open<'a> {
-    fn new(
-        stage: &Stage,
-        database: &'a SqlDatabase,
-        account: &'a StorageAccount,
-    ) -> Result<Self, DemoError> {
-        let table = stage.original.largest_table();
+impl Open {
+    fn new(stage: &Stage, names: (&str, &str)) -> Result<Self, DemoError> {
+        let (database, account) = stage.open(ENVIRONMENT, names)?;
+        let table = stage.data.original.largest_table();
         let blobs = account.list("")?;
         let first = blobs.into_iter().next();
         let nothing = || ResourceError::NotFound("a blob to read".into());
         Ok(Self {
-            database,
             conn: database.connect()?,
+            database,
             read: format!(
                 "SELECT count(*) FROM {}",
                 table.unwrap_or("sqlite_schema".into())

@@ -136,7 +136,7 @@ pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, D
         return Err(WorldError::NotEmpty(dir).into());
     }
     let built = Stage::build(options, sources, &mut teller);
-    let mut stage = built.inspect_err(|e| {
+    let stage = built.inspect_err(|e| {
         // When somebody else came first, what is there is theirs.
         let theirs = |e: &WorldError| matches!(e, WorldError::NotEmpty(_) | WorldError::Busy(_));
         if !matches!(e, DemoError::World(e) if theirs(e)) {
@@ -151,7 +151,7 @@ pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, D
     teller.step("3. The protected copy, where its key is", |t| {
         copy::with_key(&stage, t)
     });
-    teller.step("4. The key is rotated", |t| key::rotated(&mut stage, t));
+    teller.step("4. The key is rotated", |t| key::rotated(&stage, t));
     teller.step("5. The key is disabled", |t| key::disabled(&stage, t));
     teller.step("6. The key is deleted and purged", |t| {
         key::purged(&stage, t)

@@ -3,15 +3,14 @@ use std::sync::Arc;
 
 use crate::base::{KeyName, SystemClock, create_dir_private};
 use crate::crypto::backend;
-use crate::lab::{self, CanarySet, Exhibit, KeyChain, Lab, StolenCopy};
+use crate::lab::{self, Exhibit, KeyChain, Lab, StolenCopy};
 use crate::resource::blob::StorageAccount;
 use crate::resource::sql::SqlDatabase;
-use crate::resource::{ProtectedResource, Protection};
 use crate::vault::{LocalVault, VaultSettings};
 use crate::world::{InitOptions, Kind, ResourceAddress, WhichVault, Workspace};
 
 use super::figures::{size, things};
-use super::fill::fill;
+use super::fill::{Data, fill};
 use super::measure::Fingerprint;
 use super::source::Sources;
 use super::teller::Teller;
@@ -30,13 +29,7 @@ pub(super) struct Stage {
     /// The customer's vault.
     pub(super) vault: LocalVault,
     pub(super) key: KeyName,
-    pub(super) sql: Pair<SqlDatabase>,
-    pub(super) storage: Pair<StorageAccount>,
-    /// What was put in.
-    pub(super) original: Fingerprint,
-    /// Whether the twins hold the same: what no comparison means anything without.
-    pub(super) twins_are_equal: bool,
-    pub(super) canaries: CanarySet,
+    pub(super) data: Data,
     /// The stolen copy.
     pub(super) stolen: PathBuf,
     /// A place for the lab's copies of copies.
@@ -53,6 +46,9 @@ pub(super) const STORAGE: Pair<&str> = Pair {
     protected: "documents",
     twin: "documents-twin",
 };
+/// A database and an account: the protected ones, and their twins.
+pub(super) const PROTECTED: (&str, &str) = (SQL.protected, STORAGE.protected);
+pub(super) const TWINS: (&str, &str) = (SQL.twin, STORAGE.twin);
 pub(super) const ENVIRONMENT: &str = "production";
 const KEY: &str = "customer-key";
 
@@ -64,10 +60,8 @@ impl Stage {
         teller: &mut Teller<'_>,
     ) -> Result<Self, DemoError> {
         let (workspace, vault) = teller.try_step("The world", |t| make_workspace(options, t))?;
-        let (sql, storage, original) =
-            teller.try_step("The data", |t| fill(&workspace, &sources, t))?;
-        let twins_are_equal = original == Fingerprint::take(&sql.twin, &storage.twin)?;
-        let canaries = sources.canaries(&sql.twin)?;
+        // All four are closed again when this returns: the theft is of data at rest.
+        let data = teller.try_step("The data", |t| fill(&workspace, &sources, t))?;
         let stolen = options.dir.join("stolen");
         let scratch = options.dir.join("scratch");
         create_dir_private(&scratch).map_err(|e| DemoError::io(&scratch, e))?;
@@ -75,11 +69,7 @@ impl Stage {
             workspace,
             vault,
             key: key_name(),
-            sql,
-            storage,
-            original,
-            twins_are_equal,
-            canaries,
+            data,
             stolen,
             scratch,
             seed: options.seed,
@@ -108,9 +98,18 @@ impl Stage {
         Ok(())
     }
 
-    /// How everything is protected that is.
-    pub(super) fn protection(&self) -> &Protection {
-        self.sql.protected.protection()
+    /// Opens the database and the account of these names.
+    pub(super) fn open(
+        &self,
+        environment: &str,
+        (sql, storage): (&str, &str),
+    ) -> Result<(SqlDatabase, StorageAccount), DemoError> {
+        let sql = address(environment, Kind::Sql, sql);
+        let storage = address(environment, Kind::Storage, storage);
+        Ok((
+            self.workspace.open_sql(&sql)?,
+            self.workspace.open_storage(&storage)?,
+        ))
     }
 
     /// The lab, set up with the stolen copy.
@@ -127,7 +126,7 @@ impl Stage {
             exhibits: vec![exhibit(Kind::Sql, SQL)?, exhibit(Kind::Storage, STORAGE)?],
             owner: self.workspace.wrapper(),
             strangers,
-            canaries: self.canaries.clone(),
+            canaries: self.data.canaries.clone(),
             seed: self.seed,
             scratch: self.scratch.clone(),
         })
@@ -149,12 +148,7 @@ impl Stage {
 
     /// Reads both protected resources of an environment, opened afresh.
     pub(super) fn read(&self, environment: &str) -> Result<Fingerprint, DemoError> {
-        let sql = address(environment, Kind::Sql, SQL.protected);
-        let storage = address(environment, Kind::Storage, STORAGE.protected);
-        let (sql, storage) = (
-            self.workspace.open_sql(&sql)?,
-            self.workspace.open_storage(&storage)?,
-        );
+        let (sql, storage) = self.open(environment, PROTECTED)?;
         Ok(Fingerprint::take(&sql, &storage)?)
     }
 
@@ -172,11 +166,7 @@ impl Stage {
 
     /// As [`Stage::access`], of the protected resources in the environment of the demo.
     pub(super) fn live(&self) -> [(String, Result<(), crate::world::WorldError>); 2] {
-        Self::access(
-            &self.workspace,
-            ENVIRONMENT,
-            (SQL.protected, STORAGE.protected),
-        )
+        Self::access(&self.workspace, ENVIRONMENT, PROTECTED)
     }
 }
 
