@@ -1,12 +1,249 @@
-use super::{CliError, Context, Outcome};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::lab::{
+    self, ATTACKS, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta, Scene,
+    Searcher, Selection, Verdict,
+};
+use crate::world::{ResourceAddress, WhichVault, Workspace};
+
+use super::{CliError, Context, Outcome, table};
 
 /// Arguments of `atrest prove`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Examples:
+  atrest prove --list                    what is tried, and what is not yet
+  atrest prove                           everything, on every protected resource
+  atrest prove --only 6,7,8 --resource sql/ledger
+  atrest prove --out evidence            with report.html and report.json
 
-pub fn run(_args: &Args, _context: &Context) -> Result<Outcome, CliError> {
-    Err(CliError::new(
-        "proofs: not built yet",
-        "use a later version",
-    ))
+The working directory is only read: attacks work on copies, in a private temporary directory that
+goes away at the end. An unprotected twin of each resource is made there, as the control, so the
+data lies there in plain meanwhile. The vaults note each use of a key in their audit records.")]
+pub struct Args {
+    /// Only these attacks, by number
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    only: Vec<String>,
+
+    /// Not these attacks
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    skip: Vec<String>,
+
+    /// Only this resource: ENVIRONMENT/sql/NAME or ENVIRONMENT/storage/NAME; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    resource: Vec<ResourceAddress>,
+
+    /// Write report.json and report.html into this directory, which is made when it is missing
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// The same seed makes the same random choices
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Make the copies below this directory instead of the system's for temporary files
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+
+    /// List the attacks and do nothing
+    #[arg(long)]
+    list: bool,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let selection = Selection::parse(&args.only, &args.skip)?;
+    if args.list {
+        return list(&selection, context);
+    }
+    let workspace = context.workspace()?;
+    let dir = match &args.scratch {
+        Some(dir) => tempfile::Builder::new()
+            .prefix("atrest-prove-")
+            .tempdir_in(dir),
+        None => tempfile::Builder::new().prefix("atrest-prove-").tempdir(),
+    };
+    let dir = dir.map_err(|e| {
+        let place = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        CliError::at(&place, e, "name another directory with --scratch")
+    })?;
+    let progress = context.output().progress("Stealing");
+    let mut told = |done, total| progress.set(done, total);
+    let scene = lab::set_scene(&workspace, &args.resource, dir.path(), args.seed, &mut told)?;
+    drop(progress);
+    let report = report(args, &selection, &workspace, scene, dir.path(), context)?;
+    let written = match &args.out {
+        None => None,
+        Some(out) => {
+            crate::base::create_dir_private(out)
+                .map_err(|e| CliError::at(out, e, "give a directory that can be written to"))?;
+            Some(report.write(out)?)
+        }
+    };
+    context.output().answer(&report, |text| {
+        text.push_str(&verdicts(report.claims()));
+        if let Some(files) = &written {
+            text.push_str(&format!("\nFor people    {}\n", files.html.display()));
+            text.push_str(&format!("For machines  {}\n", files.json.display()));
+        }
+        Ok(())
+    })?;
+    Ok(match report.exit_code() {
+        0 => Outcome::Holds,
+        _ => Outcome::ClaimFails,
+    })
+}
+
+fn report(
+    args: &Args,
+    selection: &Selection,
+    workspace: &Workspace,
+    scene: Scene,
+    scratch: &std::path::Path,
+    context: &Context,
+) -> Result<Report, CliError> {
+    let mut report = Report::new(ReportMeta {
+        title: "What a stolen copy is worth".to_owned(),
+        command: "atrest prove".to_owned(),
+        generated: Timestamp::now(),
+        seed: args.seed,
+        parameters: BTreeMap::from([("attacks".to_owned(), chosen(args))]),
+    });
+    report.stolen("everything but the vaults", scene.manifest);
+    for (resource, why) in scene.without_twin {
+        report.claim(Claim {
+            id: format!("twin/{resource}"),
+            text: format!("The attacks on {resource} have a control."),
+            verdict: Verdict::Inconclusive,
+            evidence: Evidence::of(format!("No unprotected twin could be made: {why}")),
+        });
+    }
+    for resource in scene.plain {
+        report.claim(Claim {
+            id: format!("plain/{resource}"),
+            text: format!("{resource} is of no use to a thief."),
+            verdict: Verdict::NotProtected,
+            evidence: Evidence {
+                reason: Some("no protection was chosen for it: `atrest protect` does".to_owned()),
+                ..Evidence::of("It is stored as it is.")
+            },
+        });
+    }
+    let lab = Lab {
+        exhibits: scene.exhibits,
+        owner: workspace.wrapper(),
+        strangers: Vec::new(),
+        canaries: scene.canaries,
+        seed: args.seed,
+        scratch: scratch.to_owned(),
+    };
+    let searcher = Searcher::new(&lab.canaries)?;
+    for exhibit in &lab.exhibits {
+        let (plain, protected) = lab::figures(exhibit, &searcher)?;
+        report.figures(FiguresPair {
+            name: exhibit.name.clone(),
+            plain,
+            protected,
+        });
+        if let Some(chain) = key_chain(workspace, exhibit)? {
+            report.keys(chain);
+        }
+    }
+    let progress = context.output().progress("Attacking");
+    let outcomes = lab::run(&lab, selection, &|done, total, _| {
+        progress.set(done as u64, total as u64);
+    });
+    outcomes
+        .into_iter()
+        .for_each(|outcome| report.claim(outcome));
+    Ok(report)
+}
+
+fn key_chain(workspace: &Workspace, exhibit: &lab::Exhibit) -> Result<Option<KeyChain>, CliError> {
+    let Some(key) = exhibit.protected.protection.key() else {
+        return Ok(None);
+    };
+    for which in [WhichVault::Customer, WhichVault::Provider] {
+        use crate::vault::KeyVault;
+        let vault = workspace.vault(which)?;
+        if vault.id() == key.vault {
+            let bundle = vault.key(&key.name, None)?;
+            let id = key.to_string();
+            return Ok(Some(KeyChain::new(exhibit.name.clone(), id, bundle.kind)));
+        }
+    }
+    Ok(None)
+}
+
+fn chosen(args: &Args) -> String {
+    let numbers = |all: &[String]| all.join(", ");
+    match (args.only.is_empty(), args.skip.is_empty()) {
+        (true, true) => "all".to_owned(),
+        (false, true) => numbers(&args.only),
+        (true, false) => format!("all but {}", numbers(&args.skip)),
+        (false, false) => format!("{} but {}", numbers(&args.only), numbers(&args.skip)),
+    }
+}
+
+fn verdicts(claims: &[Claim]) -> String {
+    let tried = claims.iter().filter(|c| c.verdict != Verdict::NotTried);
+    let rows: Vec<Vec<String>> = tried
+        .map(|claim| {
+            let why = claim.evidence.reason.iter().map(|r| format!(" Why: {r}"));
+            let summary = claim.evidence.summary.clone() + &why.collect::<String>();
+            vec![claim.verdict.to_string(), claim.text.clone(), summary]
+        })
+        .collect();
+    let mut text = table(&["verdict", "claim", "what was seen"], &[], &rows);
+    let untried = claims.len() - rows.len();
+    if untried > 0 {
+        text.push_str(&format!(
+            "\nNot yet tried: {untried} known attacks; `atrest prove --list` names them.\n"
+        ));
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Listed {
+    number: u8,
+    name: &'static str,
+    claim: &'static str,
+    built: bool,
+}
+
+fn list(selection: &Selection, context: &Context) -> Result<Outcome, CliError> {
+    let attacks = ATTACKS.iter().filter(|a| selection.contains(a.number));
+    let listed: Vec<Listed> = attacks
+        .map(|attack| Listed {
+            number: attack.number,
+            name: attack.name,
+            claim: attack.claim,
+            built: attack.run.is_some(),
+        })
+        .collect();
+    context.output().answer(&listed, |text| {
+        let row = |a: &Listed| {
+            let tried = if a.built { "" } else { "not yet tried" };
+            vec![
+                a.number.to_string(),
+                a.name.to_owned(),
+                a.claim.to_owned(),
+                tried.to_owned(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = listed.iter().map(row).collect();
+        let header = [
+            "",
+            "what the thief does",
+            "what correct protection shows",
+            "",
+        ];
+        text.push_str(&table(&header, &[0], &rows));
+        Ok(())
+    })?;
+    Ok(Outcome::Holds)
 }

@@ -8,6 +8,7 @@ use crate::base::ResourceId;
 use crate::crypto::sha256;
 use crate::envelope::ResourceKind;
 use crate::resource::{Protection, ResourceError, Wrapper};
+use crate::world::WorldError;
 
 use super::CanarySet;
 
@@ -95,6 +96,9 @@ pub enum LabError {
     /// SQLite did not do what the lab's set-up needs.
     #[error("the lab's set-up: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The working directory did not do what the lab's set-up needs.
+    #[error(transparent)]
+    World(#[from] WorldError),
     /// No attack has this number, or this name.
     #[error("no attack {0:?}: `atrest prove --list` lists them")]
     NoSuchAttack(String),

@@ -14,6 +14,7 @@ mod encodings;
 mod exhibit;
 mod registry;
 mod report;
+mod scene;
 mod theft;
 mod verdict;
 
@@ -27,5 +28,6 @@ pub use encodings::Encoding;
 pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, Stranger};
 pub use registry::{ATTACKS, Attack, Outcome, Run, Selection, run};
 pub use report::{Claim, FiguresPair, KeyChain, Report, ReportMeta, SCHEMA, Step, Theft, Written};
+pub use scene::{Scene, set_scene};
 pub use theft::{Manifest, StolenFile, steal};
 pub use verdict::{Control, Evidence, Finding, Tally, Verdict};

@@ -176,6 +176,18 @@ pub(super) fn duplicate(path: &Path, dir: &Path) -> Result<PathBuf, LabError> {
     Ok(dir.join(name))
 }
 
+/// What is in a directory, by name.
+pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
+    let paths = fs::read_dir(dir).and_then(|entries| {
+        entries
+            .map(|e| Ok(e?.path()))
+            .collect::<std::io::Result<Vec<_>>>()
+    });
+    let mut paths = paths.map_err(|e| LabError::io(dir, e))?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// Bytes `at..at + len` of a file, fewer at its end.
 pub(super) fn read_at(path: &Path, at: u64, len: usize) -> Result<Vec<u8>, LabError> {
     let mut bytes = vec![0; len];

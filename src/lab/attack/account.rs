@@ -1,4 +1,3 @@
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt;
@@ -7,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::base::{ResourceId, create_dir_private};
 use crate::crypto::{TAG_LEN, random_id};
-use crate::lab::theft::duplicate;
+use crate::lab::theft::{duplicate, list};
 use crate::lab::{LabError, StolenCopy};
 use crate::resource::blob::{BlobName, CHUNK_LEN, ExtentHeader, StorageAccount};
 use crate::resource::{Protection, ResourceError, Wrapper};
@@ -184,15 +183,4 @@ pub(super) fn text(variant: u32, len: usize) -> Vec<u8> {
 
 fn hash(bytes: &[u8]) -> String {
     hex::encode(crate::crypto::sha256(&[bytes]))
-}
-
-fn list(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
-    let entries = fs::read_dir(dir).and_then(|entries| {
-        entries
-            .map(|e| Ok(e?.path()))
-            .collect::<Result<Vec<_>, std::io::Error>>()
-    });
-    let mut entries = entries.map_err(|e| LabError::io(dir, e))?;
-    entries.sort();
-    Ok(entries)
 }

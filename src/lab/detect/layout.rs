@@ -7,9 +7,10 @@ use crate::lab::theft::read_at;
 
 use super::statistics::PAGE;
 
-/// What the formats document as public (docs/format.md): a header, and in each sealed unit the
-/// nonce and the salt. These are no noise and need not be: a nonce counts. The statistics leave
-/// them out; the search for canaries and structures leaves out nothing.
+/// What the formats document as public (docs/format.md): a header, in each sealed unit the nonce and
+/// the salt, and the whole shared memory beside a write-ahead log. These are no noise and need not
+/// be: a nonce counts. The statistics leave them out; the search for canaries and structures leaves
+/// out nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Documented {
     /// Length of the header, in bytes.
@@ -19,6 +20,9 @@ pub struct Documented {
     /// The public bytes of a unit.
     pub public: Vec<Range<usize>>,
 }
+
+/// How the name of the shared memory beside a write-ahead log ends.
+pub(in crate::lab) const SHARED_MEMORY: &str = "-shm";
 
 /// Nonce and salt are the first 16 of a trailer's 32 bytes.
 const TRAILER: usize = 32;
@@ -51,6 +55,15 @@ impl Documented {
                     header: 64,
                     unit: 56 + page,
                     public: vec![nonce_in(56), nonce_in(56 + page)],
+                },
+            });
+        }
+        if let Some(main) = beside(SHARED_MEMORY) {
+            return Ok(match page_size(&read_at(&main, 0, 12)?) {
+                None => Self::none(),
+                Some(_) => Self {
+                    header: u64::MAX,
+                    ..Self::none()
                 },
             });
         }

@@ -1,0 +1,183 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::base::{ResourceId, create_dir_private};
+use crate::crypto::random_id;
+use crate::resource::blob::StorageAccount;
+use crate::resource::sql::SqlDatabase;
+use crate::resource::{Protection, Wrapper};
+use crate::world::{Kind, ResourceAddress, ResourceEntry, Workspace};
+
+use super::theft::{duplicate, list};
+use super::{CanarySet, Exhibit, LabError, Manifest, StolenCopy, steal};
+
+/// A working directory's resources, stolen, each protected one beside a plain twin made for the
+/// purpose.
+pub struct Scene {
+    /// What was stolen.
+    pub manifest: Manifest,
+    /// The protected resources.
+    pub exhibits: Vec<Exhibit>,
+    /// Protected resources that no twin could be made of, and why: nothing can be proved of them.
+    pub without_twin: Vec<(String, String)>,
+    /// Resources that are not protected at all.
+    pub plain: Vec<String>,
+    /// Distinctive pieces of the data.
+    pub canaries: CanarySet,
+}
+
+/// Sets the scene: copies everything at rest of `workspace` into `dir`, and makes there a plain
+/// twin of each protected resource among `wanted` (all, when that is empty). The working directory
+/// is only read. **`dir` then holds plaintext**: it should be private, and go away afterwards.
+///
+/// # Errors
+/// When the copy cannot be made, or a resource of `wanted` does not exist.
+pub fn set_scene(
+    workspace: &Workspace,
+    wanted: &[ResourceAddress],
+    dir: &Path,
+    seed: u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Scene, LabError> {
+    let resources = match wanted {
+        [] => workspace.resources(),
+        some => some
+            .iter()
+            .map(|a| workspace.resource(a))
+            .collect::<Result<_, _>>()?,
+    };
+    let stolen = dir.join("stolen");
+    let manifest = steal(workspace.dir(), &workspace.at_rest(), &stolen, progress)?;
+    let mut scene = Scene {
+        manifest,
+        exhibits: Vec::new(),
+        without_twin: Vec::new(),
+        plain: Vec::new(),
+        canaries: CanarySet::default(),
+    };
+    for (number, (address, entry)) in resources.into_iter().enumerate() {
+        if entry.protection == Protection::Plain {
+            scene.plain.push(address.to_string());
+            continue;
+        }
+        let own = dir.join(format!("twin-{number}"));
+        create_dir_private(&own).map_err(|e| LabError::io(&own, e))?;
+        match exhibit(workspace, &address, &entry, &stolen, &own) {
+            Ok(exhibit) => scene.exhibits.push(exhibit),
+            Err(LabError::Resource(e)) => {
+                scene
+                    .without_twin
+                    .push((address.to_string(), e.to_string()));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    let share = CanarySet::MAX / scene.exhibits.len().max(1);
+    for exhibit in &scene.exhibits {
+        draw(&mut scene.canaries, exhibit, share, seed)?;
+    }
+    Ok(scene)
+}
+
+fn exhibit(
+    workspace: &Workspace,
+    address: &ResourceAddress,
+    entry: &ResourceEntry,
+    stolen: &Path,
+    own: &Path,
+) -> Result<Exhibit, LabError> {
+    let live = workspace.path(address)?;
+    let inside = live.strip_prefix(workspace.dir());
+    let protected = StolenCopy {
+        id: entry.id,
+        protection: entry.protection.clone(),
+        path: stolen.join(inside.expect("a resource lies in its working directory")),
+    };
+    let twin = StolenCopy {
+        id: random_id(ResourceId::from_bytes),
+        protection: Protection::Plain,
+        path: own.join("twin"),
+    };
+    match address.kind {
+        Kind::Sql => database_twin(&protected, &twin, &workspace.wrapper(), own)?,
+        Kind::Storage => account_twin(&protected, &twin, &workspace.wrapper(), own)?,
+    }
+    Ok(Exhibit {
+        name: address.to_string(),
+        kind: address.kind.into(),
+        protected,
+        twin,
+    })
+}
+
+fn database_twin(
+    protected: &StolenCopy,
+    twin: &StolenCopy,
+    owner: &Wrapper,
+    own: &Path,
+) -> Result<(), LabError> {
+    let copy = duplicate(&protected.path, own)?;
+    let database = SqlDatabase::open(&copy, protected.id, protected.protection.clone(), owner)?;
+    database.export(&twin.path, &mut |_, _| ())?;
+    Ok(())
+}
+
+fn account_twin(
+    protected: &StolenCopy,
+    twin: &StolenCopy,
+    owner: &Wrapper,
+    own: &Path,
+) -> Result<(), LabError> {
+    // Extents are never changed in place, so that links to them are copies enough.
+    let copy = own.join("copy");
+    let (from, to) = (protected.path.join("extents"), copy.join("extents"));
+    create_dir_private(&to).map_err(|e| LabError::io(&to, e))?;
+    for path in list(&from)? {
+        let link = to.join(path.file_name().unwrap_or_default());
+        fs::hard_link(&path, &link).map_err(|e| LabError::io(&path, e))?;
+    }
+    for path in list(&protected.path)?.iter().filter(|p| p.is_file()) {
+        duplicate(path, &copy)?;
+    }
+    let source = StorageAccount::open(&copy, protected.id, protected.protection.clone(), owner)?;
+    let target = StorageAccount::create(&twin.path, twin.id, Protection::Plain, None, owner)?;
+    for blob in source.list("")? {
+        let piped = |e| LabError::io(&twin.path, e);
+        let (mut reader, mut writer) = std::io::pipe().map_err(piped)?;
+        let (read, written) = std::thread::scope(|scope| {
+            let read = scope.spawn(|| {
+                let read = source.get(&blob.name, None, &mut writer, &mut |_| ());
+                drop(writer);
+                read
+            });
+            let written = target.put(&blob.name, &mut reader, &mut |_| ());
+            drop(reader);
+            (read.join().expect("a read does not panic"), written)
+        });
+        read?;
+        written?;
+    }
+    Ok(())
+}
+
+fn draw(
+    canaries: &mut CanarySet,
+    exhibit: &Exhibit,
+    wanted: usize,
+    seed: u64,
+) -> Result<(), LabError> {
+    /// Blobs that canaries are drawn from.
+    const BLOBS: usize = 64;
+    let path = &exhibit.twin.path;
+    if path.is_dir() {
+        let extents = list(&path.join("extents"))?;
+        let step = extents.len().div_ceil(BLOBS).max(1);
+        let some: Vec<PathBuf> = extents.into_iter().step_by(step).collect();
+        canaries.draw_from_files(&some, wanted, seed)?;
+    } else {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+        canaries.draw_from_database(&connection, wanted, seed)?;
+    }
+    Ok(())
+}
