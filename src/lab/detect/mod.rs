@@ -2,6 +2,8 @@
 //! sees (`docs/detectors.md`), so all run, in one pass and in bounded memory.
 
 mod blocks;
+#[cfg(test)]
+mod calibration;
 mod figures;
 mod layout;
 mod magic;

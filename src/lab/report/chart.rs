@@ -33,12 +33,12 @@ fn draw(
         n => (100.0 * figures.histogram[value] as f64 / n as f64).min(top),
     };
     let root = SVGBackend::with_string(svg, (560, 210)).into_drawing_area();
-    let text = ("sans-serif", 15).into_font().color(&INK);
+    let text = ("sans-serif", 18).into_font().color(&INK);
     let mut chart = ChartBuilder::on(&root)
-        .margin(4)
+        .margin(10)
         .margin_right(12)
-        .x_label_area_size(24)
-        .y_label_area_size(46)
+        .x_label_area_size(26)
+        .y_label_area_size(54)
         .build_cartesian_2d(0.0..256.0, 0.0..top)?;
     chart
         .configure_mesh()

@@ -173,11 +173,19 @@ fn rows(plain: &Figures, protected: &Figures) -> Vec<Row> {
     ]
 }
 
+/// To the nearest integer, with commas between thousands.
 fn number(x: f64) -> String {
-    match x {
-        ..10_000.0 => format!("{x:.0}"),
-        _ => format!("{x:.1e}"),
+    let digits = format!("{x:.0}");
+    let first = match digits.len() % 3 {
+        0 => 3.min(digits.len()),
+        n => n,
+    };
+    let (mut out, mut rest) = (digits[..first].to_owned(), &digits[first..]);
+    while !rest.is_empty() {
+        out = format!("{out},{}", &rest[..3]);
+        rest = &rest[3..];
     }
+    out
 }
 
 fn bytes(n: u64) -> String {

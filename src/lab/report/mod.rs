@@ -66,13 +66,13 @@ impl From<Outcome> for Claim {
             id.push('/');
             id.extend(part.chars().map(plain));
         }
-        let mut text = format!("{}. {}: {}", outcome.attack, outcome.name, outcome.claim);
-        if let Some(part) = &outcome.part {
-            text.push_str(&format!(" ({part})"));
-        }
-        if let Some(exhibit) = &outcome.exhibit {
-            text.push_str(&format!(" [{exhibit}]"));
-        }
+        let target = outcome
+            .exhibit
+            .map(|e| format!("{e}, "))
+            .unwrap_or_default();
+        let part = outcome.part.map(|p| format!(" ({p})")).unwrap_or_default();
+        let (number, name, claim) = (outcome.attack, outcome.name, outcome.claim);
+        let text = format!("{target}attack {number}: {name}{part}. Expected: {claim}.");
         Self {
             id,
             text,
