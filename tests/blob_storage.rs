@@ -1,6 +1,8 @@
 //! Storage accounts as their users see them: what was put comes back, whatever happens meanwhile;
 //! nothing comes back once the key is refused.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "common/accounts.rs"]
 mod accounts;
 #[path = "common/key_wrapper.rs"]

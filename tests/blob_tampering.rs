@@ -1,5 +1,7 @@
 //! What a thief or a fault does to an account's files is refused, with one error for every cause.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "common/accounts.rs"]
 mod accounts;
 #[path = "common/key_wrapper.rs"]

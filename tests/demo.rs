@@ -1,6 +1,8 @@
 //! The demo, run whole on little data: verdicts, report files, the user's own data left alone, and
 //! what it says to input that it cannot use.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "common/key_wrapper.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod key_wrapper;
 
 use std::fs;

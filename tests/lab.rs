@@ -1,6 +1,8 @@
 //! The stolen-copy lab, end to end on small resources: what it says of protected copies, and that
 //! it can say the opposite.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "common/keys.rs"]
 mod keys;
 

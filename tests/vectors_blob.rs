@@ -1,6 +1,8 @@
 //! The formats of a storage account (docs/format.md), against vectors that a second writer made:
 //! the generator below follows the document and uses nothing of the library but primitives.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "common/mod.rs"]
 mod common;
 #[path = "common/key_wrapper.rs"]

@@ -209,7 +209,8 @@ impl KeyWrapper for FaultyVault {
 
 #[test]
 fn an_answer_that_would_make_an_unreadable_envelope_is_refused() {
-    let faults: [(fn(&mut WrappedKey), bool); 6] = [
+    type Fault = fn(&mut WrappedKey);
+    let faults: [(Fault, bool); 6] = [
         (|_| (), true),
         (|w| w.bytes.push(0), false),
         (|w| w.bytes.clear(), false),

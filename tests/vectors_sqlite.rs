@@ -2,6 +2,8 @@
 //! journal to stand beside the main file of the vector that `beside` names. `expect` is what
 //! opening and reading gives, `rows` the rows then read, `verify` what a verification says.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::HashMap;

@@ -1,5 +1,7 @@
 //! A working directory: what init, protect, unprotect, restore and a second process do to it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -217,7 +217,10 @@ mod tests {
         fs::write(dir.path().join("secret"), b"outside").unwrap();
         std::os::unix::fs::symlink(dir.path().join("secret"), root.join("link")).unwrap();
         let mut last = (0, 0);
-        let manifest = steal(&root, &[root.clone()], &loot, &mut |d, t| last = (d, t)).unwrap();
+        let manifest = steal(&root, std::slice::from_ref(&root), &loot, &mut |d, t| {
+            last = (d, t)
+        })
+        .unwrap();
         assert_eq!(manifest.skipped, ["link"]);
         assert_eq!(manifest.files.len(), 1);
         assert_eq!(manifest.files[0].path, "sub/a");

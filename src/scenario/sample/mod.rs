@@ -102,7 +102,8 @@ fn marker_at(at: u64, of: u64, markers: std::ops::Range<usize>) -> Option<usize>
     let count = markers.len() as u64;
     let step = (of / count).max(1);
     let number = at / step;
-    (at % step == 0 && number < count).then(|| markers.start + usize::try_from(number).unwrap_or(0))
+    (at.is_multiple_of(step) && number < count)
+        .then(|| markers.start + usize::try_from(number).unwrap_or(0))
 }
 
 #[cfg(test)]
