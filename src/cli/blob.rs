@@ -11,7 +11,7 @@ use crate::resource::blob::{BlobInfo, BlobName, StorageAccount};
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::world::{BadAddress, Kind, ResourceAddress};
 
-use super::protection::ProtectionArgs;
+use super::protection::{ProtectionArgs, how};
 use super::{CliError, Context, Outcome, table};
 
 /// Arguments of `atrest blob`.
@@ -210,21 +210,13 @@ fn create(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
     let workspace = context.workspace()?;
     let protection = args.protection.protection(&workspace)?;
     workspace.create_storage(&args.account, protection.clone())?;
-    let how = match &protection {
-        Protection::Plain => "not protected".to_owned(),
-        Protection::ServiceManaged { key } => {
-            format!("under the key {}, service-managed", key.name)
-        }
-        Protection::CustomerManaged { key } => {
-            format!("under the key {}, customer-managed", key.name)
-        }
-    };
     let made = Made {
         address: args.account.to_string(),
         protection,
     };
     context.output().answer(&made, |text| {
         use std::fmt::Write;
+        let how = how(&made.protection);
         writeln!(text, "{}: an empty storage account, {how}", made.address)
     })
 }

@@ -35,3 +35,16 @@ impl ProtectionArgs {
         })
     }
 }
+
+/// How a resource is protected, as the end of a sentence.
+pub fn how(protection: &Protection) -> String {
+    match protection {
+        Protection::Plain => "not protected".to_owned(),
+        Protection::ServiceManaged { key } => {
+            format!("under the key {}, service-managed", key.name)
+        }
+        Protection::CustomerManaged { key } => {
+            format!("under the key {}, customer-managed", key.name)
+        }
+    }
+}

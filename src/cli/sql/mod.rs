@@ -12,7 +12,7 @@ use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::sqlite::PageSize;
 use crate::world::{BadAddress, Kind, ResourceAddress};
 
-use super::protection::ProtectionArgs;
+use super::protection::{ProtectionArgs, how};
 use super::{CliError, Context, Format, Outcome};
 
 /// Arguments of `atrest sql`.
@@ -194,18 +194,6 @@ impl Made {
             sha256: content.sha256(),
         })
     }
-
-    fn how(&self) -> String {
-        match &self.protection {
-            Protection::Plain => "not protected".to_owned(),
-            Protection::ServiceManaged { key } => {
-                format!("under the key {}, service-managed", key.name)
-            }
-            Protection::CustomerManaged { key } => {
-                format!("under the key {}, customer-managed", key.name)
-            }
-        }
-    }
 }
 
 fn create(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
@@ -216,7 +204,12 @@ fn create(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
     let made = Made::tell(&database, &args.database)?;
     context.output().answer(&made, |text| {
         use std::fmt::Write;
-        writeln!(text, "{}: an empty database, {}", made.address, made.how())
+        writeln!(
+            text,
+            "{}: an empty database, {}",
+            made.address,
+            how(&made.protection)
+        )
     })
 }
 
@@ -236,7 +229,12 @@ fn import(args: &ImportArgs, context: &Context) -> Result<(), CliError> {
     drop(progress);
     context.output().answer(&made, |text| {
         use std::fmt::Write;
-        writeln!(text, "{}: imported, {}", made.address, made.how())?;
+        writeln!(
+            text,
+            "{}: imported, {}",
+            made.address,
+            how(&made.protection)
+        )?;
         writeln!(
             text,
             "  {} tables with {} rows, equal to those of {}",
