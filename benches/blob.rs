@@ -2,6 +2,8 @@
 //! durable when it returns, so it is to be compared with the copy that is synced; a get leaves the
 //! sync to its caller, as a copy does.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;

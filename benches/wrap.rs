@@ -2,6 +2,8 @@
 //! resource and rewrapping it cost, the vault's own work aside. HKDF stands beside as the cheapest
 //! thing that is done with a key.
 
+#![allow(clippy::unwrap_used)]
+
 use std::hint::black_box;
 use std::time::Duration;
 

@@ -29,6 +29,12 @@ fn sources() -> Vec<Source> {
         }
     }
     assert!(sources.len() > 20, "the walk found next to nothing");
+    let scans = sources.iter().map(Source::scan);
+    let test_modules: Vec<_> = scans.flat_map(|scan| scan.test_modules).collect();
+    for source in &mut sources {
+        let module = source.module();
+        source.is_test = test_modules.iter().any(|test| module.starts_with(test));
+    }
     sources
 }
 

@@ -85,8 +85,15 @@ fn each_rule_complains_about_its_bad_sample() {
     );
     let vfs = Source::new(UNSAFE_FILE, "unsafe fn f() {}");
     assert_eq!(unsafe_is_in_one_file(&vfs), [""; 0]);
-    let tests = Source::new("src/vault/tests.rs", "fn f() { g().unwrap(); }");
+    let mut tests = Source::new("src/vault/tests.rs", "fn f() { g().unwrap(); }");
+    assert_ne!(nothing_unwraps(&tests), [""; 0]);
+    tests.is_test = true;
     assert_eq!(nothing_unwraps(&tests), [""; 0]);
+    let above = Source::new("src/vault/mod.rs", "#[cfg(test)] mod tests; mod local;").scan();
+    assert_eq!(
+        above.test_modules.into_iter().collect::<Vec<_>>(),
+        [["vault", "tests"]]
+    );
     let server = Source::new("src/server/mod.rs", "async fn f() {}");
     assert_eq!(the_core_is_synchronous(&server), [""; 0]);
 }

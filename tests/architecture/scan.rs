@@ -9,12 +9,18 @@ pub struct Source {
     /// From the package's root, as `src/vault/local.rs`.
     pub path: String,
     pub text: String,
+    /// Whether the module is `#[cfg(test)]` where it is declared, in another file.
+    pub is_test: bool,
 }
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
         let (path, text) = (path.to_owned(), text.to_owned());
-        Self { path, text }
+        Self {
+            path,
+            text,
+            is_test: false,
+        }
     }
 
     /// `src/vault/local.rs` is `vault::local`, `src/vault/mod.rs` is `vault`.
@@ -32,11 +38,9 @@ impl Source {
     }
 
     pub fn scan(&self) -> Scan {
-        let module = self.module();
         let mut scan = Scan {
-            // `#[cfg(test)] mod tests;`: the attribute is in the file above.
-            in_tests: module.iter().filter(|m| *m == "tests").count(),
-            module,
+            in_tests: usize::from(self.is_test),
+            module: self.module(),
             ..Scan::default()
         };
         scan.visit_file(&syn::parse_file(&self.text).unwrap());
@@ -55,6 +59,8 @@ pub struct Scan {
     pub paths: BTreeSet<Vec<String>>,
     /// Functions that call `expose()`, tests aside.
     pub exposes: BTreeSet<String>,
+    /// Modules that are for tests only and in files of their own.
+    pub test_modules: BTreeSet<Vec<String>>,
     /// Functions that call `unwrap()` without arguments, tests aside.
     pub unwraps: BTreeSet<String>,
 }
@@ -142,7 +148,10 @@ impl<'ast> Visit<'ast> for Scan {
     fn visit_item_mod(&mut self, m: &'ast syn::ItemMod) {
         self.module.push(m.ident.to_string());
         self.nested(m.ident.to_string(), &m.attrs, |s| {
-            visit::visit_item_mod(s, m)
+            if m.content.is_none() && s.in_tests > 0 {
+                s.test_modules.insert(s.module.clone());
+            }
+            visit::visit_item_mod(s, m);
         });
         self.module.pop();
     }
