@@ -152,26 +152,24 @@ fn users_database(path: &Path) {
     )
     .unwrap();
     for n in 0..400_u32 {
-        let text = format!("shipment {:x} to berth {n}", n * 5_654_321);
-        conn.execute(
-            "INSERT INTO \"odd \"\"name\" VALUES (?1, ?2)",
-            (&text, f64::from(n)),
-        )
-        .unwrap();
-        conn.execute(
-            "INSERT INTO log (what, raw) VALUES (?1, ?2)",
-            (&text, &[0, 1, 2][..]),
-        )
-        .unwrap();
-        conn.execute("INSERT INTO notes VALUES (?1)", [&text])
+        let code = n.wrapping_mul(0x9E37_79B1);
+        let row = (format!("berth {n}, crate {code:08x}"), f64::from(n));
+        conn.execute("INSERT INTO \"odd \"\"name\" VALUES (?1, ?2)", row)
+            .unwrap();
+        let row = (format!("crate {code:08x} passed the gate"), [0, 1, 2]);
+        conn.execute("INSERT INTO log (what, raw) VALUES (?1, ?2)", row)
+            .unwrap();
+        let note = format!("the broker of crate {code:08x} wants it back");
+        conn.execute("INSERT INTO notes VALUES (?1)", [note])
             .unwrap();
     }
 }
 
 fn users_files(dir: &Path) {
     fs::create_dir_all(dir.join("sub folder/Größe")).unwrap();
-    let letter = "Dear Ms Quist, the ninth instalment of 4711.20 is due on Thursday.\n";
-    fs::write(dir.join("sub folder/letter.txt"), letter.repeat(40)).unwrap();
+    let line = |n: u64| format!("Instalment {n} of {}.20 is due on Thursday.\n", n * 4711);
+    let letter: String = (1..40).map(line).collect();
+    fs::write(dir.join("sub folder/letter.txt"), letter).unwrap();
     fs::write(dir.join("empty"), "").unwrap();
     let noise: Vec<u8> = (0..70_000_u64)
         .map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
