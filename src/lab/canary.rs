@@ -152,10 +152,15 @@ impl CanarySet {
                     .into_owned()
             };
             let size = file.metadata().map_err(|e| LabError::io(file, e))?.len();
-            for _ in 0..4 {
-                const SAMPLE: usize = 4096;
-                let last = size.saturating_sub(SAMPLE as u64);
-                let sample = read_at(file, rng.random_range(0..=last), SAMPLE)?;
+            // Samples that do not overlap, else a run would seem to repeat.
+            const SAMPLE: u64 = 4096;
+            const SAMPLES: u64 = 4;
+            let stretch = (size / SAMPLES).max(SAMPLE);
+            for start in (0..size).step_by(usize::try_from(stretch).expect("a file's length")) {
+                let len = SAMPLE.min(size - start);
+                let slack = (stretch - len).min(size - start - len);
+                let at = start + rng.random_range(0..=slack);
+                let sample = read_at(file, at, len as usize)?;
                 let printable = |b: &u8| !matches!(b, b' '..=b'~');
                 let mut runs = sample
                     .split(printable)
