@@ -12,7 +12,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_atrest");
 #[test]
 fn output_is_what_the_files_say() {
     let cases = trycmd::TestCases::new();
-    for name in ["help", "workspace", "errors"] {
+    for name in ["help", "workspace", "errors", "demo"] {
         cases.case(format!("tests/cmd/{name}.trycmd"));
     }
 }

@@ -259,15 +259,13 @@ fn a_second_process_cannot_change_the_directory_meanwhile() {
     let workspace = init(dir.path());
     let other = fs::File::open(dir.path().join("atrest.lock")).unwrap();
     other.lock().unwrap();
-    let refused = workspace.create_environment(&"test".parse().unwrap());
-    let text = refused.unwrap_err().to_string();
+    let create = || workspace.create_storage(&at("storage/scans"), Protection::Plain);
+    let text = create().err().unwrap().to_string();
     assert!(text.contains("another process"), "{text}");
     assert!(open(dir.path()).is_ok(), "looking is allowed");
     drop(other);
-    workspace
-        .create_environment(&"test".parse().unwrap())
-        .unwrap();
-    assert_eq!(open(dir.path()).unwrap().environments().len(), 2);
+    create().unwrap();
+    assert_eq!(open(dir.path()).unwrap().resources().len(), 1);
 }
 
 #[test]

@@ -146,18 +146,10 @@ impl Audience for Transcript {
         self.verdicts
             .push((verdict, format!("attack-{}", first.attack)));
         self.verdict(verdict, &text);
-        for outcome in outcomes {
-            let part = outcome.part.as_deref().unwrap_or("the whole attack");
-            let exhibit = outcome.exhibit.as_deref().unwrap_or("no resource");
-            let why = match outcome.verdict {
-                Verdict::Holds | Verdict::NotTried => continue,
-                Verdict::NotProtected => outcome.evidence.reason.as_ref(),
-                Verdict::Fails | Verdict::Inconclusive => None,
-            };
-            let why = why.unwrap_or(&outcome.evidence.summary);
-            let text = format!("{exhibit}, {part}: {}: {why}", outcome.verdict);
+        for (what, who) in remarks(outcomes) {
             let indent = 2 + VERDICT;
-            self.print(&format!("{:indent$}{}\n", "", wrapped(&text, indent)));
+            let text = wrapped(&format!("{}: {what}", who.join(" and ")), indent);
+            self.print(&format!("{:indent$}{text}\n", ""));
         }
     }
 
@@ -175,6 +167,29 @@ impl Audience for Transcript {
     }
 }
 
+/// What there is to say of outcomes that do not hold, and of which resources it is to be said.
+fn remarks(outcomes: &[lab::Outcome]) -> Vec<(String, Vec<&str>)> {
+    let mut remarks: Vec<(String, Vec<&str>)> = Vec::new();
+    for outcome in outcomes {
+        let why = match outcome.verdict {
+            Verdict::Holds | Verdict::NotTried => continue,
+            Verdict::NotProtected => outcome.evidence.reason.as_ref(),
+            Verdict::Fails | Verdict::Inconclusive => None,
+        };
+        let why = why.unwrap_or(&outcome.evidence.summary);
+        let what = match &outcome.part {
+            Some(part) => format!("{part}: {why}"),
+            None => why.clone(),
+        };
+        let who = outcome.exhibit.as_deref().unwrap_or("no resource");
+        match remarks.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, all)) => all.push(who),
+            None => remarks.push((what, vec![who])),
+        }
+    }
+    remarks
+}
+
 fn style(verdict: Verdict) -> Style {
     let colour = match verdict {
         Verdict::Holds => AnsiColor::Green,
@@ -186,10 +201,14 @@ fn style(verdict: Verdict) -> Style {
 }
 
 /// `text` broken at spaces into lines that end before [`WIDTH`] when each but the first is
-/// indented, and the first begins, at column `indent`. A longer word stays whole.
+/// indented, and the first begins, at column `indent`. A longer word stays whole, and so do spaces
+/// at the beginning.
 fn wrapped(text: &str, indent: usize) -> String {
-    let (mut out, mut column) = (String::new(), indent);
-    for word in text.split(' ') {
+    let body = text.trim_start();
+    let mut out = text[..text.len() - body.len()].to_owned();
+    let indent = indent + out.len();
+    let mut column = indent;
+    for word in body.split(' ') {
         let len = word.chars().count();
         if column > indent {
             if column + 1 + len > WIDTH {
@@ -213,7 +232,7 @@ mod tests {
 
     #[test]
     fn text_is_broken_between_words_only_and_stays_within_the_width() {
-        assert_eq!(wrapped("a  b", 10), "a  b");
+        assert_eq!(wrapped("  a  b", 10), "  a  b");
         let long = wrapped(&"four ".repeat(60), 20);
         assert!(long.lines().count() > 3 && long.lines().all(|l| l.chars().count() <= WIDTH));
         let path = format!("/{}", "x".repeat(200));

@@ -19,6 +19,7 @@ const MAX_LEN: u64 = 16 << 20;
 
 /// What `atrest.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Config {
     pub(super) version: u64,
     pub(super) customer_vault: VaultId,
@@ -229,6 +230,7 @@ mod tests {
             good.replace("\"version\":1", "\"version\":0"),
             good.replace("finance", "../finance"),
             good.replace("\"plain\"", "\"none\""),
+            good.replacen("\"version\"", "\"unknown\":1,\"version\"", 1),
             good[..good.len() - 1].to_owned(),
             twice,
         ];

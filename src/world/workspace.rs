@@ -178,22 +178,6 @@ impl Workspace {
         config.environments.iter().map(|e| e.name.clone()).collect()
     }
 
-    /// Adds an environment.
-    pub fn create_environment(&self, name: &Name) -> Result<(), WorldError> {
-        self.change(|config| {
-            if config.environment(name).is_ok() {
-                return Err(WorldError::Exists(format!("environment {name}")));
-            }
-            let dir = self.environment_dir(name);
-            create_dir_private(&dir).map_err(|e| WorldError::io(&dir, e))?;
-            config.environments.push(Environment {
-                name: name.clone(),
-                resources: Vec::new(),
-            });
-            Ok(())
-        })
-    }
-
     /// Every resource, in the order in which they were made, by environment.
     pub fn resources(&self) -> Vec<(ResourceAddress, ResourceEntry)> {
         let config = self.config();
@@ -238,24 +222,9 @@ impl Workspace {
         resource_path(&self.dir, environment, address.kind, &address.name)
     }
 
-    fn environment_dir(&self, name: &Name) -> PathBuf {
-        self.dir.join(ENVIRONMENTS).join(name.as_str())
-    }
-
     pub(super) fn config(&self) -> Config {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
         config.clone()
-    }
-
-    /// Changes the configuration; nothing is written when `change` fails.
-    pub(super) fn change<T>(
-        &self,
-        change: impl FnOnce(&mut Config) -> Result<T, WorldError>,
-    ) -> Result<T, WorldError> {
-        let mut changing = self.begin()?;
-        let result = change(&mut changing.config)?;
-        changing.save()?;
-        Ok(result)
     }
 
     /// Begins a change of the configuration: it is read afresh, and no other process can change it
