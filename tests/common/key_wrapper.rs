@@ -18,9 +18,13 @@ pub struct MemoryVault {
     keys: Mutex<BTreeMap<String, Key>>,
 }
 
-struct Key {
+/// The versions of a key, oldest first.
+type Key = Vec<Version>;
+
+struct Version {
+    id: KeyVersion,
+    kek: KeyEncryptionKey,
     enabled: bool,
-    versions: Vec<(KeyVersion, KeyEncryptionKey)>,
 }
 
 impl MemoryVault {
@@ -47,11 +51,11 @@ impl MemoryVault {
     /// A version of a key with the material given.
     pub fn add_version(&self, name: &str, version: KeyVersion, key: KeyEncryptionKey) -> KeyRef {
         let mut keys = self.keys.lock().unwrap();
-        let entry = keys.entry(name.to_owned()).or_insert(Key {
+        keys.entry(name.to_owned()).or_default().push(Version {
+            id: version,
+            kek: key,
             enabled: true,
-            versions: Vec::new(),
         });
-        entry.versions.push((version, key));
         self.revision.fetch_add(1, Ordering::AcqRel);
         KeyRef {
             vault: self.id,
@@ -61,38 +65,51 @@ impl MemoryVault {
 
     /// Enables or disables every version of a key.
     pub fn enable(&self, name: &str, enabled: bool) {
-        self.keys.lock().unwrap().get_mut(name).unwrap().enabled = enabled;
+        for version in self.keys.lock().unwrap().get_mut(name).unwrap() {
+            version.enabled = enabled;
+        }
+        self.revision.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Enables or disables one version of a key, counted from 0.
+    pub fn enable_version(&self, name: &str, version: usize, enabled: bool) {
+        self.keys.lock().unwrap().get_mut(name).unwrap()[version].enabled = enabled;
         self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
     fn with<T>(
         &self,
         key: &KeyRef,
-        then: impl FnOnce(&Key) -> Result<T, VaultError>,
+        choose: impl FnOnce(&Key) -> Option<&Version>,
+        then: impl FnOnce(&Version) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let keys = self.keys.lock().unwrap();
-        match keys.get(key.name.as_str()) {
-            Some(found) if key.vault == self.id && found.enabled => then(found),
-            Some(_) if key.vault == self.id => Err(VaultError::KeyDisabled(key.to_string())),
-            _ => Err(VaultError::KeyNotFound(key.to_string())),
+        let found = keys.get(key.name.as_str()).and_then(choose);
+        match found.filter(|_| key.vault == self.id) {
+            Some(version) if version.enabled => then(version),
+            Some(_) => Err(VaultError::KeyDisabled(key.to_string())),
+            None => Err(VaultError::KeyNotFound(key.to_string())),
         }
     }
 }
 
 impl KeyWrapper for MemoryVault {
     fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
-        self.with(key, |found| {
-            let (version, kek) = found.versions.last().unwrap();
-            Ok(WrappedKey {
-                key: KeyVersionRef {
-                    vault: key.vault,
-                    name: key.name.clone(),
-                    version: *version,
-                },
-                algorithm: kek.kind().wrap_algorithm(),
-                bytes: kek.wrap(dek),
-            })
-        })
+        self.with(
+            key,
+            |versions| versions.last(),
+            |newest| {
+                Ok(WrappedKey {
+                    key: KeyVersionRef {
+                        vault: key.vault,
+                        name: key.name.clone(),
+                        version: newest.id,
+                    },
+                    algorithm: newest.kek.kind().wrap_algorithm(),
+                    bytes: newest.kek.wrap(dek),
+                })
+            },
+        )
     }
 
     fn unwrap_key(
@@ -101,12 +118,14 @@ impl KeyWrapper for MemoryVault {
         algorithm: WrapAlgorithm,
         wrapped: &[u8],
     ) -> Result<Secret<32>, VaultError> {
-        self.with(&key.key(), |found| {
-            let version = found.versions.iter().find(|(v, _)| *v == key.version);
-            let (_, kek) = version.ok_or_else(|| VaultError::KeyNotFound(key.to_string()))?;
-            kek.unwrap(algorithm, wrapped)
-                .map_err(|_| VaultError::UnwrapFailed)
-        })
+        self.with(
+            &key.key(),
+            |versions| versions.iter().find(|v| v.id == key.version),
+            |version| {
+                let dek = version.kek.unwrap(algorithm, wrapped);
+                dek.map_err(|_| VaultError::UnwrapFailed)
+            },
+        )
     }
 
     fn revision(&self) -> Arc<AtomicU64> {

@@ -1,40 +1,31 @@
-//! A key vault in memory for tests of resources: one oct-256 key with versions that can be switched
-//! off and on.
+//! A vault in memory with one key, for tests of resources that rotate and revoke it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+#[path = "key_wrapper.rs"]
+mod key_wrapper;
 
-use atrest::base::{KeyRef, KeyVersion, KeyVersionRef, VaultId};
-use atrest::crypto::{KeyEncryptionKey, KeyKind, Secret, WrapAlgorithm, random_id};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use atrest::base::{KeyRef, KeyVersionRef};
+use atrest::crypto::{Secret, WrapAlgorithm};
 use atrest::resource::Protection;
 use atrest::vault::{KeyWrapper, VaultError, WrappedKey};
+use key_wrapper::MemoryVault;
+
+const NAME: &str = "customer-key";
 
 /// One key with its versions.
 pub struct TestVault {
+    vault: Arc<MemoryVault>,
     key: KeyRef,
-    versions: Mutex<Vec<Version>>,
-    revision: Arc<AtomicU64>,
-}
-
-struct Version {
-    id: KeyVersion,
-    kek: KeyEncryptionKey,
-    enabled: bool,
 }
 
 impl TestVault {
     /// A vault with the key `customer-key` in one version.
     pub fn new() -> Arc<Self> {
-        let vault = Arc::new(Self {
-            key: KeyRef {
-                vault: random_id(VaultId::from_bytes),
-                name: "customer-key".parse().unwrap(),
-            },
-            versions: Mutex::default(),
-            revision: Arc::default(),
-        });
-        vault.rotate();
-        vault
+        let vault = MemoryVault::new();
+        let key = vault.add(NAME);
+        Arc::new(Self { vault, key })
     }
 
     /// Protection by its key.
@@ -45,45 +36,21 @@ impl TestVault {
     }
 
     /// A new version, which wraps from now on.
+    #[allow(dead_code, reason = "each test file uses its part")]
     pub fn rotate(&self) {
-        self.versions.lock().unwrap().push(Version {
-            id: random_id(KeyVersion::from_bytes),
-            kek: KeyEncryptionKey::generate(KeyKind::Oct256),
-            enabled: true,
-        });
-        self.revision.fetch_add(1, Ordering::Release);
+        self.vault.add(NAME);
     }
 
     /// Switches a version, counted from 0, off or on.
-    #[allow(
-        dead_code,
-        reason = "not every test that shares this file revokes a key"
-    )]
+    #[allow(dead_code, reason = "each test file uses its part")]
     pub fn enable(&self, version: usize, enabled: bool) {
-        self.versions.lock().unwrap()[version].enabled = enabled;
-        self.revision.fetch_add(1, Ordering::Release);
+        self.vault.enable_version(NAME, version, enabled);
     }
 }
 
 impl KeyWrapper for TestVault {
     fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
-        let versions = self.versions.lock().unwrap();
-        let newest = versions.last().unwrap();
-        if *key != self.key {
-            return Err(VaultError::KeyNotFound(key.to_string()));
-        }
-        if !newest.enabled {
-            return Err(VaultError::KeyDisabled(key.to_string()));
-        }
-        Ok(WrappedKey {
-            key: KeyVersionRef {
-                vault: key.vault,
-                name: key.name.clone(),
-                version: newest.id,
-            },
-            algorithm: newest.kek.kind().wrap_algorithm(),
-            bytes: newest.kek.wrap(dek),
-        })
+        self.vault.wrap_key(key, dek)
     }
 
     fn unwrap_key(
@@ -92,21 +59,10 @@ impl KeyWrapper for TestVault {
         algorithm: WrapAlgorithm,
         wrapped: &[u8],
     ) -> Result<Secret<32>, VaultError> {
-        let versions = self.versions.lock().unwrap();
-        let found = versions.iter().find(|v| v.id == key.version);
-        let version = found
-            .filter(|_| key.key() == self.key)
-            .ok_or_else(|| VaultError::KeyNotFound(key.to_string()))?;
-        if !version.enabled {
-            return Err(VaultError::KeyDisabled(key.to_string()));
-        }
-        version
-            .kek
-            .unwrap(algorithm, wrapped)
-            .map_err(|_| VaultError::UnwrapFailed)
+        self.vault.unwrap_key(key, algorithm, wrapped)
     }
 
     fn revision(&self) -> Arc<AtomicU64> {
-        self.revision.clone()
+        self.vault.revision()
     }
 }
