@@ -14,7 +14,10 @@ use super::extent::{
     CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, chunk_at, chunk_count, sealed_len,
 };
 use super::manifest::Extent;
-use super::ring::{BATCH_CHUNKS, Batch, Ring, joined};
+use super::ring::{BATCH_LEN, Batch, Ring, SEALED_CHUNK_LEN, joined};
+
+/// Chunks whose plaintexts travel together.
+const BATCH_CHUNKS: usize = BATCH_LEN / CHUNK_LEN;
 
 /// Reads one extent.
 pub struct ExtentReader<'a> {
@@ -102,7 +105,7 @@ impl<'a> ExtentReader<'a> {
         // Even an empty range reads one chunk, so that even an empty blob is authenticated.
         let mut index = (range.start / chunk_len).min(count - 1);
         let end = range.end.div_ceil(chunk_len).max(index + 1);
-        let mut sealed = vec![0; BATCH_CHUNKS * (CHUNK_LEN + TAG_LEN)];
+        let mut sealed = vec![0; BATCH_CHUNKS * SEALED_CHUNK_LEN];
         while index < end {
             let Ok(mut batch) = free.recv() else {
                 return Ok(());
@@ -147,7 +150,7 @@ impl<'a> ExtentReader<'a> {
                 .map_err(|_| self.unauthentic());
         }
         let chunks = sealed
-            .chunks(CHUNK_LEN + TAG_LEN)
+            .chunks(SEALED_CHUNK_LEN)
             .zip(plain.chunks_mut(CHUNK_LEN));
         for (index, (sealed, plain)) in (first..).zip(chunks) {
             let total = (index == last).then_some(self.len);

@@ -4,17 +4,18 @@ use std::thread;
 
 use crate::crypto::TAG_LEN;
 
-use super::extent::{CHUNK_LEN, ExtentHeader};
+use super::extent::CHUNK_LEN;
 
-/// Chunks that travel together.
-pub(super) const BATCH_CHUNKS: usize = 16;
-/// Buffers that go round between the two sides of a transfer: all the memory that it takes,
-/// beside two chunks.
+/// Bytes that travel together.
+pub(super) const BATCH_LEN: usize = 1 << 20;
+/// Length of a whole sealed chunk.
+pub(super) const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
+/// Buffers that go round between the two sides of a transfer: nearly all the memory that it takes.
 const BATCHES: usize = 3;
-const BATCH_BYTES: usize = BATCH_CHUNKS * (CHUNK_LEN + TAG_LEN) + ExtentHeader::LEN;
 
 /// Bytes on their way from one thread to another.
 pub(super) struct Batch {
+    /// A batch, and room for a chunk that does not end with it.
     pub bytes: Box<[u8]>,
     /// Which of the bytes count.
     pub range: Range<usize>,
@@ -31,7 +32,7 @@ impl Ring {
         let (full, free) = (sync_channel(BATCHES), sync_channel(BATCHES));
         for _ in 0..BATCHES {
             let batch = Batch {
-                bytes: vec![0; BATCH_BYTES].into_boxed_slice(),
+                bytes: vec![0; BATCH_LEN + SEALED_CHUNK_LEN].into_boxed_slice(),
                 range: 0..0,
             };
             free.0.send(batch).expect("the receiver is here");

@@ -10,8 +10,8 @@ use rustix::fs::{Advice, fadvise};
 use crate::crypto::TAG_LEN;
 use crate::resource::ResourceError;
 
-use super::extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, MAX_EXTENT_LEN};
-use super::ring::{BATCH_CHUNKS, Batch, Ring, joined};
+use super::extent::{CHUNK_LEN, ExtentCipher, MAX_EXTENT_LEN};
+use super::ring::{BATCH_LEN, Batch, Ring, SEALED_CHUNK_LEN, joined};
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
 /// left to do.
@@ -78,56 +78,104 @@ fn seal_batches(
     allowed: &dyn Fn() -> Result<(), ResourceError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, ResourceError> {
-    let mut chunk = vec![0; CHUNK_LEN];
-    let mut next = vec![0; CHUNK_LEN];
-    let mut len = fill(source, &mut chunk)?;
-    let (mut index, mut total) = (0, len as u64);
+    let mut chunks = Chunks::start(source)?;
+    // What does not fit into a batch begins the next one.
+    let mut carried = Vec::with_capacity(SEALED_CHUNK_LEN);
+    if let Some(cipher) = cipher {
+        carried.extend_from_slice(&cipher.header().to_bytes());
+    }
     let mut last = false;
     while !last {
         allowed()?;
         let Ok(mut batch) = free.recv() else {
-            return Ok(total);
+            return Ok(chunks.total);
         };
-        let mut at = 0;
-        if let (0, Some(cipher)) = (index, cipher) {
-            at = ExtentHeader::LEN;
-            batch.bytes[..at].copy_from_slice(&cipher.header().to_bytes());
+        let mut at = carried.len();
+        batch.bytes[..at].copy_from_slice(&carried);
+        while at < BATCH_LEN && !last {
+            let len;
+            (len, last) = chunks.seal_next(cipher, &mut batch.bytes[at..])?;
+            at += len;
         }
-        for _ in 0..BATCH_CHUNKS {
-            // A chunk is the last when nothing follows it.
-            let next_len = match len {
-                CHUNK_LEN => fill(source, &mut next)?,
-                _ => 0,
-            };
-            last = next_len == 0;
-            let plain = &chunk[..len];
-            let end = at + len + cipher.map_or(0, |_| TAG_LEN);
-            let out = &mut batch.bytes[at..end];
-            match cipher {
-                Some(cipher) => cipher.seal(index, last.then_some(total), plain, out),
-                None => out.copy_from_slice(plain),
-            }
-            at = end;
-            if last {
-                break;
-            }
-            index += 1;
-            len = next_len;
-            total += len as u64;
-            if total > MAX_EXTENT_LEN {
-                return Err(ResourceError::Usage(
-                    "the data is longer than a blob of one piece may be (4 TiB)".to_owned(),
-                ));
-            }
-            std::mem::swap(&mut chunk, &mut next);
-        }
-        batch.range = 0..at;
+        // Whole batches lie in the file where its pages do.
+        let end = if last { at } else { BATCH_LEN };
+        carried.clear();
+        carried.extend_from_slice(&batch.bytes[end..at]);
+        batch.range = 0..end;
         if full.send(batch).is_err() {
-            return Ok(total);
+            return Ok(chunks.total);
         }
-        progress(total);
+        progress(chunks.total);
     }
-    Ok(total)
+    Ok(chunks.total)
+}
+
+/// The source, cut into chunks. One is read ahead: a chunk is the last when nothing follows it.
+struct Chunks<'a> {
+    source: &'a mut (dyn Read + Send),
+    now: Vec<u8>,
+    next: Vec<u8>,
+    /// Of `now`.
+    len: usize,
+    /// Of `now`.
+    index: u64,
+    /// Bytes read.
+    total: u64,
+}
+
+impl<'a> Chunks<'a> {
+    fn start(source: &'a mut (dyn Read + Send)) -> Result<Self, ResourceError> {
+        let mut now = vec![0; CHUNK_LEN];
+        let len = fill(source, &mut now)?;
+        Ok(Self {
+            source,
+            now,
+            next: vec![0; CHUNK_LEN],
+            len,
+            index: 0,
+            total: len as u64,
+        })
+    }
+
+    /// Seals the next chunk to the start of `out`; its length there, and whether it is the last.
+    fn seal_next(
+        &mut self,
+        cipher: Option<&ExtentCipher>,
+        out: &mut [u8],
+    ) -> Result<(usize, bool), ResourceError> {
+        let next_len = match self.len {
+            CHUNK_LEN => fill(self.source, &mut self.next)?,
+            _ => 0,
+        };
+        let last = next_len == 0;
+        let plain = &self.now[..self.len];
+        let len = match cipher {
+            None => {
+                out[..self.len].copy_from_slice(plain);
+                self.len
+            }
+            Some(cipher) => {
+                let len = self.len + TAG_LEN;
+                cipher.seal(
+                    self.index,
+                    last.then_some(self.total),
+                    plain,
+                    &mut out[..len],
+                );
+                len
+            }
+        };
+        std::mem::swap(&mut self.now, &mut self.next);
+        self.len = next_len;
+        self.index += 1;
+        self.total += next_len as u64;
+        if self.total > MAX_EXTENT_LEN {
+            return Err(ResourceError::Usage(
+                "the data is longer than a blob of one piece may be (4 TiB)".to_owned(),
+            ));
+        }
+        Ok((len, last))
+    }
 }
 
 /// Reads until `buffer` is full or the source ends; how many bytes.
