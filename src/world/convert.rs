@@ -14,7 +14,7 @@ use crate::envelope::Envelope;
 use crate::resource::blob::{AccountHeader, BlobInfo, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
-use crate::sqlite::SealedDatabase;
+use crate::sqlite::{SealedDatabase, SealedError};
 
 use super::config::ResourceEntry;
 use super::resources::{remove, sql_files};
@@ -338,8 +338,14 @@ fn places(live: &Path) -> (PathBuf, PathBuf, PathBuf) {
 fn key_on_disk(kind: Kind, path: &Path) -> Result<Option<KeyVersionRef>, WorldError> {
     match kind {
         Kind::Sql => {
-            let Ok(slots) = SealedDatabase::key_slots(path) else {
-                return Ok(None);
+            let slots = match SealedDatabase::key_slots(path) {
+                Ok(slots) => slots,
+                Err(SealedError::Format { .. }) => return Ok(None),
+                Err(SealedError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    return Ok(None);
+                }
+                // A file that cannot be read is not a plain one.
+                Err(e) => return Err(WorldError::io(path, io::Error::other(e.to_string()))),
             };
             let newest = slots.first().and_then(|slot| Envelope::parse(slot).ok());
             Ok(newest.map(|envelope| envelope.key))
