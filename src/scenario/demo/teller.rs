@@ -215,3 +215,74 @@ impl Seen {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::lab::ReportMeta;
+
+    struct Nobody;
+
+    impl Audience for Nobody {
+        fn step(&mut self, _title: &str) {}
+        fn fact(&mut self, _label: &str, _text: &str) {}
+        fn claim(&mut self, _claim: &Claim) {}
+        fn attack(&mut self, _outcomes: &[Outcome], _verdict: Verdict) {}
+        fn progress(&mut self, _what: &'static str, _done: u64, _total: u64) {}
+    }
+
+    fn told(tell: impl FnOnce(&mut Teller<'_>)) -> Report {
+        let mut nobody = Nobody;
+        let meta = ReportMeta {
+            title: String::new(),
+            command: String::new(),
+            generated: Timestamp::UNIX_EPOCH,
+            seed: 0,
+            parameters: Default::default(),
+        };
+        let mut teller = Teller::new(Report::new(meta), &mut nobody);
+        tell(&mut teller);
+        teller.finish()
+    }
+
+    #[test]
+    fn a_step_that_ends_with_an_error_is_a_claim_that_fails_and_the_next_one_runs() {
+        let good = || Seen::new(true, "");
+        let error = || DemoError::input("x".as_ref(), "gone");
+        let report = told(|t| {
+            t.step("4. Broken", |_| Err(error()));
+            t.step("5. Whole", |t| {
+                t.compare("after", "the next step runs", good(), good());
+                Ok(())
+            });
+        });
+        let verdicts: Vec<_> = report
+            .claims()
+            .iter()
+            .map(|c| (&*c.id, c.verdict))
+            .collect();
+        assert_eq!(
+            verdicts,
+            [("step-4", Verdict::Fails), ("after", Verdict::Holds)]
+        );
+        assert_eq!(report.claims()[0].evidence.summary, "x: gone");
+        assert_eq!(report.exit_code(), 1);
+    }
+
+    #[test]
+    fn nothing_holds_without_its_control_and_nothing_hides_a_failure() {
+        for (ok, control, verdict) in [
+            (true, true, Verdict::Holds),
+            (true, false, Verdict::Inconclusive),
+            (false, true, Verdict::Fails),
+            (false, false, Verdict::Fails),
+        ] {
+            let report = told(|t| t.compare("x", "x", Seen::new(ok, ""), Seen::new(control, "")));
+            assert_eq!(report.claims()[0].verdict, verdict);
+        }
+        let mixed = [("a".to_owned(), Err("no")), ("b".to_owned(), Ok(()))];
+        assert!(!Seen::refused(mixed.clone()).ok && !Seen::worked(mixed).ok);
+    }
+}
