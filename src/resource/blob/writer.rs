@@ -15,7 +15,7 @@ use super::ring::{BATCH_LEN, Batch, Ring, SEALED_CHUNK_LEN, joined};
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
 /// left to do.
-const WRITE_BACK_BYTES: u64 = 32 << 20;
+const WRITE_BACK_BYTES: u64 = 16 << 20;
 
 /// Writes all that `source` gives into `file`, sealed when there is a cipher, and returns how many
 /// bytes that was. This thread reads and seals, another writes. The file is durable when this
