@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atrest::base::ResourceId;
-use atrest::crypto::random_id;
+use atrest::crypto::{KeyKind, random_id};
 use atrest::envelope::ResourceKind;
 use atrest::lab::{
-    ATTACKS, CanarySet, Exhibit, Lab, Outcome, Selection, StolenCopy, Stranger, Verdict, run, steal,
+    ATTACKS, CanarySet, Exhibit, FiguresPair, KeyChain, Lab, Outcome, Report, ReportMeta, SCHEMA,
+    Searcher, Selection, StolenCopy, Stranger, Verdict, figures, run, steal,
 };
 use atrest::resource::blob::{BlobName, StorageAccount};
 use atrest::resource::sql::SqlDatabase;
@@ -125,60 +126,169 @@ impl Crime {
     }
 }
 
-fn show(outcomes: &[Outcome]) {
-    for o in outcomes.iter().filter(|o| o.verdict != Verdict::NotTried) {
-        eprintln!(
-            "{:>2} {} [{}] ({}): {}",
-            o.attack,
-            o.verdict,
-            o.exhibit.as_deref().unwrap_or("-"),
-            o.part.as_deref().unwrap_or("-"),
-            o.evidence.summary
-        );
-        if let Some(c) = &o.evidence.control {
-            eprintln!("     control: {} {}", c.fired, c.summary);
-        }
-        for (e, n) in &o.evidence.errors {
-            eprintln!("     {n} x {e}");
-        }
-        for f in o.evidence.findings.iter().take(5) {
-            eprintln!("     {} {:?} {}", f.file, f.offset, f.what);
-        }
+fn attack(lab: &Lab) -> Vec<Outcome> {
+    run(lab, &Selection::default(), &|_, _, _| ())
+}
+
+fn database_exhibit(protected: StolenCopy, twin: StolenCopy) -> Exhibit {
+    Exhibit {
+        name: "finance".to_owned(),
+        kind: ResourceKind::Sql,
+        protected,
+        twin,
     }
 }
 
-fn timed(lab: &Lab) -> Vec<Outcome> {
-    let mut all = Vec::new();
-    for attack in ATTACKS {
-        let only = Selection::parse(&[attack.number.to_string()], &[]).unwrap();
-        let start = std::time::Instant::now();
-        let outcomes = run(lab, &only, &|_, _, _| ());
-        eprintln!("attack {}: {:?}", attack.number, start.elapsed());
-        all.extend(outcomes);
+fn account_exhibit(protected: StolenCopy, twin: StolenCopy) -> Exhibit {
+    Exhibit {
+        name: "documents".to_owned(),
+        kind: ResourceKind::Storage,
+        protected,
+        twin,
     }
-    show(&all);
-    all
 }
 
 #[test]
 fn every_attack_fails_on_what_is_protected_and_succeeds_on_its_twin() {
     let crime = Crime::new();
-    let exhibits = vec![
-        Exhibit {
-            name: "finance".to_owned(),
-            kind: ResourceKind::Sql,
-            protected: crime.database("protected", crime.protection(), 2000),
-            twin: crime.database("plain", Protection::Plain, 2000),
-        },
-        Exhibit {
-            name: "documents".to_owned(),
-            kind: ResourceKind::Storage,
-            protected: crime.account("protected-account", crime.protection()),
-            twin: crime.account("plain-account", Protection::Plain),
-        },
-    ];
-    let outcomes = timed(&crime.lab(exhibits));
-    for o in &outcomes {
+    let lab = crime.lab(vec![
+        database_exhibit(
+            crime.database("protected", crime.protection(), 2000),
+            crime.database("plain", Protection::Plain, 2000),
+        ),
+        account_exhibit(
+            crime.account("protected-account", crime.protection()),
+            crime.account("plain-account", Protection::Plain),
+        ),
+    ]);
+    let before = contents(crime.dir.path());
+    let outcomes = attack(&lab);
+    assert_eq!(
+        before,
+        contents(crime.dir.path()),
+        "the copies stay as they are"
+    );
+    for o in outcomes.iter().filter(|o| o.verdict != Verdict::NotTried) {
         assert!(o.verdict.is_acceptable(), "{o:#?}");
     }
+    let not_protected: Vec<_> = outcomes
+        .iter()
+        .filter(|o| o.verdict == Verdict::NotProtected)
+        .map(|o| (o.attack, o.exhibit.as_deref().unwrap()))
+        .collect();
+    let declared = [(6, "finance"), (16, "finance"), (16, "documents")];
+    assert_eq!(not_protected, declared);
+    let untried = outcomes.iter().filter(|o| o.verdict == Verdict::NotTried);
+    assert_eq!(
+        untried.count(),
+        ATTACKS.iter().filter(|a| a.run.is_none()).count()
+    );
+}
+
+#[test]
+fn a_lab_that_cannot_fail_is_found_out_by_data_that_is_not_protected() {
+    let crime = Crime::new();
+    let plain = |name: &str| crime.database(name, Protection::Plain, 2000);
+    let plain_account = |name: &str| crime.account(name, Protection::Plain);
+    let lab = crime.lab(vec![
+        database_exhibit(plain("a"), plain("b")),
+        account_exhibit(plain_account("c"), plain_account("d")),
+    ]);
+    let outcomes = attack(&lab);
+    let tried: Vec<_> = ATTACKS.iter().filter(|a| a.run.is_some()).collect();
+    for attack in tried {
+        let of = |o: &&Outcome| o.attack == attack.number;
+        let failed = |o: &Outcome| o.verdict == Verdict::Fails;
+        assert!(
+            outcomes.iter().filter(of).any(failed),
+            "attack {}",
+            attack.number
+        );
+        let holds = |o: &Outcome| o.verdict == Verdict::Holds;
+        assert!(
+            !outcomes.iter().filter(of).any(holds),
+            "attack {}",
+            attack.number
+        );
+    }
+}
+
+#[test]
+fn a_search_whose_control_finds_nothing_is_inconclusive() {
+    let crime = Crime::new();
+    let mut lab = crime.lab(vec![database_exhibit(
+        crime.database("protected", crime.protection(), 500),
+        crime.database("plain", Protection::Plain, 500),
+    )]);
+    let search = Selection::parse(&["2".to_owned()], &[]).unwrap();
+    let known_texts = |lab: &Lab| run(lab, &search, &|_, _, _| ())[0].verdict;
+    assert_eq!(known_texts(&lab), Verdict::Holds);
+    lab.canaries = CanarySet::default();
+    assert_eq!(lab.canaries.plant(["this text is nowhere in the data"]), 1);
+    assert_eq!(known_texts(&lab), Verdict::Inconclusive);
+}
+
+#[test]
+fn the_report_is_whole_escaped_and_needs_nothing_else() {
+    let crime = Crime::new();
+    let lab = crime.lab(vec![Exhibit {
+        name: "<script>alert(1)</script>".to_owned(),
+        ..database_exhibit(
+            crime.database("protected", crime.protection(), 500),
+            crime.database("plain", Protection::Plain, 500),
+        )
+    }]);
+    let mut report = Report::new(ReportMeta {
+        title: "A & B".to_owned(),
+        command: "atrest prove".to_owned(),
+        generated: "2026-03-01T12:00:00Z".parse().unwrap(),
+        seed: 7,
+        parameters: Default::default(),
+    });
+    assert_eq!(report.exit_code(), 1, "nothing was proved yet");
+    let searcher = Searcher::new(&lab.canaries).unwrap();
+    let (plain, protected) = figures(&lab.exhibits[0], &searcher).unwrap();
+    assert_eq!(protected.alarms(), Vec::<&str>::new());
+    let name = lab.exhibits[0].name.clone();
+    report.figures(FiguresPair {
+        name: name.clone(),
+        plain,
+        protected,
+    });
+    report.keys(KeyChain::new(name, "vault/keys/k", KeyKind::Rsa2048));
+    assert_eq!(report.strength_bits(), Some(112));
+    let only = Selection::parse(&["1".to_owned(), "2".to_owned(), "4".to_owned()], &[]).unwrap();
+    run(&lab, &only, &|_, _, _| ())
+        .into_iter()
+        .for_each(|o| report.claim(o));
+    assert_eq!(report.exit_code(), 0);
+    let written = report.write(crime.dir.path()).unwrap();
+
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(written.json).unwrap()).unwrap();
+    assert_eq!(json["schema"], SCHEMA);
+    assert_eq!(
+        json["claims"].as_array().unwrap().len(),
+        report.claims().len()
+    );
+    let html = std::fs::read_to_string(written.html).unwrap();
+    assert!(!html.contains("<script"));
+    assert!(html.contains("A &#38; B") || html.contains("A &amp; B"));
+    for loads in ["src=", "href=", "url(", "@import", "http://", "https://"] {
+        let found = html
+            .replace("xmlns=\"http://www.w3.org/2000/svg\"", "")
+            .contains(loads);
+        assert!(!found, "{loads}");
+    }
+}
+
+/// Every file below `dir`, with its bytes.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter();
+    let files = files
+        .map(|e| e.unwrap().into_path())
+        .filter(|p| p.is_file());
+    files
+        .map(|p| (p.clone(), std::fs::read(&p).unwrap()))
+        .collect()
 }

@@ -1,4 +1,3 @@
-use std::fs;
 use std::path::Path;
 
 use rand::{Rng, RngExt};
@@ -19,8 +18,7 @@ const SPECIMEN_LEN: usize = 3 * CHUNK_LEN + 1000;
 /// Attack 13.
 pub(in crate::lab) fn chunks(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(13);
-    let dir = lab.scratch()?;
-    let specimen = both_arms(|arm| rearranged(lab, dir.path(), arm))?;
+    let specimen = both_arms(lab, exhibit, |arm, dir| rearranged(lab, dir, arm))?;
     let arm = |stolen: &StolenCopy| {
         let dir = lab.scratch()?;
         alter_stolen(lab, stolen, dir.path(), &mut lab.rng(&exhibit.name))
@@ -34,7 +32,7 @@ pub(in crate::lab) fn chunks(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
 }
 
 fn rearranged(lab: &Lab, dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
-    let account = Account::specimen(&arm_dir(dir, "chunks", arm), arm)?;
+    let account = Account::specimen(&dir.join("chunks"), arm)?;
     let blob = account.put("invoices/2026.txt", text(1, SPECIMEN_LEN))?;
     let mut bout = Bout::new(&blob.extent, &blob.truth());
     let sealed = blob.sealed()?;
@@ -149,8 +147,7 @@ fn alter_stolen(
 
 /// Attack 14.
 pub(in crate::lab) fn move_chunks(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    let dir = lab.scratch()?;
-    let evidence = both_arms(|arm| moved(dir.path(), arm))?;
+    let evidence = both_arms(lab, exhibit, |arm, dir| moved(dir, arm))?;
     Ok(vec![Attack::number(14).outcome(
         Some("specimens"),
         exhibit,
@@ -159,8 +156,8 @@ pub(in crate::lab) fn move_chunks(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Ou
 }
 
 fn moved(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
-    let account = Account::specimen(&arm_dir(dir, "moves", arm), arm)?;
-    let other_account = Account::specimen(&arm_dir(dir, "others", arm), arm)?;
+    let account = Account::specimen(&dir.join("moves"), arm)?;
+    let other_account = Account::specimen(&dir.join("others"), arm)?;
     let elsewhere = other_account
         .put("report.txt", text(2, SPECIMEN_LEN))?
         .sealed()?;
@@ -200,16 +197,4 @@ fn moved(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
         }
     }
     Ok(bout.finish("chunks and extents of other blobs, versions and accounts put in"))
-}
-
-/// A directory for one arm's specimen.
-pub(super) fn arm_dir(dir: &Path, name: &str, arm: &Arm) -> std::path::PathBuf {
-    let path = dir.join(format!(
-        "{name}-{}",
-        u8::from(arm.protection.key().is_some())
-    ));
-    // Made by the account itself, private.
-    debug_assert!(!path.exists());
-    let _ = fs::create_dir_all(dir);
-    path
 }

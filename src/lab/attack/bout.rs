@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use crate::lab::{Control, Evidence, LabError};
+use crate::lab::{Control, Evidence, Exhibit, Lab, LabError};
 
 use super::vault::Arm;
 
@@ -97,12 +97,19 @@ impl Bout {
     }
 }
 
-/// Runs `attack` on a protected target and on a plain one, which becomes the control.
+/// Runs `attack` on specimens that are protected as the exhibit is, and on plain ones, which
+/// become the control; each time in a directory of its own.
 pub(super) fn both_arms(
-    attack: impl Fn(&Arm) -> Result<Evidence, LabError>,
+    lab: &Lab,
+    exhibit: &Exhibit,
+    attack: impl Fn(&Arm, &Path) -> Result<Evidence, LabError>,
 ) -> Result<Evidence, LabError> {
-    let mut evidence = attack(&Arm::protected())?;
-    evidence.control = Some(control(attack(&Arm::plain())?));
+    let run = |arm: &Arm| {
+        let dir = lab.scratch()?;
+        attack(arm, dir.path())
+    };
+    let mut evidence = run(&Arm::like(&exhibit.protected))?;
+    evidence.control = Some(control(run(&Arm::plain())?));
     Ok(evidence)
 }
 

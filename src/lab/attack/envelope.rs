@@ -7,7 +7,6 @@ use crate::sqlite::PageSize;
 
 use super::account::{Account, text};
 use super::alter::{patched, read_all, with_tail};
-use super::blob::arm_dir;
 use super::bout::{Bout, Reading, both_arms};
 use super::database::Database;
 use super::sql::page_size;
@@ -64,14 +63,10 @@ fn envelope_changes() -> Vec<Change> {
 
 /// Attack 15.
 pub(in crate::lab) fn swap(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    let dir = lab.scratch()?;
-    let evidence = match exhibit.kind {
-        ResourceKind::Sql => {
-            let size = page_size(lab, exhibit)?;
-            both_arms(|arm| swap_between_databases(dir.path(), arm, size))?
-        }
-        _ => both_arms(|arm| swap_between_accounts(dir.path(), arm))?,
-    };
+    let evidence = both_arms(lab, exhibit, |arm, dir| match exhibit.kind {
+        ResourceKind::Sql => swap_between_databases(dir, arm, page_size(exhibit)?),
+        _ => swap_between_accounts(dir, arm),
+    })?;
     Ok(vec![Attack::number(15).outcome(
         Some("specimens"),
         exhibit,
@@ -80,9 +75,8 @@ pub(in crate::lab) fn swap(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>,
 }
 
 fn swap_between_databases(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
-    let name = |n: &str| format!("{n}-{}", u8::from(arm.protection.key().is_some()));
-    let donor = Database::specimen(dir, &name("donor"), arm, size, 1)?;
-    let victim = Database::specimen(dir, &name("victim"), arm, size, 2)?;
+    let donor = Database::specimen(dir, "donor", arm, size, 1)?;
+    let victim = Database::specimen(dir, "victim", arm, size, 2)?;
     let (theirs, mine) = (read_all(&donor.path)?, read_all(&victim.path)?);
     let mut bout = Bout::new(&victim.path, &victim.truth);
     let mut try_with = |what: &str, bytes: &[u8]| -> Result<(), LabError> {
@@ -91,7 +85,7 @@ fn swap_between_databases(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evide
         Ok(())
     };
     try_with("the whole file of the other database", &theirs)?;
-    if arm.protection.key().is_some() {
+    if arm.is_protected() {
         let mut altered = mine.clone();
         altered[..4096].copy_from_slice(&theirs[..4096]);
         try_with("the other database's header", &altered)?;
@@ -109,9 +103,9 @@ fn swap_between_databases(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evide
 }
 
 fn swap_between_accounts(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
-    let donor = Account::specimen(&arm_dir(dir, "donor", arm), arm)?;
+    let donor = Account::specimen(&dir.join("donor"), arm)?;
     donor.put("a.txt", text(1, 5000))?;
-    let victim = Account::specimen(&arm_dir(dir, "victim", arm), arm)?;
+    let victim = Account::specimen(&dir.join("victim"), arm)?;
     let blob = victim.put("a.txt", text(2, 5000))?;
     let mut bout = Bout::new(&victim.dir, &blob.truth());
     // The whole directory of the other account, opened as this one.
@@ -124,7 +118,7 @@ fn swap_between_accounts(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
     bout.record(moved.read(&blob), None, || {
         "all files of the other account".to_owned()
     });
-    if arm.protection.key().is_some() {
+    if arm.is_protected() {
         let header = victim.dir.join("account.atrest");
         let (theirs, mine) = (
             read_all(&donor.dir.join("account.atrest"))?,
@@ -167,19 +161,13 @@ fn swap_between_accounts(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
 /// Attack 16.
 pub(in crate::lab) fn downgrade(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(16);
-    let dir = lab.scratch()?;
-    let size = match exhibit.kind {
-        ResourceKind::Sql => Some(page_size(lab, exhibit)?),
-        _ => None,
-    };
-    let fields = both_arms(|arm| match size {
-        Some(size) => downgrade_database(dir.path(), arm, size),
-        None => downgrade_account(dir.path(), arm),
+    let fields = both_arms(lab, exhibit, |arm, dir| match exhibit.kind {
+        ResourceKind::Sql => downgrade_database(dir, arm, page_size(exhibit)?),
+        _ => downgrade_account(dir, arm),
     })?;
-    let dir = lab.scratch()?;
-    let old_header = both_arms(|arm| match size {
-        Some(size) => old_database_header(dir.path(), arm, size),
-        None => old_account_header(dir.path(), arm),
+    let old_header = both_arms(lab, exhibit, |arm, dir| match exhibit.kind {
+        ResourceKind::Sql => old_database_header(dir, arm, page_size(exhibit)?),
+        _ => old_account_header(dir, arm),
     })?;
     Ok(vec![
         attack.outcome(Some("each field of a specimen's headers"), exhibit, fields),
@@ -195,10 +183,9 @@ pub(in crate::lab) fn downgrade(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outc
 }
 
 fn downgrade_database(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
-    let name = format!("downgraded-{}", u8::from(arm.protection.key().is_some()));
-    let victim = Database::specimen(dir, &name, arm, size, 1)?;
+    let victim = Database::specimen(dir, "downgraded", arm, size, 1)?;
     let mut bout = Bout::new(&victim.path, &victim.truth);
-    if arm.protection.key().is_none() {
+    if !arm.is_protected() {
         // The application's own version number, which SQLite keeps in its header.
         let version = [0, 0, 0, 7];
         let reading = patched(&victim.path, &[(60, &version)], || victim.read())?;
@@ -261,10 +248,10 @@ fn downgrade_database(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence,
 }
 
 fn downgrade_account(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
-    let victim = Account::specimen(&arm_dir(dir, "downgraded", arm), arm)?;
+    let victim = Account::specimen(&dir.join("downgraded"), arm)?;
     let blob = victim.put("a.txt", text(1, 5000))?;
     let mut bout = Bout::new(&victim.dir, &blob.truth());
-    if arm.protection.key().is_none() {
+    if !arm.is_protected() {
         let reading = patched(&blob.extent, &[(0, b"0002")], || victim.read(&blob))?;
         bout.record(reading, Some(0), || {
             "the first bytes of an extent were changed".to_owned()
@@ -329,11 +316,10 @@ fn downgrade_account(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
 /// The owner rotates the key and rewraps; then the header from before comes back. It is a success
 /// of the attack when the data opens again with the old version.
 fn old_database_header(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
-    let name = format!("rolled-back-{}", u8::from(arm.protection.key().is_some()));
-    let victim = Database::specimen(dir, &name, arm, size, 1)?;
+    let victim = Database::specimen(dir, "rolled-back", arm, size, 1)?;
     let old = read_all(&victim.path)?;
     arm.rotate();
-    if arm.protection.key().is_some() {
+    if arm.is_protected() {
         victim.open()?.rewrap(&arm.protection)?;
     }
     let mut bout = Bout::new(&victim.path, "refused");
@@ -345,7 +331,7 @@ fn old_database_header(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence
 }
 
 fn old_account_header(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
-    let victim = Account::specimen(&arm_dir(dir, "rolled-back", arm), arm)?;
+    let victim = Account::specimen(&dir.join("rolled-back"), arm)?;
     let blob = victim.put("a.txt", text(1, 5000))?;
     let header = victim.dir.join("account.atrest");
     let mut bout = Bout::new(&header, "refused");

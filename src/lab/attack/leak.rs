@@ -11,7 +11,6 @@ use crate::sqlite::PageSize;
 
 use super::account::{Account, text};
 use super::alter::read_all;
-use super::blob::arm_dir;
 use super::bout::both_arms;
 use super::database::Database;
 use super::sql::page_size;
@@ -197,14 +196,10 @@ fn statistics(twin: &Figures, protected: &Figures) -> Evidence {
 
 /// Attack 3.
 pub(in crate::lab) fn stable_bytes(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    let dir = lab.scratch()?;
-    let evidence = match exhibit.kind {
-        ResourceKind::Sql => {
-            let size = page_size(lab, exhibit)?;
-            both_arms(|arm| equal_over_databases(dir.path(), arm, size))?
-        }
-        _ => both_arms(|arm| equal_over_extents(dir.path(), arm))?,
-    };
+    let evidence = both_arms(lab, exhibit, |arm, dir| match exhibit.kind {
+        ResourceKind::Sql => equal_over_databases(dir, arm, page_size(exhibit)?),
+        _ => equal_over_extents(dir, arm),
+    })?;
     Ok(vec![Attack::number(3).outcome(
         Some("specimens"),
         exhibit,
@@ -218,14 +213,11 @@ const EXTENTS: u32 = 16;
 
 fn equal_over_databases(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
     // The control needs a few only: they are all alike.
-    let (count, header) = match arm.protection.key() {
-        Some(_) => (DATABASES, 4096),
-        None => (DATABASES / 5, 0),
+    let (count, header) = match arm.is_protected() {
+        true => (DATABASES, 4096),
+        false => (DATABASES / 5, 0),
     };
-    let make = |i: u32| {
-        let name = format!("{i}-{}", u8::from(header > 0));
-        read_all(&Database::empty(dir, &name, arm, size)?)
-    };
+    let make = |i: u32| read_all(&Database::empty(dir, &i.to_string(), arm, size)?);
     let files: Vec<_> = (0..count)
         .into_par_iter()
         .map(make)
@@ -234,7 +226,7 @@ fn equal_over_databases(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidenc
 }
 
 fn equal_over_extents(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
-    let account = Account::specimen(&arm_dir(dir, "equal", arm), arm)?;
+    let account = Account::specimen(&dir.join("equal"), arm)?;
     let mut files = Vec::new();
     for i in 0..EXTENTS {
         files.push(account.put(&format!("{i}.txt"), text(1, 8000))?.sealed()?);

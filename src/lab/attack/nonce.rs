@@ -3,14 +3,15 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use crate::base::create_dir_private;
 use crate::envelope::ResourceKind;
 use crate::lab::{
     Attack, CanarySet, Control, Documented, Evidence, Exhibit, Figures, Lab, LabError, Outcome,
     Searcher, scan_copy, xor_of_copies,
 };
+use crate::sqlite::PageSize;
 
 use super::account::{Account, text};
-use super::blob::arm_dir;
 use super::bout::{both_arms, control};
 use super::database::Database;
 use super::leak::files_of;
@@ -26,10 +27,9 @@ pub(in crate::lab) fn repeats(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcom
     }
     let mut stolen = seen.evidence("in the stolen copy");
     stolen.control = Some(self_test()?);
-    let dir = lab.scratch()?;
-    let forks = both_arms(|arm| match exhibit.kind {
-        ResourceKind::Sql => forked_databases(lab, exhibit, dir.path(), arm),
-        _ => forked_accounts(dir.path(), arm),
+    let forks = both_arms(lab, exhibit, |arm, dir| match exhibit.kind {
+        ResourceKind::Sql => forked_databases(dir, arm, page_size(exhibit)?),
+        _ => forked_accounts(dir, arm),
     })?;
     Ok(vec![
         attack.outcome(Some("nonces of the stolen copy"), exhibit, stolen),
@@ -132,17 +132,10 @@ fn self_test() -> Result<Control, LabError> {
 
 /// The same database restored twice; both go on, with the same statements. Their files must have
 /// nothing in common but what was there before.
-fn forked_databases(
-    lab: &Lab,
-    exhibit: &Exhibit,
-    dir: &Path,
-    arm: &Arm,
-) -> Result<Evidence, LabError> {
-    let size = page_size(lab, exhibit)?;
-    let one = arm_dir(dir, "restored", arm);
-    let two = arm_dir(dir, "restored-again", arm);
+fn forked_databases(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
+    let [one, two] = ["restored", "restored-again"].map(|name| dir.join(name));
     for dir in [&one, &two] {
-        std::fs::create_dir_all(dir).map_err(|e| LabError::io(dir, e))?;
+        create_dir_private(dir).map_err(|e| LabError::io(dir, e))?;
     }
     let original = Database::specimen(&one, "ledger", arm, size, 1)?;
     let fork = original.fork(&two)?;
@@ -181,12 +174,9 @@ fn forked_databases(
 
 /// The same account restored twice; both get the same blobs, each of them twice.
 fn forked_accounts(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
-    let one = Account::specimen(&arm_dir(dir, "restored", arm), arm)?;
-    let elsewhere = dir.join(format!(
-        "again-{}",
-        u8::from(arm.protection.key().is_some())
-    ));
-    crate::base::create_dir_private(&elsewhere).map_err(|e| LabError::io(&elsewhere, e))?;
+    let one = Account::specimen(&dir.join("restored"), arm)?;
+    let elsewhere = dir.join("again");
+    create_dir_private(&elsewhere).map_err(|e| LabError::io(&elsewhere, e))?;
     let two = Account {
         dir: crate::lab::theft::duplicate(&one.dir, &elsewhere)?,
         id: one.id,

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::lab::theft::read_at;
-use crate::lab::{Attack, Evidence, Exhibit, Lab, LabError, Outcome};
+use crate::lab::{Attack, Documented, Evidence, Exhibit, Lab, LabError, Outcome};
 use crate::sqlite::PageSize;
 
 use super::alter::{len, patched, read_all, with_tail};
@@ -13,23 +13,29 @@ use super::bout::{Bout, Reading, both_arms, control};
 use super::database::Database;
 use super::vault::Arm;
 
-/// The page size of an exhibit's protected copy, for specimens like it.
-pub(super) fn page_size(lab: &Lab, exhibit: &Exhibit) -> Result<PageSize, LabError> {
-    let dir = lab.scratch()?;
-    let path = crate::lab::theft::duplicate(&exhibit.protected.path, dir.path())?;
-    let (id, protection) = (exhibit.protected.id, exhibit.protected.protection.clone());
-    let database = crate::resource::sql::SqlDatabase::open(&path, id, protection, &lab.owner)?;
-    Ok(database.page_size())
+/// The page size of an exhibit's protected copy, for specimens like it: from the header of the file,
+/// sealed or (fileformat2.html, section 1.3) plain. The default when it says nothing sensible.
+pub(super) fn page_size(exhibit: &Exhibit) -> Result<PageSize, LabError> {
+    let layout = Documented::of(&exhibit.protected.path)?;
+    let bytes = match layout.header {
+        0 => match read_at(&exhibit.protected.path, 16, 2)?[..] {
+            [0, 1] => 65_536,
+            [high, low] => u32::from(u16::from_be_bytes([high, low])),
+            _ => 0,
+        },
+        _ => u32::try_from(layout.unit).expect("at most 64 KiB"),
+    };
+    Ok(PageSize::new(bytes).unwrap_or(PageSize::DEFAULT))
 }
 
 /// Attack 6.
 pub(in crate::lab) fn transplant(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(6);
-    let size = page_size(lab, exhibit)?;
-    let dir = lab.scratch()?;
-    let other = both_arms(|arm| from_another_database(dir.path(), arm, size))?;
-    let dir = lab.scratch()?;
-    let fork = both_arms(|arm| from_a_fork(dir.path(), arm, size))?;
+    let size = page_size(exhibit)?;
+    let other = both_arms(lab, exhibit, |arm, dir| {
+        from_another_database(dir, arm, size)
+    })?;
+    let fork = both_arms(lab, exhibit, |arm, dir| from_a_fork(dir, arm, size))?;
     Ok(vec![
         attack.outcome(
             Some("from another database under the same customer key"),
@@ -49,16 +55,14 @@ pub(in crate::lab) fn transplant(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Out
 
 /// Each page of one specimen to the same number in another one, whose layout is the same.
 fn from_another_database(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
-    let name = |which: &str| format!("{which}-{}", u8::from(arm.protection.key().is_some()));
-    let donor = Database::specimen(dir, &name("donor"), arm, size, 1)?;
-    let victim = Database::specimen(dir, &name("victim"), arm, size, 2)?;
+    let donor = Database::specimen(dir, "donor", arm, size, 1)?;
+    let victim = Database::specimen(dir, "victim", arm, size, 2)?;
     transplanted(&donor, &victim, "pages of another database put in")
 }
 
 /// A copy is restored twice, both go on writing, and pages of one are put into the other.
 fn from_a_fork(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
-    let name = format!("forked-{}", u8::from(arm.protection.key().is_some()));
-    let mut original = Database::specimen(dir, &name, arm, size, 3)?;
+    let mut original = Database::specimen(dir, "forked", arm, size, 3)?;
     let elsewhere = tempfile::tempdir_in(dir).map_err(|e| LabError::io(dir, e))?;
     let mut fork = original.fork(elsewhere.path())?;
     for (database, amount) in [(&mut original, 1_000_000), (&mut fork, 2_000_000)] {
@@ -91,11 +95,11 @@ fn transplanted(donor: &Database, victim: &Database, did: &str) -> Result<Eviden
 /// Attack 7.
 pub(in crate::lab) fn alter(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(7);
-    let size = page_size(lab, exhibit)?;
-    let dir = lab.scratch()?;
-    let flips = both_arms(|arm| flip_everywhere(lab, dir.path(), arm, size))?;
-    let dir = lab.scratch()?;
-    let moved = both_arms(|arm| swap_and_zero(dir.path(), arm, size))?;
+    let size = page_size(exhibit)?;
+    let flips = both_arms(lab, exhibit, |arm, dir| {
+        flip_everywhere(lab, dir, arm, size)
+    })?;
+    let moved = both_arms(lab, exhibit, |arm, dir| swap_and_zero(dir, arm, size))?;
     let stolen = stolen_and_twin(lab, exhibit, |database, rng, plain| {
         alter_stolen(database, rng, plain)
     })?;
@@ -123,9 +127,8 @@ pub(in crate::lab) fn alter(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
 fn flip_everywhere(lab: &Lab, dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
     /// Bytes of each other page that are flipped.
     const SAMPLED: u64 = 16;
-    let protected = arm.protection.key().is_some();
-    let name = format!("flipped-{}", u8::from(protected));
-    let specimen = Database::specimen(dir, &name, arm, size, 4)?;
+    let protected = arm.is_protected();
+    let specimen = Database::specimen(dir, "flipped", arm, size, 4)?;
     let (page, pages) = (specimen.page_size, specimen.pages()?);
     let mut rng = lab.rng("flips");
     let whole = rng.random_range(2..=pages);
@@ -192,8 +195,7 @@ fn in_parts<R: FnMut(&Database) -> Reading>(
 }
 
 fn swap_and_zero(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
-    let name = format!("swapped-{}", u8::from(arm.protection.key().is_some()));
-    let specimen = Database::specimen(dir, &name, arm, size, 5)?;
+    let specimen = Database::specimen(dir, "swapped", arm, size, 5)?;
     let mut bout = Bout::new(&specimen.path, &specimen.truth);
     for number in 1..=specimen.pages()? {
         zero_page(&specimen, number, &mut bout)?;
@@ -277,10 +279,9 @@ fn stolen_and_twin(
 ) -> Result<Evidence, LabError> {
     let arm = |plain: bool| {
         let dir = lab.scratch()?;
-        let stolen = if plain {
-            &exhibit.twin
-        } else {
-            &exhibit.protected
+        let stolen = match plain {
+            true => &exhibit.twin,
+            false => &exhibit.protected,
         };
         let database = Database::copy(stolen, &lab.owner, dir.path())?;
         attack(&database, &mut lab.rng(&exhibit.name), plain)
@@ -293,11 +294,9 @@ fn stolen_and_twin(
 /// Attack 8.
 pub(in crate::lab) fn cut(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(8);
-    let size = page_size(lab, exhibit)?;
-    let dir = lab.scratch()?;
-    let specimen = both_arms(|arm| {
-        let name = format!("cut-{}", u8::from(arm.protection.key().is_some()));
-        let specimen = Database::specimen(dir.path(), &name, arm, size, 6)?;
+    let size = page_size(exhibit)?;
+    let specimen = both_arms(lab, exhibit, |arm, dir| {
+        let specimen = Database::specimen(dir, "cut", arm, size, 6)?;
         cut_and_append(&specimen, &mut lab.rng("cuts"), false)
     })?;
     let stolen = stolen_and_twin(lab, exhibit, cut_and_append)?;

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
 use crate::crypto::{KeyEncryptionKey, KeyKind, Secret, WrapAlgorithm, random_id};
+use crate::lab::StolenCopy;
 use crate::resource::{Protection, Wrapper};
 use crate::vault::{KeyWrapper, VaultError, WrappedKey};
 
@@ -109,8 +110,15 @@ pub(super) struct Arm {
 }
 
 impl Arm {
-    /// Protected by a fresh key of the lab.
-    pub(super) fn protected() -> Self {
+    /// Protected by a fresh key of the lab; or not, when `copy` is not.
+    pub(super) fn like(copy: &StolenCopy) -> Self {
+        match copy.protection {
+            Protection::Plain => Self::plain(),
+            _ => Self::protected(),
+        }
+    }
+
+    fn protected() -> Self {
         let vault = LabVault::empty();
         let key = vault.add("specimen");
         Self {
@@ -128,6 +136,11 @@ impl Arm {
             wrapper: vault.clone(),
             vault,
         }
+    }
+
+    /// Whether it is protected.
+    pub(super) fn is_protected(&self) -> bool {
+        self.protection.key().is_some()
     }
 
     /// Makes a new version of the key, where there is one.
