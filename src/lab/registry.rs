@@ -298,10 +298,11 @@ pub static ATTACKS: &[Attack] = &[
         "refused",
         NO_FRESHNESS,
     ),
-    later(
+    later_and_open(
         11,
         "use checksums of log frames or journals as an oracle for a page's plaintext",
         "nothing to learn: both are sealed whole",
+        "log and journals give nothing, but the shared memory beside an open log holds a checksum of its last page",
     ),
     later(
         12,
