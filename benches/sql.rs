@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use atrest::base::ResourceId;
 use atrest::crypto::{Backend, Secret, random_id, select_backend};
-use atrest::sqlite::{KEY_SLOT_LEN, PageSize, SealedDatabase};
+use atrest::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase};
 use rusqlite::{Connection, params};
 
 const ROWS: i64 = 1_000_000;
@@ -153,7 +153,7 @@ fn connector(sealed: bool, path: &Path) -> Box<dyn Fn() -> Connection> {
     let file = random_id(ResourceId::from_bytes);
     let (size, slot) = (PageSize::DEFAULT, [0; KEY_SLOT_LEN]);
     let key = Arc::new(Secret::<32>::random());
-    let db = SealedDatabase::create(path, file, size, &slot, key).unwrap();
+    let db = SealedDatabase::create(path, file, size, Freshness::Kept, &slot, key).unwrap();
     Box::new(move || db.connect().unwrap())
 }
 

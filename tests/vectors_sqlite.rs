@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use atrest::base::ResourceId;
 use atrest::crypto::Secret;
-use atrest::sqlite::{PageSize, SealedDatabase, SealedError};
+use atrest::sqlite::{Freshness, PageSize, SealedDatabase, SealedError};
 use rusqlite::Connection;
 
 const FILE: ResourceId = ResourceId::from_bytes([0xf1; 16]);
@@ -245,7 +245,7 @@ fn write_the_vectors() {
 fn make(path: &Path, file: ResourceId) -> SealedDatabase {
     let keys = Arc::new(Secret::<32>::copy_from(&DEK).unwrap());
     let page = PageSize::new(PAGE as u32).unwrap();
-    let db = SealedDatabase::create(path, file, page, &[0xee; 768], keys).unwrap();
+    let db = SealedDatabase::create(path, file, page, Freshness::Kept, &[0xee; 768], keys).unwrap();
     let sql = "CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT)";
     db.connect().unwrap().execute_batch(sql).unwrap();
     db

@@ -14,6 +14,8 @@ pub enum Label {
     SqliteHeader,
     /// Pages of the main database file. Context: file id, session salt.
     SqlitePage,
+    /// The sum of a sealed file's pages, which tells an old page. Context: file id.
+    SqliteSum,
     /// WAL header, frame headers and pages. Context: file id, session salt.
     SqliteWal,
     /// Rollback journals and super-journals. Context: file id, session salt.
@@ -46,6 +48,7 @@ impl Label {
             Self::Envelope => b"atrest/v1/envelope",
             Self::SqliteHeader => b"atrest/v1/sqlite/header",
             Self::SqlitePage => b"atrest/v1/sqlite/page",
+            Self::SqliteSum => b"atrest/v1/sqlite/sum",
             Self::SqliteWal => b"atrest/v1/sqlite/wal",
             Self::SqliteJournal => b"atrest/v1/sqlite/journal",
             Self::SqliteTemporary => b"atrest/v1/sqlite/temporary",

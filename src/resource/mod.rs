@@ -4,13 +4,16 @@
 pub mod blob;
 pub mod sql;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rusqlite::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{KeyRef, ResourceId};
 use crate::envelope::{EnvelopeError, ResourceKind};
+use crate::sqlite::SealedError;
 use crate::vault::{KeyWrapper, VaultError};
 
 /// How a resource's data is protected at rest.
@@ -106,6 +109,16 @@ pub enum ResourceError {
         /// The file.
         path: String,
     },
+    /// Authentic, but not the newest: old bytes were put back, or newer ones taken away.
+    #[error(
+        "{path}: not fresh: {why}. If you put it back yourself, accept it as it is with `atrest sql accept`"
+    )]
+    Stale {
+        /// The file.
+        path: String,
+        /// What shows it.
+        why: String,
+    },
     /// Not a file of this kind, or of a newer format.
     #[error("{path}: {why}")]
     Format {
@@ -173,11 +186,41 @@ impl ResourceError {
         }
     }
 
+    /// An error of SQLite on the file at `path`.
+    pub fn sqlite(path: &std::path::Path, source: rusqlite::Error) -> Self {
+        let path = path.display().to_string();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
+            Some(ErrorCode::NotADatabase) => Self::Format {
+                path,
+                why: "not a SQLite database, or encrypted by another program".to_owned(),
+            },
+            _ => Self::Sqlite { path, source },
+        }
+    }
+
     /// A failure of the file system at `path`.
     pub fn io(path: &std::path::Path, source: std::io::Error) -> Self {
         Self::Io {
             path: path.display().to_string(),
             source,
+        }
+    }
+}
+
+impl From<SealedError> for ResourceError {
+    fn from(error: SealedError) -> Self {
+        match error {
+            SealedError::Format { path, why } => Self::Format { path, why },
+            SealedError::Unauthentic { path } => Self::Unauthentic { path },
+            SealedError::Stale { path, why } => Self::Stale { path, why },
+            SealedError::Busy { path } => Self::Busy { path },
+            SealedError::KeyUnavailable { path, why } => Self::KeyUnavailable { path, why },
+            SealedError::Io { path, source } if source.kind() == ErrorKind::AlreadyExists => {
+                Self::Exists(path)
+            }
+            SealedError::Io { path, source } => Self::Io { path, source },
+            SealedError::Sqlite { path, source } => Self::sqlite(path.as_ref(), source),
         }
     }
 }

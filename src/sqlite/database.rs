@@ -9,9 +9,11 @@ use crate::base::{ResourceId, write_private_new};
 
 use super::header::{self, BLOCK_LEN, Slot, SlotError};
 use super::medium::{Code, Medium};
+use super::record::Record;
 use super::shared::Shared;
+use super::unit::{UnitKind, Units};
 use super::vfs::{self, LowerFile};
-use super::{KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, SealedError, verify};
+use super::{Freshness, KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, SealedError, verify};
 
 /// A sealed SQLite database: its file, its key, and connections to it.
 pub struct SealedDatabase {
@@ -25,18 +27,29 @@ impl SealedDatabase {
         path: &Path,
         file: ResourceId,
         page_size: PageSize,
+        freshness: Freshness,
         slot: &[u8; KEY_SLOT_LEN],
         keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
+        let fresh = freshness == Freshness::Kept;
         let mut block = None;
         keys.with_key(&mut |key| {
-            let slots = [1, 2].map(|sequence| Slot::new(file, page_size, sequence, slot, key));
+            let slots =
+                [1, 2].map(|sequence| Slot::new(file, page_size, fresh, sequence, slot, key));
             block = Some(header::block(&slots[0], &slots[1]));
         })
         .map_err(|e| unavailable(path, e))?;
-        let block = block.expect("a key source that succeeds shows its key");
+        let mut block = block.expect("a key source that succeeds shows its key");
+        if fresh {
+            let shared = Shared::detached(path, file, page_size, keys.clone());
+            let mut units = Units::new(Arc::new(shared), UnitKind::Page);
+            let sealed = units.check().and_then(|()| Record::first().seal(&mut units));
+            let (record, at) = sealed.map_err(|c| lower(path, c))?;
+            let at = usize::try_from(at).expect("within the header block");
+            block[at..at + record.len()].copy_from_slice(&record);
+        }
         write_private_new(path, &block).map_err(|e| io(path, e))?;
-        Self::register(path, file, page_size, keys)
+        Self::register(path, file, page_size, fresh, keys)
     }
 
     /// The key slots of a sealed file, newest first: not yet authenticated, since the key is what
@@ -57,20 +70,21 @@ impl SealedDatabase {
         keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
         let slot = authentic_slots(path, file, &*keys)?.swap_remove(0).1;
-        Self::register(path, file, slot.page_size, keys)
+        Self::register(path, file, slot.page_size, slot.fresh, keys)
     }
 
     fn register(
         path: &Path,
         file: ResourceId,
         page_size: PageSize,
+        fresh: bool,
         keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
         vfs::register().map_err(|c| lower(path, c))?;
         // SQLite names journals after the absolute path; so does the table of open databases.
         let path = path.canonicalize().map_err(|e| io(path, e))?;
         Ok(Self {
-            shared: Shared::register(&path, file, page_size, keys.clone()),
+            shared: Shared::register(&path, file, page_size, fresh, keys.clone()),
             keys,
         })
     }
@@ -127,16 +141,16 @@ impl SealedDatabase {
             let mut new = None;
             self.keys
                 .with_key(&mut |key| {
-                    new = Some(Slot::new(file, newest.page_size, sequence, slot, key));
+                    let (page_size, fresh) = (newest.page_size, newest.fresh);
+                    new = Some(Slot::new(file, page_size, fresh, sequence, slot, key));
                 })
                 .map_err(|e| unavailable(path, e))?;
             let new = new.expect("a key source that succeeds shows its key");
-            let (bytes, offset) = header::placed(&new, position);
-            medium
-                .write_at(bytes, offset)
-                .and_then(|()| medium.sync())
-                .map_err(|c| lower(path, c))?;
-            written += bytes.len() as u64;
+            for (bytes, offset) in header::placed(&new, position) {
+                medium.write_at(bytes, offset).map_err(|c| lower(path, c))?;
+                written += bytes.len() as u64;
+            }
+            medium.sync().map_err(|c| lower(path, c))?;
         }
         Ok(written)
     }
@@ -178,14 +192,25 @@ impl SealedDatabase {
         connection
             .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
             .map_err(|e| self.explain(e))?;
-        verify::verify(&self.shared, progress).map_err(|code| match code {
-            Code::UNAUTHENTIC => unauthentic(path),
-            Code::KEY_UNAVAILABLE => SealedError::KeyUnavailable {
+        match verify::verify(&self.shared, progress) {
+            Ok(Some(read)) => Ok((read.units, read.bytes)),
+            Ok(None) => Err(SealedError::Busy {
                 path: path.display().to_string(),
-                why: self.shared.refusal().unwrap_or_default(),
-            },
+            }),
+            Err(code) => Err(self.refused(code)),
+        }
+    }
+
+    /// The error that stands for a code of this module's own.
+    fn refused(&self, code: Code) -> SealedError {
+        let path = self.shared.path();
+        let (why, shown) = (self.shared.refusal().unwrap_or_default(), path.display().to_string());
+        match code {
+            Code::UNAUTHENTIC => unauthentic(path),
+            Code::KEY_UNAVAILABLE => SealedError::KeyUnavailable { path: shown, why },
+            Code::STALE => SealedError::Stale { path: shown, why },
             code => lower(path, code),
-        })
+        }
     }
 
     /// The sealed files that exist now: main, WAL, journal. Not the shared memory, which lies beside

@@ -17,6 +17,22 @@ pub enum SealedError {
         /// The file.
         path: String,
     },
+    /// Authentic, but not the newest: old bytes were put back, or newer ones taken away.
+    #[error(
+        "{path}: not fresh: {why}. If you put it back yourself, accept it as it is with `atrest sql accept`"
+    )]
+    Stale {
+        /// The file.
+        path: String,
+        /// What shows it.
+        why: String,
+    },
+    /// Other processes write to it all the time.
+    #[error("{path}: in use by another process; try again when it is done")]
+    Busy {
+        /// The file.
+        path: String,
+    },
     /// The key may not be used; the vault's reason.
     #[error("{path}: the key is not available: {why}")]
     KeyUnavailable {

@@ -11,6 +11,8 @@ impl Code {
     pub(super) const KEY_UNAVAILABLE: Self = Self(ffi::SQLITE_IOERR_AUTH);
     /// A tag did not fit.
     pub(super) const UNAUTHENTIC: Self = Self(ffi::SQLITE_IOERR_DATA);
+    /// All of it is authentic, but not all of it is the newest.
+    pub(super) const STALE: Self = Self(ffi::SQLITE_IOERR_CORRUPTFS);
     /// A read went past the end; SQLite takes the missing bytes as zeros.
     pub(super) const SHORT_READ: Self = Self(ffi::SQLITE_IOERR_SHORT_READ);
     /// SQLite asked to read something that no sealed file holds.
@@ -32,25 +34,9 @@ pub(super) trait Medium {
 
     /// Cuts it to `len` bytes.
     fn set_len(&mut self, len: u64) -> Result<(), Code>;
-}
 
-/// What SQLite sees of a sealed file: plain bytes at plain offsets.
-pub(super) trait SealedIo: Send {
-    /// Fills `buf` from `offset`. Past the end: zeros and [`Code::SHORT_READ`].
-    fn read(&mut self, medium: &mut dyn Medium, buf: &mut [u8], offset: u64) -> Result<(), Code>;
-
-    /// Writes `buf` at `offset`; sealed bytes have reached the medium on return, except in
-    /// temporary files.
-    fn write(&mut self, medium: &mut dyn Medium, buf: &[u8], offset: u64) -> Result<(), Code>;
-
-    /// The length that SQLite sees.
-    fn len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code>;
-
-    /// Cuts to the length that SQLite sees.
-    fn truncate(&mut self, medium: &mut dyn Medium, len: u64) -> Result<(), Code>;
-
-    /// Told when what is known of the file may have gone stale: a lock changed hands, a sync was done.
-    fn forget(&mut self) {}
+    /// Returns when all of it is on the disk.
+    fn sync(&mut self) -> Result<(), Code>;
 }
 
 /// Reads exactly `buf`, or returns `false` when the medium ends before.

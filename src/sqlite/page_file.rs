@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
 use super::header::BLOCK_LEN;
-use super::medium::{Code, Medium, SealedIo, read_whole};
+use super::medium::{Code, Medium, read_whole};
+use super::record::Record;
 use super::shared::Shared;
-use super::unit::{Place, TRAILER_LEN, UnitKind, Units};
+use super::tracker::{self, Overlay, Tracker};
+use super::unit::{Place, TRAILER_LEN, UnitId, UnitKind, Units, id_of};
+use super::wal_file::{Generation, WalFile};
 
 /// The main database file: a header block, then the pages, each sealed in its place.
 pub(super) struct PageFile {
@@ -16,23 +19,66 @@ pub(super) struct PageFile {
     known_pages: u64,
     /// `auto_vacuum` of a database that is still empty: 0 none, 1 full, 2 incremental.
     auto_vacuum: u8,
+    /// Keeps the freshness record, when the file has one.
+    tracker: Option<Tracker>,
+    /// What was read from a journal or log to be written here next.
+    origin: Option<Origin>,
+    checkpoint: Checkpoint,
+    /// The last frame of the log that the checkpoint copied.
+    copied: Option<u64>,
+}
+
+/// How SQLite stands with copying the write-ahead log into this file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checkpoint {
+    No,
+    /// Pages are being copied.
+    Copying,
+    /// All that can be is copied; when that is all, SQLite sets the file's length next.
+    Copied,
+}
+
+/// Where the page that SQLite writes next was read from. A page that goes back to what it was, or
+/// that a checkpoint copies, is sealed again as it was sealed there, so that doing either once
+/// more after a crash gives the same page.
+pub(super) enum Origin {
+    /// The journal: the page had this trailer in this file before the transaction.
+    Journal {
+        page: u64,
+        trailer: [u8; TRAILER_LEN],
+    },
+    /// The log: the page there, in this frame, gets this identity and has these bytes.
+    Log {
+        frame: u64,
+        page: u64,
+        id: UnitId,
+        plain: Vec<u8>,
+    },
 }
 
 impl PageFile {
     pub(super) fn new(shared: Arc<Shared>, auto_vacuum: u8) -> Self {
         let page = shared.page_size().bytes();
         Self {
+            tracker: shared.is_fresh().then(Tracker::default),
             units: Units::new(shared, UnitKind::Page),
             sealed: vec![0; page],
             plain: vec![0; page],
             known_pages: 0,
             auto_vacuum,
+            origin: None,
+            checkpoint: Checkpoint::No,
+            copied: None,
         }
     }
 
     /// Fails when the key may not be used now.
     pub(super) fn check(&mut self) -> Result<(), Code> {
         self.units.check()
+    }
+
+    pub(super) fn units(&mut self) -> &mut Units {
+        &mut self.units
     }
 
     /// Reads page `number` into `plain`; `false` when it lies past the end (then zeros).
@@ -61,21 +107,86 @@ impl PageFile {
         }
     }
 
+    /// The identity of the page that [`PageFile::read_page`] read last.
+    pub(super) fn last_id(&self) -> UnitId {
+        id_of(&self.sealed)
+    }
+
     fn write_page(
         &mut self,
         medium: &mut dyn Medium,
         number: u64,
         plain: &[u8],
     ) -> Result<(), Code> {
-        let usable = plain.len() - TRAILER_LEN;
-        let place = Place::new(UnitKind::Page, number);
         let mut sealed = std::mem::take(&mut self.sealed);
-        let done = self
-            .units
-            .seal(place, &plain[..usable], &mut sealed)
-            .and_then(|()| medium.write_at(&sealed, page_offset(number, plain.len())));
+        let done = self.write_sealed(medium, number, plain, &mut sealed);
         self.sealed = sealed;
         done
+    }
+
+    fn write_sealed(
+        &mut self,
+        medium: &mut dyn Medium,
+        number: u64,
+        plain: &[u8],
+        sealed: &mut [u8],
+    ) -> Result<(), Code> {
+        let usable = plain.len() - TRAILER_LEN;
+        let origin = self.origin.take();
+        if !self.seal_as_before(origin, number, &plain[..usable], sealed)? {
+            let place = Place::new(UnitKind::Page, number);
+            self.units.seal(place, &plain[..usable], sealed)?;
+        }
+        let mut old = None;
+        if let Some(tracker) = self.tracker.as_mut()
+            && self.checkpoint != Checkpoint::Copying
+        {
+            // Pages of which nobody said anything, left by a crash beyond the end.
+            for skipped in tracker.count() + 1..number {
+                if let Some(id) = tracker::id_at(&self.units, medium, skipped)? {
+                    tracker.wrote(&mut self.units, skipped, None, &id)?;
+                }
+            }
+            if number <= tracker.count() {
+                old = tracker::id_at(&self.units, medium, number)?;
+            }
+        }
+        medium.write_at(sealed, page_offset(number, plain.len()))?;
+        match self.tracker.as_mut() {
+            Some(tracker) if self.checkpoint != Checkpoint::Copying => {
+                tracker.wrote(&mut self.units, number, old, &id_of(sealed))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Seals a page as it was sealed where it comes from; `false` when it is not that page. What
+    /// decides are the page's own bytes: a nonce never serves for two of them.
+    fn seal_as_before(
+        &mut self,
+        origin: Option<Origin>,
+        number: u64,
+        plain: &[u8],
+        sealed: &mut [u8],
+    ) -> Result<bool, Code> {
+        let place = Place::new(UnitKind::Page, number);
+        match origin {
+            Some(Origin::Journal { page, trailer }) if page == number => {
+                let id = id_of(&trailer);
+                self.units.seal_again(place, &id, plain, sealed)?;
+                Ok(sealed.ends_with(&trailer))
+            }
+            Some(Origin::Log {
+                page,
+                id,
+                plain: logged,
+                ..
+            }) if page == number && logged == plain => {
+                self.units.seal_again(place, &id, plain, sealed)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// SQLite may skip pages that it never needs to write. A hole would read as zeros, and an
@@ -87,9 +198,11 @@ impl PageFile {
         self.known_pages = pages_of(medium.len()?, page);
         if number > self.known_pages + 1 {
             let zeros = vec![0; page];
+            let origin = self.origin.take();
             for skipped in self.known_pages + 1..number {
                 self.write_page(medium, skipped, &zeros)?;
             }
+            self.origin = origin;
             self.known_pages = number - 1;
         }
         Ok(())
@@ -114,10 +227,14 @@ impl PageFile {
     fn refuse_write(&self, why: &str) -> Code {
         self.units.shared().refuse(Code::BAD_WRITE, why)
     }
-}
 
-impl SealedIo for PageFile {
-    fn read(&mut self, medium: &mut dyn Medium, buf: &mut [u8], offset: u64) -> Result<(), Code> {
+    /// Fills `buf` from `offset`. Past the end: zeros and [`Code::SHORT_READ`].
+    pub(super) fn read(
+        &mut self,
+        medium: &mut dyn Medium,
+        buf: &mut [u8],
+        offset: u64,
+    ) -> Result<(), Code> {
         self.units.check()?;
         let page = self.plain.len();
         let first = offset / page as u64 + 1;
@@ -154,7 +271,13 @@ impl SealedIo for PageFile {
         }
     }
 
-    fn write(&mut self, medium: &mut dyn Medium, buf: &[u8], offset: u64) -> Result<(), Code> {
+    /// Writes a page; its sealed bytes have reached the medium on return.
+    pub(super) fn write(
+        &mut self,
+        medium: &mut dyn Medium,
+        buf: &[u8],
+        offset: u64,
+    ) -> Result<(), Code> {
         self.units.check()?;
         let page = self.plain.len();
         if buf.len() != page || !offset.is_multiple_of(page as u64) {
@@ -169,25 +292,177 @@ impl SealedIo for PageFile {
                 "pages have another size, or do not leave 32 bytes reserved for the trailer",
             ));
         }
+        if self.checkpoint != Checkpoint::Copying {
+            self.checkpoint = Checkpoint::No;
+            if let Some(tracker) = &mut self.tracker {
+                tracker.begin(&mut self.units, medium)?;
+            }
+        }
         self.fill_gap(medium, number, page)?;
         self.write_page(medium, number, buf)?;
         self.known_pages = self.known_pages.max(number);
+        if let (1, Some(tracker)) = (number, &mut self.tracker) {
+            let size = buf[28..32].try_into().expect("4 bytes");
+            tracker.size_field = Some(u32::from_be_bytes(size)).filter(|&size| size > 0);
+        }
         Ok(())
     }
 
-    fn len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code> {
+    /// The length that SQLite sees.
+    pub(super) fn len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code> {
         let page = self.plain.len();
         Ok(pages_of(medium.len()?, page) * page as u64)
     }
 
-    fn truncate(&mut self, medium: &mut dyn Medium, len: u64) -> Result<(), Code> {
-        let page = self.plain.len() as u64;
+    /// Cuts to the length that SQLite sees. After a checkpoint that copied all of the connection's
+    /// log, the freshness record takes the log in.
+    pub(super) fn truncate(
+        &mut self,
+        medium: &mut dyn Medium,
+        log: Option<(&mut WalFile, &mut dyn Medium)>,
+        len: u64,
+    ) -> Result<(), Code> {
+        let page = self.plain.len();
+        let count = len.div_ceil(page as u64);
         self.known_pages = 0;
-        medium.set_len(BLOCK_LEN as u64 + len.div_ceil(page) * page)
+        let copied = self.copied.take().filter(|_| self.checkpoint == Checkpoint::Copied);
+        self.checkpoint = Checkpoint::No;
+        if let Some(tracker) = &mut self.tracker {
+            self.units.check()?;
+            match (copied, log) {
+                (Some(last), Some((log, log_medium))) => {
+                    if let Some(log) = log.through_commit_of(log_medium, last)? {
+                        self.take_in(medium, &log, count)?;
+                    }
+                }
+                _ => {
+                    tracker.begin(&mut self.units, medium)?;
+                    tracker.cut(&mut self.units, medium, count)?;
+                }
+            }
+        }
+        medium.set_len(page_offset(count + 1, page))
     }
 
-    fn forget(&mut self) {
+    fn take_in(
+        &mut self,
+        medium: &mut dyn Medium,
+        log: &Generation<'_>,
+        count: u64,
+    ) -> Result<(), Code> {
+        let record = tracker::newest(&mut self.units, medium)?;
+        let overlay = Overlay::new(&record, log.salts, log.frames);
+        // What is counted by what the file holds must be there to stay before the record says so,
+        // and the record before what it does not count any more goes.
+        if overlay.skips(&record, count) {
+            medium.sync()?;
+        }
+        let pages = overlay.taken_in(&record, &mut self.units, medium, count)?;
+        let frames = log.frames.len() as u64;
+        if pages == record.now && record.log == *log.salts && record.log_frames == frames {
+            return Ok(());
+        }
+        let record = Record {
+            log: *log.salts,
+            log_frames: frames,
+            ..record.settled(record.version + 1, pages)
+        };
+        record.write(&mut self.units, medium)?;
+        self.units.shared().wrote(&record);
+        if count < pages_of(medium.len()?, self.plain.len()) {
+            medium.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Told before SQLite copies the write-ahead log into this file, and after.
+    pub(super) fn checkpoint(&mut self, copying: bool) {
+        self.checkpoint = match copying {
+            true => Checkpoint::Copying,
+            false => Checkpoint::Copied,
+        };
+        if copying {
+            self.copied = None;
+        }
+    }
+
+    /// Told when the pages of a transaction are all written, before SQLite syncs them.
+    pub(super) fn commit(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
+        match &mut self.tracker {
+            Some(tracker) => {
+                self.units.check()?;
+                tracker.commit(&mut self.units, medium)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Told when a transaction is over: committed, or given up.
+    pub(super) fn end(&mut self, medium: &mut dyn Medium) {
+        if let Some(tracker) = &mut self.tracker
+            && let Some(record) = tracker.end(&mut self.units, medium)
+        {
+            self.units.shared().wrote(&record);
+        }
+        self.checkpoint = Checkpoint::No;
+    }
+
+    /// Told when what is known of the file may have gone stale: a lock changed hands, a sync was done.
+    pub(super) fn forget(&mut self) {
         self.known_pages = 0;
+        self.origin = None;
+    }
+
+    /// The versions that a rollback journal may lead back to; zeros when none is kept.
+    pub(super) fn journal_versions(&mut self, medium: &mut dyn Medium) -> Result<[u64; 2], Code> {
+        match &self.tracker {
+            Some(tracker) => {
+                self.units.check()?;
+                tracker.journal_versions(&mut self.units, medium)
+            }
+            None => Ok([0; 2]),
+        }
+    }
+
+    /// The trailer of page `page` as the file has it now; zeros when there is none, or when
+    /// nobody asks how fresh the file is.
+    pub(super) fn trailer_of(
+        &mut self,
+        medium: &mut dyn Medium,
+        page: u64,
+    ) -> Result<[u8; TRAILER_LEN], Code> {
+        let mut trailer = [0; TRAILER_LEN];
+        let size = self.plain.len();
+        if self.tracker.is_some() && page > 0 {
+            let at = page_offset(page + 1, size) - TRAILER_LEN as u64;
+            if !read_whole(medium, &mut trailer, at)? {
+                trailer.fill(0);
+            }
+        }
+        Ok(trailer)
+    }
+
+    /// A page was read that SQLite may write here next.
+    pub(super) fn expect(&mut self, origin: Origin) {
+        if let Origin::Log { frame, .. } = origin {
+            self.copied = self.copied.max(Some(frame));
+        }
+        if self.tracker.is_some() {
+            self.origin = Some(origin);
+        }
+    }
+
+    /// Whether pages that are read from the log go into this file, which then wants to know whence.
+    pub(super) fn wants_origin(&self) -> bool {
+        self.tracker.is_some() && self.checkpoint == Checkpoint::Copying
+    }
+
+    /// A journal that is played back begins: what it leads to counts, when no transaction of this
+    /// connection is under way.
+    pub(super) fn restores(&mut self) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.restoring |= tracker.is_idle();
+        }
     }
 }
 
@@ -196,6 +471,7 @@ pub(super) fn pages_of(len: u64, page: usize) -> u64 {
     len.saturating_sub(BLOCK_LEN as u64) / page as u64
 }
 
-fn page_offset(number: u64, page: usize) -> u64 {
+/// Where page `number` lies.
+pub(super) fn page_offset(number: u64, page: usize) -> u64 {
     BLOCK_LEN as u64 + (number - 1) * page as u64
 }

@@ -36,3 +36,13 @@ impl PageSize {
         }
     }
 }
+
+/// Whether a sealed file keeps a record of which version of it is the newest, and of the sum of its
+/// pages: what it takes to notice old pages and old files put back (docs/format.md, "Freshness").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// It does not.
+    NotKept,
+    /// It does.
+    Kept,
+}

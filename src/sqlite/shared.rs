@@ -7,6 +7,7 @@ use crate::base::ResourceId;
 use crate::crypto::Secret;
 
 use super::medium::Code;
+use super::record::Record;
 use super::{KeySource, PageSize};
 
 /// What all open files of one sealed database have in common.
@@ -14,6 +15,8 @@ pub(super) struct Shared {
     path: PathBuf,
     file: ResourceId,
     page_size: PageSize,
+    /// Whether the file keeps freshness records.
+    fresh: bool,
     keys: Arc<dyn KeySource>,
     token: u64,
     refusal: Mutex<Option<String>>,
@@ -30,12 +33,14 @@ impl Shared {
         path: &Path,
         file: ResourceId,
         page_size: PageSize,
+        fresh: bool,
         keys: Arc<dyn KeySource>,
     ) -> Arc<Self> {
         let shared = Arc::new(Self {
             path: path.to_owned(),
             file,
             page_size,
+            fresh,
             keys,
             token: NEXT_TOKEN.fetch_add(1, Ordering::Relaxed),
             refusal: Mutex::new(None),
@@ -48,14 +53,28 @@ impl Shared {
 
     /// A database of its own for temporary files: a random key that is never stored.
     pub(super) fn temporary() -> Arc<Self> {
-        Arc::new(Self {
-            path: PathBuf::from("(temporary file)"),
-            file: ResourceId::from_bytes([0; 16]),
-            page_size: PageSize::DEFAULT,
-            keys: Arc::new(Secret::random()),
+        let path = Path::new("(temporary file)");
+        let file = ResourceId::from_bytes([0; 16]);
+        let key = Arc::new(Secret::random());
+        Arc::new(Self::detached(path, file, PageSize::DEFAULT, key))
+    }
+
+    /// A database that SQLite does not know.
+    pub(super) fn detached(
+        path: &Path,
+        file: ResourceId,
+        page_size: PageSize,
+        keys: Arc<dyn KeySource>,
+    ) -> Self {
+        Self {
+            path: path.to_owned(),
+            file,
+            page_size,
+            fresh: false,
+            keys,
             token: 0,
             refusal: Mutex::new(None),
-        })
+        }
     }
 
     /// The open database with this token.
@@ -84,6 +103,13 @@ impl Shared {
     pub(super) fn page_size(&self) -> PageSize {
         self.page_size
     }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// This record was written.
+    pub(super) fn wrote(&self, _record: &Record) {}
 
     pub(super) fn token(&self) -> u64 {
         self.token

@@ -26,12 +26,13 @@ pub(super) enum UnitKind {
     Journal = 5,
     SuperJournal = 6,
     Temporary = 7,
+    Record = 8,
 }
 
 impl UnitKind {
     fn label(self) -> Label {
         match self {
-            Self::Page => Label::SqlitePage,
+            Self::Page | Self::Record => Label::SqlitePage,
             Self::WalHeader | Self::WalFrameHeader | Self::WalPage => Label::SqliteWal,
             Self::Journal | Self::SuperJournal => Label::SqliteJournal,
             Self::Temporary => Label::SqliteTemporary,
@@ -39,14 +40,38 @@ impl UnitKind {
     }
 }
 
+/// Which sealing of a unit: its nonce and its session's salt, the first bytes of its trailer. No
+/// two sealings share one, so for a page it names the version.
+pub(super) type UnitId = [u8; ID_LEN];
+pub(super) const ID_LEN: usize = NONCE_LEN + SALT_LEN;
+
+/// Bit 0 of a salt's first byte: reserved for a second data encryption key.
+const SECOND_KEY: u8 = 1;
+/// Bit 1 of a salt's first byte: a page that a checkpoint copied from the log.
+const COPIED: u8 = 2;
+
+/// The identity of a sealed unit; `sealed` ends in its trailer.
+pub(super) fn id_of(sealed: &[u8]) -> UnitId {
+    let trailer = &sealed[sealed.len() - TRAILER_LEN..];
+    trailer[..ID_LEN].try_into().expect("16 bytes")
+}
+
+/// The identity that a page of the log gets in the main file: the same nonce under a salt of its
+/// own, so that each copy of it is the same page, and no key meets its nonce twice.
+pub(super) fn copied(mut id: UnitId) -> UnitId {
+    id[NONCE_LEN] |= COPIED;
+    id
+}
+
 /// Where a unit belongs.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub kind: UnitKind,
-    /// Page number, frame index or chunk index.
+    /// Page number, frame index, chunk index or sequence number.
     pub index: u64,
-    /// For a page in the WAL: its page number and the WAL's two salts. Zeros elsewhere.
-    pub wal: [u8; 12],
+    /// What else it is bound to, as [`Place::bound_len`] bytes: for a page in the WAL its page
+    /// number and the WAL's two salts, for a journal the version that it leads back to.
+    pub bound: [u8; 12],
 }
 
 impl Place {
@@ -54,7 +79,22 @@ impl Place {
         Self {
             kind,
             index,
-            wal: [0; 12],
+            bound: [0; 12],
+        }
+    }
+
+    /// A chunk of a rollback journal that leads back to this version of the file.
+    pub(super) fn journal(index: u64, version: u64) -> Self {
+        let mut place = Self::new(UnitKind::Journal, index);
+        place.bound[..8].copy_from_slice(&version.to_le_bytes());
+        place
+    }
+
+    fn bound_len(self) -> usize {
+        match self.kind {
+            UnitKind::WalPage => 12,
+            UnitKind::Journal => 8,
+            _ => 0,
         }
     }
 }
@@ -67,6 +107,7 @@ pub(super) struct Units {
     writer: Option<Writer>,
     last: Option<([u8; SALT_LEN], Arc<AeadKey>)>,
     keys: HashMap<[u8; SALT_LEN], Arc<AeadKey>>,
+    sum: Option<AeadKey>,
     label: Label,
 }
 
@@ -89,6 +130,7 @@ impl Units {
             writer: None,
             last: None,
             keys: HashMap::new(),
+            sum: None,
             label: kind.label(),
         }
     }
@@ -123,14 +165,68 @@ impl Units {
         plain: &[u8],
         sealed: &mut [u8],
     ) -> Result<(), Code> {
-        let aad = self.aad(place, plain.len());
         let (nonce, salt, key) = self.next_nonce()?;
-        let (body, trailer) = sealed.split_at_mut(plain.len());
-        let tag = key.seal(&nonce, &aad[..place.aad_len()], plain, body);
-        trailer[..NONCE_LEN].copy_from_slice(&nonce);
-        trailer[NONCE_LEN..NONCE_LEN + SALT_LEN].copy_from_slice(&salt);
-        trailer[NONCE_LEN + SALT_LEN..].copy_from_slice(&tag);
+        self.seal_by(&key, nonce, salt, place, plain, sealed);
         Ok(())
+    }
+
+    /// Seals `plain` as it was sealed before, under the identity `id`.
+    ///
+    /// The caller answers for it that `id` seals these bytes at this place and no others: it
+    /// compares them, or the tag, before a byte of `sealed` leaves.
+    pub(super) fn seal_again(
+        &mut self,
+        place: Place,
+        id: &UnitId,
+        plain: &[u8],
+        sealed: &mut [u8],
+    ) -> Result<(), Code> {
+        let nonce: Nonce = id[..NONCE_LEN].try_into().expect("12 bytes");
+        let salt: [u8; SALT_LEN] = id[NONCE_LEN..].try_into().expect("4 bytes");
+        let key = self.session_key(salt)?;
+        self.seal_by(&key, nonce, salt, place, plain, sealed);
+        Ok(())
+    }
+
+    fn seal_by(
+        &self,
+        key: &AeadKey,
+        nonce: Nonce,
+        salt: [u8; SALT_LEN],
+        place: Place,
+        plain: &[u8],
+        sealed: &mut [u8],
+    ) {
+        let aad = self.aad(place, plain.len());
+        let (body, trailer) = sealed.split_at_mut(plain.len());
+        let tag = key.seal(&nonce, &aad[..AAD_LEN + place.bound_len()], plain, body);
+        trailer[..NONCE_LEN].copy_from_slice(&nonce);
+        trailer[NONCE_LEN..ID_LEN].copy_from_slice(&salt);
+        trailer[ID_LEN..].copy_from_slice(&tag);
+    }
+
+    /// What version `id` of page `page` adds to the sum of the file's pages: a secret number that
+    /// nobody without the key can tell or aim at (GMAC, NIST SP 800-38D).
+    pub(super) fn summand(&mut self, page: u64, id: &UnitId) -> Result<u128, Code> {
+        if self.sum.is_none() {
+            let file = self.shared.file();
+            let mut key = None;
+            self.shared.with_key(&mut |dek: &Secret<32>| {
+                key = Some(AeadKey::new(&derive(
+                    dek,
+                    Label::SqliteSum,
+                    &[file.as_bytes()],
+                )));
+            })?;
+            self.sum = key;
+        }
+        let key = self.sum.as_ref().expect("a key source that succeeds shows its key");
+        let (nonce, salt) = id.split_at(NONCE_LEN);
+        let mut aad = [0; 8 + SALT_LEN];
+        aad[..8].copy_from_slice(&page.to_le_bytes());
+        aad[8..].copy_from_slice(salt);
+        let nonce = nonce.try_into().expect("12 bytes");
+        Ok(u128::from_le_bytes(key.seal(&nonce, &aad, &[], &mut [])))
     }
 
     /// Opens `sealed`, trailer included, into `plain`. `false` when the tag does not fit (then
@@ -152,13 +248,17 @@ impl Units {
         let tag = trailer[NONCE_LEN + SALT_LEN..]
             .try_into()
             .expect("16 bytes");
-        if salt[0] & 1 != 0 {
+        let copied = match place.kind {
+            UnitKind::Page => COPIED,
+            _ => 0,
+        };
+        if salt[0] & (SECOND_KEY | COPIED) & !copied != 0 {
             plain.fill(0);
             return Ok(false);
         }
         let key = self.session_key(salt)?;
         Ok(key
-            .open(nonce, &aad[..place.aad_len()], body, tag, plain)
+            .open(nonce, &aad[..AAD_LEN + place.bound_len()], body, tag, plain)
             .is_ok())
     }
 
@@ -172,7 +272,7 @@ impl Units {
         aad[4..8].copy_from_slice(&len.to_le_bytes());
         aad[8..16].copy_from_slice(&place.index.to_le_bytes());
         aad[16..AAD_LEN].copy_from_slice(self.shared.file().as_bytes());
-        aad[AAD_LEN..].copy_from_slice(&place.wal);
+        aad[AAD_LEN..].copy_from_slice(&place.bound);
         aad
     }
 
@@ -182,8 +282,7 @@ impl Units {
         if !matches!(&self.writer, Some(w) if w.left > 0 && w.process == process) {
             let random: [u8; SALT_LEN + NONCE_LEN] = random_bytes();
             let mut salt: [u8; SALT_LEN] = random[..SALT_LEN].try_into().expect("4 bytes");
-            // Bit 0 tells which data encryption key sealed the unit; there is one.
-            salt[0] &= !1;
+            salt[0] &= !(SECOND_KEY | COPIED);
             let mut start = [0; 16];
             start[..NONCE_LEN].copy_from_slice(&random[SALT_LEN..]);
             self.writer = Some(Writer {
@@ -239,15 +338,6 @@ impl Units {
         self.writer = None;
         self.last = None;
         self.keys.clear();
-    }
-}
-
-impl Place {
-    /// A page in the WAL authenticates its page number and the WAL's salts besides.
-    fn aad_len(self) -> usize {
-        match self.kind {
-            UnitKind::WalPage => AAD_LEN + 12,
-            _ => AAD_LEN,
-        }
+        self.sum = None;
     }
 }

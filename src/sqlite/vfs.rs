@@ -16,12 +16,12 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
-use super::medium::{Code, Medium, SealedIo};
+use super::medium::{Code, Medium};
 use super::page_file::PageFile;
 use super::shared::Shared;
 use super::stream_file::StreamFile;
 use super::unit::UnitKind;
-use super::wal_file::WalFile;
+use super::wal_file::{Main, WalFile};
 
 /// The VFS's name, in `file:...?vfs=atrest`.
 pub(super) const NAME: &CStr = c"atrest";
@@ -134,18 +134,6 @@ impl LowerFile {
             },
         )
     }
-
-    /// Flushes to the disk.
-    pub(super) fn sync(&mut self) -> Result<(), Code> {
-        call(
-            self,
-            |m| m.xSync,
-            |f, sync| {
-                // SAFETY: the file is open.
-                unsafe { sync(f, ffi::SQLITE_SYNC_NORMAL) }
-            },
-        )
-    }
 }
 
 impl Drop for LowerFile {
@@ -220,6 +208,17 @@ impl Medium for LowerFile {
             },
         )
     }
+
+    fn sync(&mut self) -> Result<(), Code> {
+        call(
+            self,
+            |m| m.xSync,
+            |f, sync| {
+                // SAFETY: the file is open.
+                unsafe { sync(f, ffi::SQLITE_SYNC_NORMAL) }
+            },
+        )
+    }
 }
 
 /// Calls one method of the file below, when it has it.
@@ -262,9 +261,96 @@ struct File {
 
 struct Open {
     lower: LowerFile,
-    io: Box<dyn SealedIo>,
+    io: Io,
     /// The database, when this is its main file: its locks ask whether the key may be used.
     database: Option<Arc<Shared>>,
+    /// Of a log or a rollback journal: the main file of the same connection, which outlives it.
+    main: *mut Open,
+    /// Of a main file: the log of the same connection, while it is open.
+    log: *mut Open,
+}
+
+/// What SQLite sees of a file: plain bytes at plain offsets.
+enum Io {
+    Pages(PageFile),
+    Log(WalFile),
+    Stream(StreamFile),
+}
+
+impl Open {
+    fn read(&mut self, buf: &mut [u8], offset: u64) -> Result<(), Code> {
+        let lower = &mut self.lower;
+        // SAFETY: the main file is open for as long as this one is.
+        let mut main = unsafe { main(self.main) };
+        match &mut self.io {
+            Io::Pages(file) => file.read(lower, buf, offset),
+            Io::Log(file) => file.read(lower, &mut main, buf, offset),
+            Io::Stream(file) => file.read(lower, &mut main, buf, offset),
+        }
+    }
+
+    fn write(&mut self, buf: &[u8], offset: u64) -> Result<(), Code> {
+        let lower = &mut self.lower;
+        // SAFETY: the main file is open for as long as this one is.
+        let mut main = unsafe { main(self.main) };
+        match &mut self.io {
+            Io::Pages(file) => file.write(lower, buf, offset),
+            Io::Log(file) => file.write(lower, &mut main, buf, offset),
+            Io::Stream(file) => file.write(lower, &mut main, buf, offset),
+        }
+    }
+
+    fn truncate(&mut self, len: u64) -> Result<(), Code> {
+        let lower = &mut self.lower;
+        // SAFETY: a log takes itself out of its main file before it is closed.
+        let log = unsafe { self.log.as_mut() };
+        match &mut self.io {
+            Io::Pages(file) => {
+                let log = log.and_then(|open| match &mut open.io {
+                    Io::Log(log) => Some((log, &mut open.lower as &mut dyn Medium)),
+                    _ => None,
+                });
+                file.truncate(lower, log, len)
+            }
+            Io::Log(file) => file.truncate(lower, len),
+            Io::Stream(file) => file.truncate(lower, len),
+        }
+    }
+
+    fn len(&mut self) -> Result<u64, Code> {
+        match &mut self.io {
+            Io::Pages(file) => file.len(&mut self.lower),
+            Io::Log(file) => file.len(&mut self.lower),
+            Io::Stream(file) => file.len(&mut self.lower),
+        }
+    }
+
+    /// What is known of the file, and of its log, may have gone stale.
+    fn forget(&mut self) {
+        if let Io::Pages(file) = &mut self.io {
+            file.forget();
+        }
+        // SAFETY: a log takes itself out of its main file before it is closed.
+        if let Some(Io::Log(log)) = unsafe { self.log.as_mut() }.map(|open| &mut open.io) {
+            log.forget();
+        }
+    }
+}
+
+/// The main file that a log or a journal belongs to.
+///
+/// # Safety
+/// `open` is null, or an open file that nothing else refers to during the call.
+unsafe fn main<'a>(open: *mut Open) -> Option<Main<'a>> {
+    // SAFETY: the caller's promise.
+    let open = unsafe { open.as_mut() }?;
+    match &mut open.io {
+        Io::Pages(file) => Some(Main {
+            file,
+            medium: &mut open.lower,
+        }),
+        _ => None,
+    }
 }
 
 struct Base(*mut ffi::sqlite3_vfs);
@@ -321,21 +407,23 @@ pub(super) fn register() -> Result<(), Code> {
     base().map(|_| ())
 }
 
-/// A sealed file, and the database when it is the main file of one.
-type Sealed = (Box<dyn SealedIo>, Option<Arc<Shared>>);
+/// A sealed file, the database when it is the main file of one, and otherwise the main file that it
+/// belongs to (or null).
+type Sealed = (Io, Option<Arc<Shared>>, *mut Open);
 
 /// Which sealed file a name stands for.
 ///
 /// # Safety
 /// `name` is null or was handed to `xOpen` by SQLite.
 unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
+    let none = std::ptr::null_mut();
     const TEMPORARY: c_int = ffi::SQLITE_OPEN_TEMP_DB
         | ffi::SQLITE_OPEN_TRANSIENT_DB
         | ffi::SQLITE_OPEN_TEMP_JOURNAL
         | ffi::SQLITE_OPEN_SUBJOURNAL;
     let unknown = Code(ffi::SQLITE_CANTOPEN);
     if flags & TEMPORARY != 0 {
-        return Ok((Box::new(StreamFile::temporary()), None));
+        return Ok((Io::Stream(StreamFile::temporary()), None, none));
     }
     if name.is_null() {
         return Err(unknown);
@@ -346,10 +434,8 @@ unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
             unsafe { CStr::from_ptr(name) }.to_bytes(),
         ));
         let shared = Shared::by_super_journal(path).ok_or(unknown)?;
-        return Ok((
-            Box::new(StreamFile::journal(shared, UnitKind::SuperJournal)),
-            None,
-        ));
+        let journal = StreamFile::journal(shared, UnitKind::SuperJournal);
+        return Ok((Io::Stream(journal), None, none));
     }
     // SAFETY: SQLite made the name of a main file, a journal or a WAL, as these functions demand.
     let (token, auto_vacuum) = unsafe {
@@ -360,18 +446,25 @@ unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
         )
     };
     let shared = Shared::by_token(token.unsigned_abs()).ok_or(unknown)?;
-    if flags & ffi::SQLITE_OPEN_WAL != 0 {
-        return Ok((Box::new(WalFile::new(shared)), None));
-    }
-    if flags & ffi::SQLITE_OPEN_MAIN_JOURNAL != 0 {
-        return Ok((
-            Box::new(StreamFile::journal(shared, UnitKind::Journal)),
-            None,
-        ));
+    if flags & (ffi::SQLITE_OPEN_WAL | ffi::SQLITE_OPEN_MAIN_JOURNAL) != 0 {
+        // SAFETY: SQLite made the name of a journal or a WAL, and has the main file open, which is
+        // ours when its methods are.
+        let main = unsafe {
+            let file = ffi::sqlite3_database_file_object(name);
+            match !file.is_null() && std::ptr::eq((*file).pMethods, &METHODS) {
+                true => (*file.cast::<File>()).open,
+                false => return Err(unknown),
+            }
+        };
+        let io = match flags & ffi::SQLITE_OPEN_WAL {
+            0 => Io::Stream(StreamFile::journal(shared, UnitKind::Journal)),
+            _ => Io::Log(WalFile::new(shared)),
+        };
+        return Ok((io, None, main));
     }
     let auto_vacuum = u8::try_from(auto_vacuum.clamp(0, 2)).expect("0 to 2");
     let io = PageFile::new(shared.clone(), auto_vacuum);
-    Ok((Box::new(io), Some(shared)))
+    Ok((Io::Pages(io), Some(shared), none))
 }
 
 unsafe extern "C" fn open(
@@ -384,17 +477,23 @@ unsafe extern "C" fn open(
     // SAFETY: `file` has room for our `File`; a null `pMethods` tells SQLite not to close it.
     unsafe {
         (*file).pMethods = std::ptr::null();
-        let opened = sealed_io(name, flags).and_then(|(io, database)| {
+        let opened = sealed_io(name, flags).and_then(|(io, database, main)| {
             let lower = LowerFile::open(name, flags, out_flags)?;
             Ok(Open {
                 lower,
                 io,
                 database,
+                main,
+                log: std::ptr::null_mut(),
             })
         });
         match opened {
             Ok(open) => {
-                (*file.cast::<File>()).open = Box::into_raw(Box::new(open));
+                let open = Box::into_raw(Box::new(open));
+                if let (Io::Log(_), Some(main)) = (&(*open).io, (*open).main.as_mut()) {
+                    main.log = open;
+                }
+                (*file.cast::<File>()).open = open;
                 (*file).pMethods = &raw const METHODS;
                 ffi::SQLITE_OK
             }
@@ -435,7 +534,14 @@ unsafe fn opened<'a>(file: *mut ffi::sqlite3_file) -> &'a mut Open {
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: `open` made the box, and SQLite closes a file once.
     unsafe {
-        drop(Box::from_raw((*file.cast::<File>()).open));
+        let mut open = Box::from_raw((*file.cast::<File>()).open);
+        if let (Io::Log(_), Some(main)) = (&open.io, open.main.as_mut()) {
+            main.log = std::ptr::null_mut();
+        }
+        if let Io::Pages(pages) = &mut open.io {
+            pages.end(&mut open.lower);
+        }
+        drop(open);
         (*file).pMethods = std::ptr::null();
     }
     ffi::SQLITE_OK
@@ -455,7 +561,7 @@ unsafe extern "C" fn read(
             std::slice::from_raw_parts_mut(buf.cast::<u8>(), len),
         )
     };
-    code(open.io.read(&mut open.lower, buf, offset.unsigned_abs()))
+    code(open.read(buf, offset.unsigned_abs()))
 }
 
 unsafe extern "C" fn write(
@@ -472,19 +578,21 @@ unsafe extern "C" fn write(
             std::slice::from_raw_parts(buf.cast::<u8>(), len),
         )
     };
-    code(open.io.write(&mut open.lower, buf, offset.unsigned_abs()))
+    code(open.write(buf, offset.unsigned_abs()))
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    code(open.io.truncate(&mut open.lower, len.unsigned_abs()))
+    code(open.truncate(len.unsigned_abs()))
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    open.io.forget();
+    if let Io::Pages(pages) = &mut open.io {
+        pages.forget();
+    }
     code(call(
         &mut open.lower,
         |m| m.xSync,
@@ -498,7 +606,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, len: *mut i64) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    code(open.io.len(&mut open.lower).and_then(|n| {
+    code(open.len().and_then(|n| {
         let n = position(n)?;
         // SAFETY: SQLite gives a place for the length.
         unsafe { *len = n };
@@ -537,7 +645,12 @@ unsafe extern "C" fn file_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_
 unsafe extern "C" fn file_unlock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    open.io.forget();
+    open.forget();
+    if let Io::Pages(pages) = &mut open.io
+        && level < ffi::SQLITE_LOCK_RESERVED
+    {
+        pages.end(&mut open.lower);
+    }
     code(call(
         &mut open.lower,
         |m| m.xUnlock,
@@ -584,13 +697,27 @@ unsafe extern "C" fn file_control(
             unsafe { *argument.cast::<c_int>() = 1 };
             ffi::SQLITE_OK
         }
+        ffi::SQLITE_FCNTL_SYNC
+        | ffi::SQLITE_FCNTL_COMMIT_PHASETWO
+        | ffi::SQLITE_FCNTL_CKPT_START
+        | ffi::SQLITE_FCNTL_CKPT_DONE => {
+            // SAFETY: the file is open; these tell where a transaction or a checkpoint stands.
+            let open = unsafe { opened(file) };
+            let Io::Pages(pages) = &mut open.io else {
+                return ffi::SQLITE_OK;
+            };
+            match operation {
+                ffi::SQLITE_FCNTL_SYNC => return code(pages.commit(&mut open.lower)),
+                ffi::SQLITE_FCNTL_COMMIT_PHASETWO => pages.end(&mut open.lower),
+                _ => pages.checkpoint(operation == ffi::SQLITE_FCNTL_CKPT_START),
+            }
+            ffi::SQLITE_OK
+        }
         ffi::SQLITE_FCNTL_LOCKSTATE
         | ffi::SQLITE_FCNTL_LAST_ERRNO
         | ffi::SQLITE_FCNTL_PERSIST_WAL
         | ffi::SQLITE_FCNTL_HAS_MOVED
         | ffi::SQLITE_FCNTL_TEMPFILENAME
-        | ffi::SQLITE_FCNTL_SYNC
-        | ffi::SQLITE_FCNTL_COMMIT_PHASETWO
         | ffi::SQLITE_FCNTL_LOCK_TIMEOUT
         | ffi::SQLITE_FCNTL_EXTERNAL_READER
         | ffi::SQLITE_FCNTL_VFSNAME => {
@@ -656,7 +783,7 @@ unsafe extern "C" fn shm_lock(
 ) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    open.io.forget();
+    open.forget();
     const SHARED_LOCK: c_int = ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_SHARED;
     let asked = match flags & ffi::SQLITE_SHM_LOCK {
         0 => Ok(()),

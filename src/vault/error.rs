@@ -104,6 +104,9 @@ impl From<SealedError> for VaultError {
         match error {
             SealedError::Format { path, why } => Self::Store { path, why },
             SealedError::Unauthentic { path } => Self::RootKey { path },
+            // The vault's file keeps no freshness record: its audit anchor does that.
+            SealedError::Stale { path, why } => Self::Store { path, why },
+            SealedError::Busy { path } => Self::Busy { path },
             SealedError::KeyUnavailable { .. } => Self::Sealed,
             SealedError::Io { path, source } => Self::Store {
                 path,

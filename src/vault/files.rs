@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::base::{ResourceId, VaultId};
 use crate::crypto::{Label, Secret, derive};
-use crate::sqlite::{PageSize, SealedDatabase};
+use crate::sqlite::{Freshness, PageSize, SealedDatabase};
 
 use super::anchor::{AnchorFile, AuditAnchor};
 use super::audit::{self, AuditOperation, Event};
@@ -47,6 +47,7 @@ impl Store {
             &path,
             file_id(vault),
             PageSize::DEFAULT,
+            Freshness::NotKept,
             &record.to_bytes(),
             Arc::new(file_key(&master, vault)),
         )?;

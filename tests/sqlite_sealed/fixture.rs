@@ -7,7 +7,7 @@ use std::sync::Arc;
 use atrest::base::ResourceId;
 use atrest::crypto::Secret;
 use atrest::resource::sql::{Content, content_hash};
-use atrest::sqlite::{KEY_SLOT_LEN, KeySource, PageSize, SealedDatabase, SealedError};
+use atrest::sqlite::{Freshness, KEY_SLOT_LEN, KeySource, PageSize, SealedDatabase, SealedError};
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ impl Fixture {
 
 pub fn create(path: &Path, page_size: u32) -> SealedDatabase {
     let page_size = PageSize::new(page_size).unwrap();
-    SealedDatabase::create(path, FILE, page_size, &SLOT, key()).unwrap()
+    SealedDatabase::create(path, FILE, page_size, Freshness::Kept, &SLOT, key()).unwrap()
 }
 
 /// A connection to a database that is still empty and shall get this auto-vacuum mode: SQLite sees

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use atrest::crypto::Secret;
-use atrest::sqlite::{KeySource, KeyUnavailable, PageSize, SealedDatabase, SealedError};
+use atrest::sqlite::{Freshness, KeySource, KeyUnavailable, PageSize, SealedDatabase, SealedError};
 use rusqlite::Connection;
 
 use crate::fixture::{FILE, SLOT, get, run, scratch, set_journal};
@@ -58,7 +58,7 @@ fn a_revoked_key_stops_open_connections_and_heals() {
         });
         let path = dir.path().join("db");
         let page_size = PageSize::DEFAULT;
-        let db = SealedDatabase::create(&path, FILE, page_size, &SLOT, key.clone()).unwrap();
+        let db = SealedDatabase::create(&path, FILE, page_size, Freshness::Kept, &SLOT, key.clone()).unwrap();
         let conn = db.connect().unwrap();
         set_journal(&conn, mode);
         run(&conn, "CREATE TABLE t (a); INSERT INTO t VALUES (1)");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use atrest::resource::sql::{Content, content_hash};
-use atrest::sqlite::{SealedDatabase, SealedError};
+use atrest::sqlite::{Freshness, SealedDatabase, SealedError};
 
 use crate::fixture::{
     FILE, Files, Fixture, HEADER_LEN, SLOT, create, key, open, run, scratch, set_journal,
@@ -92,8 +92,11 @@ fn a_page_that_is_not_authentic_is_an_error_to_whoever_reads_it_and_to_nobody_el
 #[test]
 fn no_flipped_bit_in_the_header_opens_as_anything_else() {
     let (files, content) = small();
-    let mut refused = 0;
-    for at in 0..HEADER_LEN {
+    // Between the slots and their MACs lie the freshness records, which have tags of their own.
+    let slot = |at: &usize| !(1024..2016).contains(&(at % (HEADER_LEN / 2)));
+    let (mut tried, mut refused) = (0, 0);
+    for at in (0..HEADER_LEN).filter(slot) {
+        tried += 1;
         let mut main = files.main.clone();
         main[at] ^= 1 << (at % 8);
         // One half is damaged: the other one opens.
@@ -111,7 +114,39 @@ fn no_flipped_bit_in_the_header_opens_as_anything_else() {
             Ok(_) => panic!("{at} accepted"),
         }
     }
-    assert_eq!(refused, HEADER_LEN);
+    assert_eq!((tried, refused), (2 * (1024 + 32), tried));
+}
+
+/// An altered record is none: the one before it counts, and never says what nobody wrote.
+#[test]
+fn no_flipped_bit_in_a_freshness_record_passes_for_another_state() {
+    let (files, content) = small();
+    let (mut good, mut stale) = (0, 0);
+    for at in (1024..2016).chain(3072..4064) {
+        let mut main = files.main.clone();
+        main[at] ^= 1 << (at % 8);
+        let (_dir, path) = with_main(main).place();
+        let db = open(&path).unwrap();
+        assert!(content_hash(&db.connect().unwrap()).unwrap() == content, "{at}");
+        match db.verify(&mut |_, _| ()) {
+            Ok(_) => good += 1,
+            Err(SealedError::Stale { .. }) => stale += 1,
+            Err(e) => panic!("{at}: {e}"),
+        }
+    }
+    // The newest says "settled", the one before it "committing", with the same sum.
+    assert_eq!((good, stale), (2 * (2016 - 1024), 0));
+    // Without both, what is left says that a transaction is under way.
+    let mut main = files.main.clone();
+    let sequence = |at: usize| u64::from_le_bytes(main[at..at + 8].try_into().unwrap());
+    let mut places = [1024, 1536, 3072, 3584];
+    places.sort_by_key(|&at| std::cmp::Reverse(sequence(at)));
+    for at in &places[..2] {
+        main[at + 8] ^= 1;
+    }
+    let (_dir, path) = with_main(main).place();
+    let verified = open(&path).unwrap().verify(&mut |_, _| ());
+    assert!(matches!(verified, Err(SealedError::Stale { .. })), "{verified:?}");
 }
 
 #[test]
@@ -188,7 +223,7 @@ fn a_page_of_another_database_is_refused_even_under_the_same_key() {
     let path = dir.path().join("other");
     let other_id = atrest::base::ResourceId::from_bytes([8; 16]);
     let size = atrest::sqlite::PageSize::new(PAGE as u32).unwrap();
-    let other = SealedDatabase::create(&path, other_id, size, &SLOT, key()).unwrap();
+    let other = SealedDatabase::create(&path, other_id, size, Freshness::Kept, &SLOT, key()).unwrap();
     run(
         &other.connect().unwrap(),
         "CREATE TABLE t (a, b); CREATE INDEX i ON t (a)",

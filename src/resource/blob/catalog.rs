@@ -3,11 +3,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior};
 
 use crate::base::{ExtentId, GenerationId, ResourceId};
 use crate::resource::ResourceError;
-use crate::sqlite::{KEY_SLOT_LEN, PageSize, SealedDatabase, SealedError};
+use crate::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase};
 
 use super::BlobName;
 use super::key::HeldKey;
@@ -63,9 +63,9 @@ impl Catalog {
         // The account header says how the key is got, so the file's own slot says nothing.
         let slot = [0; KEY_SLOT_LEN];
         let sealed = key
-            .map(|key| SealedDatabase::create(path, account, PageSize::DEFAULT, &slot, key))
+            .map(|key| SealedDatabase::create(path, account, PageSize::DEFAULT, Freshness::NotKept, &slot, key))
             .transpose()
-            .map_err(sealed_error)?;
+            ?;
         let catalog = Self::connect(path, sealed, OpenFlags::SQLITE_OPEN_CREATE)?;
         catalog.run(|connection| {
             connection.pragma_update(None, "journal_mode", "wal")?;
@@ -96,7 +96,7 @@ impl Catalog {
         let sealed = key
             .map(|key| SealedDatabase::open(path, account, key))
             .transpose()
-            .map_err(sealed_error)?;
+            ?;
         let catalog = Self::connect(path, sealed, OpenFlags::empty())?;
         let version: i64 =
             catalog.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
@@ -114,7 +114,7 @@ impl Catalog {
         create: OpenFlags,
     ) -> Result<Self, ResourceError> {
         let connection = match &sealed {
-            Some(database) => database.connect().map_err(sealed_error)?,
+            Some(database) => database.connect()?,
             None => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 Connection::open_with_flags(path, flags | create)
@@ -123,7 +123,7 @@ impl Catalog {
                         c.pragma_update(None, "foreign_keys", true)?;
                         Ok(c)
                     })
-                    .map_err(|e| sqlite_error(path, e))?
+                    .map_err(|e| ResourceError::sqlite(path, e))?
             }
         };
         let catalog = Self {
@@ -226,7 +226,7 @@ impl Catalog {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(u64, u64), ResourceError> {
         match &self.sealed {
-            Some(database) => database.verify(progress).map_err(sealed_error),
+            Some(database) => Ok(database.verify(progress)?),
             None => Ok((0, 0)),
         }
     }
@@ -289,8 +289,8 @@ impl Catalog {
 
     fn explain(&self, error: rusqlite::Error) -> ResourceError {
         match &self.sealed {
-            Some(database) => sealed_error(database.explain(error)),
-            None => sqlite_error(&self.path, error),
+            Some(database) => database.explain(error).into(),
+            None => ResourceError::sqlite(&self.path, error),
         }
     }
 
@@ -318,22 +318,4 @@ fn remove(c: &Connection, name: &BlobName) -> rusqlite::Result<Option<Vec<Extent
         .prepare_cached("DELETE FROM blobs WHERE name = ?1")?
         .execute([name.as_str()])?;
     Ok((removed == 1).then_some(extents))
-}
-
-fn sealed_error(error: SealedError) -> ResourceError {
-    match error {
-        SealedError::Format { path, why } => ResourceError::Format { path, why },
-        SealedError::Unauthentic { path } => ResourceError::Unauthentic { path },
-        SealedError::KeyUnavailable { path, why } => ResourceError::KeyUnavailable { path, why },
-        SealedError::Io { path, source } => ResourceError::Io { path, source },
-        SealedError::Sqlite { path, source } => sqlite_error(Path::new(&path), source),
-    }
-}
-
-fn sqlite_error(path: &Path, source: rusqlite::Error) -> ResourceError {
-    let path = path.display().to_string();
-    match source.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ResourceError::Busy { path },
-        _ => ResourceError::Sqlite { path, source },
-    }
 }

@@ -67,7 +67,7 @@ impl ProtectedResource for StorageAccount {
                 .metadata()
                 .map_err(|e| ResourceError::io(path, e))?
                 .len();
-            Ok(sum + len)
+            Ok::<_, ResourceError>(sum + len)
         })?;
         Ok(Rewrapped {
             from: old.account.key.to_string(),

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::base::ResourceId;
 use crate::crypto::Secret;
 use crate::envelope::{Envelope, ResourceKind};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified, Wrapper};
-use crate::sqlite::{PageSize, SealedDatabase, SealedError};
+use crate::sqlite::{Freshness, PageSize, SealedDatabase};
 
 use super::key::LiveKey;
 use super::source::file_uri;
@@ -74,8 +74,8 @@ impl SqlDatabase {
                 let key = LiveKey::acquire(path, envelope, id, wrapper)
                     .map_err(|e| ResourceError::envelope(path, e))?;
                 let key = Arc::new(key);
-                let database = SealedDatabase::create(path, id, page_size, &slot, key.clone())
-                    .map_err(sealed_error)?;
+                let database = SealedDatabase::create(path, id, page_size, Freshness::Kept, &slot, key.clone())
+                    ?;
                 Store::Sealed { database, key }
             }
         };
@@ -133,7 +133,7 @@ impl SqlDatabase {
     /// goes through [`SqlDatabase::explain`].
     pub fn connect(&self) -> Result<Connection, ResourceError> {
         match &self.store {
-            Store::Sealed { database, .. } => database.connect().map_err(sealed_error),
+            Store::Sealed { database, .. } => Ok(database.connect()?),
             Store::Plain => {
                 let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
                 let open = || {
@@ -144,7 +144,7 @@ impl SqlDatabase {
                     conn.pragma_update(None, "page_size", self.page_size.get())?;
                     Ok(conn)
                 };
-                open().map_err(|e| sqlite_error(&self.path, e))
+                open().map_err(|e| ResourceError::sqlite(&self.path, e))
             }
         }
     }
@@ -153,8 +153,8 @@ impl SqlDatabase {
     /// tag, a lock held elsewhere, or SQLite's own.
     pub fn explain(&self, error: rusqlite::Error) -> ResourceError {
         match &self.store {
-            Store::Sealed { database, .. } => sealed_error(database.explain(error)),
-            Store::Plain => sqlite_error(&self.path, error),
+            Store::Sealed { database, .. } => database.explain(error).into(),
+            Store::Plain => ResourceError::sqlite(&self.path, error),
         }
     }
 
@@ -227,7 +227,7 @@ impl ProtectedResource for SqlDatabase {
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
         match &self.store {
             Store::Sealed { database, .. } => {
-                let (units, bytes) = database.verify(progress).map_err(sealed_error)?;
+                let (units, bytes) = database.verify(progress)?;
                 Ok(Verified { units, bytes })
             }
             Store::Plain => {
@@ -264,7 +264,7 @@ impl ProtectedResource for SqlDatabase {
         // Unwraps the new envelope before the file is touched: nothing is written that does not open.
         key.exchange(new)
             .map_err(|e| ResourceError::envelope(&self.path, e))?;
-        let bytes_rewritten = database.replace_key_slot(&slot).map_err(sealed_error)?;
+        let bytes_rewritten = database.replace_key_slot(&slot)?;
         let all = total_len(&self.existing_files())?;
         self.protection = to.clone();
         Ok(Rewrapped {
@@ -280,7 +280,7 @@ impl ProtectedResource for SqlDatabase {
 /// key version that the vault refuses must not be evaded through the version before it.
 fn open_sealed(path: &Path, id: ResourceId, wrapper: &Wrapper) -> Result<Store, ResourceError> {
     let mut first_error = None;
-    for slot in SealedDatabase::key_slots(path).map_err(sealed_error)? {
+    for slot in SealedDatabase::key_slots(path)? {
         let opened = Envelope::parse(&slot)
             .map_err(|e| ResourceError::envelope(path, e.into()))
             .and_then(|envelope| {
@@ -289,7 +289,7 @@ fn open_sealed(path: &Path, id: ResourceId, wrapper: &Wrapper) -> Result<Store, 
             })
             .and_then(|key| {
                 let key = Arc::new(key);
-                let database = SealedDatabase::open(path, id, key.clone()).map_err(sealed_error)?;
+                let database = SealedDatabase::open(path, id, key.clone())?;
                 Ok(Store::Sealed { database, key })
             });
         match opened {
@@ -315,31 +315,5 @@ fn created(path: &Path, error: std::io::Error) -> ResourceError {
     match error.kind() {
         ErrorKind::AlreadyExists => ResourceError::Exists(path.display().to_string()),
         _ => ResourceError::io(path, error),
-    }
-}
-
-fn sealed_error(error: SealedError) -> ResourceError {
-    match error {
-        SealedError::Format { path, why } => ResourceError::Format { path, why },
-        SealedError::Unauthentic { path } => ResourceError::Unauthentic { path },
-        SealedError::KeyUnavailable { path, why } => ResourceError::KeyUnavailable { path, why },
-        SealedError::Io { path, source } => created(Path::new(&path), source),
-        SealedError::Sqlite { path, source } => sqlite_error(Path::new(&path), source),
-    }
-}
-
-/// An error of SQLite on the file at `path`.
-pub(super) fn sqlite_error(path: &Path, error: rusqlite::Error) -> ResourceError {
-    let path = path.display().to_string();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ResourceError::Busy { path },
-        Some(ErrorCode::NotADatabase) => ResourceError::Format {
-            path,
-            why: "not a SQLite database, or encrypted by another program".to_owned(),
-        },
-        _ => ResourceError::Sqlite {
-            path,
-            source: error,
-        },
     }
 }

@@ -10,7 +10,6 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use crate::resource::ResourceError;
 use crate::sqlite::PageSize;
 
-use super::database::sqlite_error;
 
 /// A plain SQLite file of the user's, open for reading in such a way that neither it nor the files
 /// beside it change.
@@ -112,7 +111,7 @@ pub(super) fn refused(path: &Path, error: rusqlite::Error) -> ResourceError {
         Some(ErrorCode::DatabaseCorrupt) => {
             "damaged; `sqlite3 FILE .recover` may save what is left of it"
         }
-        _ => return sqlite_error(path, error),
+        _ => return ResourceError::sqlite(path, error),
     };
     ResourceError::Format {
         path: path.display().to_string(),

@@ -1,0 +1,275 @@
+//! Keeps the freshness record of a main file while pages of it are written.
+
+use std::collections::HashMap;
+
+use super::medium::{Code, Medium};
+use super::page_file::page_offset;
+use super::record::{Pages, Record, Stage};
+use super::unit::{ID_LEN, TRAILER_LEN, UnitId, Units};
+use super::wal_file::LoggedFrame;
+
+/// Follows one connection's writes to the main file. SQLite's locks let one connection write at a
+/// time, and each begins with the record that the last one left.
+#[derive(Default)]
+pub(super) struct Tracker {
+    transaction: Option<Transaction>,
+    /// A journal that another connection left is being played back.
+    pub restoring: bool,
+    /// The database's size in pages, as page 1 said when it was last written.
+    pub size_field: Option<u32>,
+}
+
+struct Transaction {
+    record: Record,
+    base_version: u64,
+    base: Pages,
+    pages: Pages,
+    changed: bool,
+}
+
+impl Tracker {
+    /// Before the first change of a transaction: reads the record, and marks it as open.
+    pub(super) fn begin(&mut self, units: &mut Units, medium: &mut dyn Medium) -> Result<(), Code> {
+        if self.transaction.is_some() {
+            return Ok(());
+        }
+        let mut record = newest(units, medium)?;
+        let (base_version, base) = match record.stage {
+            _ if self.restoring => (record.base_version, record.base),
+            Stage::Open => (record.version, record.base),
+            Stage::Settled | Stage::Committing => (record.version, record.now),
+        };
+        if !self.restoring {
+            record = Record {
+                stage: Stage::Open,
+                base_version,
+                base,
+                ..record.settled(base_version, base)
+            };
+            record.write(units, medium)?;
+        }
+        self.size_field = None;
+        self.transaction = Some(Transaction {
+            record,
+            base_version,
+            base,
+            pages: base,
+            changed: false,
+        });
+        Ok(())
+    }
+
+    /// Whether no transaction of this connection is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.transaction.is_none()
+    }
+
+    /// How many pages are counted; none outside a transaction.
+    pub(super) fn count(&self) -> u64 {
+        self.transaction.as_ref().map_or(0, |t| t.pages.count)
+    }
+
+    /// Page `page` was written as `new`; `old` is what the file held there before, when it was counted.
+    pub(super) fn wrote(
+        &mut self,
+        units: &mut Units,
+        page: u64,
+        old: Option<UnitId>,
+        new: &UnitId,
+    ) -> Result<(), Code> {
+        let Some(transaction) = &mut self.transaction else {
+            return Ok(());
+        };
+        if let Some(old) = old {
+            transaction.pages.remove(units, page, &old)?;
+        }
+        transaction.pages.add(units, page, new)?;
+        transaction.pages.count = transaction.pages.count.max(page);
+        transaction.changed = true;
+        Ok(())
+    }
+
+    /// The file is about to be cut to `count` pages.
+    pub(super) fn cut(
+        &mut self,
+        units: &mut Units,
+        medium: &mut dyn Medium,
+        count: u64,
+    ) -> Result<(), Code> {
+        let Some(transaction) = &mut self.transaction else {
+            return Ok(());
+        };
+        if count < transaction.pages.count {
+            transaction.pages = without_tail(transaction.pages, units, medium, count)?;
+            transaction.changed = true;
+        }
+        Ok(())
+    }
+
+    /// All pages of the transaction are written and are about to be synced.
+    pub(super) fn commit(
+        &mut self,
+        units: &mut Units,
+        medium: &mut dyn Medium,
+    ) -> Result<(), Code> {
+        // SQLite cuts the file after the commit: what goes then is not counted from now on.
+        if let (Some(size), false) = (self.size_field, self.restoring) {
+            self.cut(units, medium, size.into())?;
+        }
+        let Some(transaction) = self.transaction.as_mut().filter(|t| t.changed || self.restoring)
+        else {
+            return Ok(());
+        };
+        let next = transaction.record.version + 1;
+        transaction.record = Record {
+            stage: Stage::Committing,
+            base_version: transaction.base_version,
+            base: transaction.base,
+            ..transaction.record.settled(next, transaction.pages)
+        };
+        transaction.changed = false;
+        transaction.record.write(units, medium)
+    }
+
+    /// The journal is gone, or the lock goes: the transaction is over. Returns the record when it
+    /// was committed. Failing to say so is no harm: the record stays at "committing".
+    pub(super) fn end(&mut self, units: &mut Units, medium: &mut dyn Medium) -> Option<Record> {
+        self.restoring = false;
+        let Transaction { record, .. } = self.transaction.take()?;
+        if record.stage != Stage::Committing {
+            return None;
+        }
+        let settled = record.settled(record.version, record.now);
+        settled.write(units, medium).ok()?;
+        Some(settled)
+    }
+
+    /// The versions that a journal may lead back to, the likelier one first.
+    pub(super) fn journal_versions(
+        &self,
+        units: &mut Units,
+        medium: &mut dyn Medium,
+    ) -> Result<[u64; 2], Code> {
+        match &self.transaction {
+            Some(t) => Ok([t.base_version, t.record.version]),
+            None => {
+                let record = newest(units, medium)?;
+                Ok(match record.stage {
+                    Stage::Settled | Stage::Open => [record.version; 2],
+                    Stage::Committing => [record.version, record.base_version],
+                })
+            }
+        }
+    }
+}
+
+/// The newest record, without which nothing may be written.
+pub(super) fn newest(units: &mut Units, medium: &mut dyn Medium) -> Result<Record, Code> {
+    match Record::read(units, medium)? {
+        Some(record) => Ok(record),
+        None => Err(units
+            .shared()
+            .refuse(Code::UNAUTHENTIC, "no freshness record is authentic")),
+    }
+}
+
+/// The identity of the page that the file holds as `page`; `None` past its end.
+pub(super) fn id_at(
+    units: &Units,
+    medium: &mut dyn Medium,
+    page: u64,
+) -> Result<Option<UnitId>, Code> {
+    let size = units.shared().page_size().bytes();
+    let mut id = [0; ID_LEN];
+    let at = page_offset(page, size) + (size - TRAILER_LEN) as u64;
+    let there = medium.read_at(&mut id, at)?;
+    Ok((there == ID_LEN).then_some(id))
+}
+
+fn without_tail(
+    mut pages: Pages,
+    units: &mut Units,
+    medium: &mut dyn Medium,
+    count: u64,
+) -> Result<Pages, Code> {
+    for page in count + 1..=pages.count {
+        if let Some(id) = id_at(units, medium, page)? {
+            pages.remove(units, page, &id)?;
+        }
+    }
+    pages.count = count;
+    Ok(pages)
+}
+
+/// What the frames of a write-ahead log mean for the sum of the main file's pages.
+pub(super) struct Overlay(HashMap<u64, Overlaid>);
+
+struct Overlaid {
+    /// The identity by which the record counts the page.
+    counted: Option<UnitId>,
+    /// The identity that it gets in the main file.
+    newest: UnitId,
+}
+
+impl Overlay {
+    /// Of these frames of the log with the salts `log`, from its first one on.
+    pub(super) fn new(record: &Record, log: &[u8; 8], frames: &[LoggedFrame]) -> Self {
+        let taken_in = if record.log == *log { record.log_frames } else { 0 };
+        let mut pages: HashMap<u64, Overlaid> = HashMap::new();
+        for (index, frame) in (0u64..).zip(frames) {
+            let taken_in = index < taken_in;
+            let page = pages.entry(frame.page).or_insert(Overlaid {
+                counted: frame.before.filter(|_| !taken_in),
+                newest: frame.id,
+            });
+            if taken_in {
+                page.counted = Some(frame.id);
+            }
+            page.newest = frame.id;
+        }
+        Self(pages)
+    }
+
+    /// The identity by which the record counts `page`, when the log holds it.
+    pub(super) fn counted(&self, page: u64) -> Option<Option<UnitId>> {
+        self.0.get(&page).map(|p| p.counted)
+    }
+
+    /// The pages of the main file once all of these frames are in it and it has `count` pages.
+    pub(super) fn taken_in(
+        &self,
+        record: &Record,
+        units: &mut Units,
+        medium: &mut dyn Medium,
+        count: u64,
+    ) -> Result<Pages, Code> {
+        let mut pages = record.now;
+        for (&page, overlaid) in &self.0 {
+            if let Some(counted) = overlaid.counted.filter(|_| page <= record.now.count) {
+                pages.remove(units, page, &counted)?;
+            }
+            if page <= count {
+                pages.add(units, page, &overlaid.newest)?;
+            }
+        }
+        // Pages that the log does not hold: cut off, or skipped and sealed as zeros.
+        let skipped = |page: &u64| !self.0.contains_key(page);
+        for page in (count + 1..=record.now.count).filter(skipped) {
+            if let Some(id) = id_at(units, medium, page)? {
+                pages.remove(units, page, &id)?;
+            }
+        }
+        for page in (record.now.count + 1..=count).filter(skipped) {
+            if let Some(id) = id_at(units, medium, page)? {
+                pages.add(units, page, &id)?;
+            }
+        }
+        pages.count = count;
+        Ok(pages)
+    }
+
+    /// Whether a page was written to the main file that this log does not hold.
+    pub(super) fn skips(&self, record: &Record, count: u64) -> bool {
+        (record.now.count + 1..=count).any(|page| !self.0.contains_key(&page))
+    }
+}
