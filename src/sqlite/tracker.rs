@@ -69,6 +69,13 @@ impl Tracker {
         self.transaction.as_ref().map_or(0, |t| t.pages.count)
     }
 
+    /// The transaction whose changes are counted. What a journal brings back is not: it leads to
+    /// what was counted before.
+    fn changing(&mut self) -> Option<&mut Transaction> {
+        let restoring = self.restoring;
+        self.transaction.as_mut().filter(|_| !restoring)
+    }
+
     /// Page `page` was written as `new`; `old` is what the file held there before, when it was counted.
     pub(super) fn wrote(
         &mut self,
@@ -77,7 +84,7 @@ impl Tracker {
         old: Option<UnitId>,
         new: &UnitId,
     ) -> Result<(), Code> {
-        let Some(transaction) = &mut self.transaction else {
+        let Some(transaction) = self.changing() else {
             return Ok(());
         };
         if let Some(old) = old {
@@ -96,7 +103,7 @@ impl Tracker {
         medium: &mut dyn Medium,
         count: u64,
     ) -> Result<(), Code> {
-        let Some(transaction) = &mut self.transaction else {
+        let Some(transaction) = self.changing() else {
             return Ok(());
         };
         if count < transaction.pages.count {
@@ -113,7 +120,7 @@ impl Tracker {
         medium: &mut dyn Medium,
     ) -> Result<(), Code> {
         // SQLite cuts the file after the commit: what goes then is not counted from now on.
-        if let (Some(size), false) = (self.size_field, self.restoring) {
+        if let Some(size) = self.size_field {
             self.cut(units, medium, size.into())?;
         }
         let Some(transaction) = self.transaction.as_mut().filter(|t| t.changed || self.restoring)

@@ -5,6 +5,7 @@
 mod crash;
 mod features;
 mod fixture;
+mod freshness;
 mod journals;
 mod leaks;
 mod model;
