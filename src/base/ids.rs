@@ -79,6 +79,11 @@ id128!(
 );
 
 id128!(
+    /// Identifies what a vault remembers of one file: which state of it is the newest. Two copies of
+    /// a resource in two places have two of them.
+    EpochId
+);
+id128!(
     /// Identifies an extent of a storage account; its file is named after it.
     ExtentId
 );

@@ -8,6 +8,6 @@ mod ids;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use files::{create_dir_private, write_atomic, write_private_new};
 pub use ids::{
-    BadId, BadKeyName, ExtentId, GenerationId, KeyName, KeyRef, KeyVersion, KeyVersionRef,
+    BadId, BadKeyName, EpochId, ExtentId, GenerationId, KeyName, KeyRef, KeyVersion, KeyVersionRef,
     ResourceId, VaultId,
 };

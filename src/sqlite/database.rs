@@ -13,7 +13,9 @@ use super::record::Record;
 use super::shared::Shared;
 use super::unit::{UnitKind, Units};
 use super::vfs::{self, LowerFile};
-use super::{Freshness, KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, SealedError, verify};
+use super::{
+    Freshness, KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, Position, SealedError, verify,
+};
 
 /// A sealed SQLite database: its file, its key, and connections to it.
 pub struct SealedDatabase {
@@ -43,13 +45,17 @@ impl SealedDatabase {
         if fresh {
             let shared = Shared::detached(path, file, page_size, keys.clone());
             let mut units = Units::new(Arc::new(shared), UnitKind::Page);
-            let sealed = units.check().and_then(|()| Record::first().seal(&mut units));
+            let sealed = units
+                .check()
+                .and_then(|()| Record::first().seal(&mut units));
             let (record, at) = sealed.map_err(|c| lower(path, c))?;
             let at = usize::try_from(at).expect("within the header block");
             block[at..at + record.len()].copy_from_slice(&record);
         }
         write_private_new(path, &block).map_err(|e| io(path, e))?;
-        Self::register(path, file, page_size, fresh, keys)
+        let database = Self::register(path, file, page_size, fresh, keys)?;
+        database.shared.saw_header(2);
+        Ok(database)
     }
 
     /// The key slots of a sealed file, newest first: not yet authenticated, since the key is what
@@ -70,7 +76,9 @@ impl SealedDatabase {
         keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
         let slot = authentic_slots(path, file, &*keys)?.swap_remove(0).1;
-        Self::register(path, file, slot.page_size, slot.fresh, keys)
+        let database = Self::register(path, file, slot.page_size, slot.fresh, keys)?;
+        database.shared.saw_header(slot.sequence);
+        Ok(database)
     }
 
     fn register(
@@ -151,6 +159,7 @@ impl SealedDatabase {
                 written += bytes.len() as u64;
             }
             medium.sync().map_err(|c| lower(path, c))?;
+            self.shared.saw_header(sequence);
         }
         Ok(written)
     }
@@ -201,10 +210,79 @@ impl SealedDatabase {
         }
     }
 
+    /// Compares the file with what is remembered of it, where it keeps a freshness record: it must
+    /// be that or newer. `kept` is `None` when nothing is remembered. Returns how far it has come.
+    /// Old pages inside a file that is new enough are found by [`SealedDatabase::verify`].
+    ///
+    /// # Errors
+    /// [`SealedError::Stale`], with what shows it.
+    pub fn check_freshness(&self, kept: Option<&Position>) -> Result<Position, SealedError> {
+        // SQLite plays back what a crash left; a read transaction keeps others from writing pages.
+        let connection = self.connect()?;
+        connection
+            .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
+            .map_err(|e| self.explain(e))?;
+        match verify::check(&self.shared, kept) {
+            Ok(Some(position)) => Ok(position),
+            Ok(None) => Err(SealedError::Busy {
+                path: self.shared.path().display().to_string(),
+            }),
+            Err(code) => Err(self.refused(code)),
+        }
+    }
+
+    /// Whether the file keeps freshness records.
+    pub fn keeps_freshness(&self) -> bool {
+        self.shared.is_fresh()
+    }
+
+    /// How far the file has come, without comparing it with anything.
+    pub fn position(&self) -> Result<Position, SealedError> {
+        match verify::position(&self.shared) {
+            Ok(Some(position)) => Ok(position),
+            Ok(None) => Err(unauthentic(self.shared.path())),
+            Err(code) => Err(self.refused(code)),
+        }
+    }
+
+    /// Reads every page and sums them up anew, as a version later than `past` and than the one that
+    /// the file says it has: from now on this is the newest.
+    pub fn renew_freshness(&self, past: u64) -> Result<(), SealedError> {
+        let connection = self.connect()?;
+        let run = |sql: &str| {
+            let done = connection.query_row(sql, (), |_| Ok(()));
+            done.or_else(|e| match e {
+                rusqlite::Error::QueryReturnedNoRows => Ok(()),
+                e => Err(self.explain(e)),
+            })
+        };
+        // What a crash left is played back, the log goes into the main file, and others wait.
+        run("SELECT count(*) FROM sqlite_schema")?;
+        run("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(|e| self.explain(e))?;
+        match verify::renew(&self.shared, past) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SealedError::Busy {
+                path: self.shared.path().display().to_string(),
+            }),
+            Err(code) => Err(self.refused(code)),
+        }
+    }
+
+    /// Tells the key source how far the file has come.
+    pub fn anchor(&self, position: &Position) {
+        self.shared.anchor(position);
+    }
+
     /// The error that stands for a code of this module's own.
     fn refused(&self, code: Code) -> SealedError {
         let path = self.shared.path();
-        let (why, shown) = (self.shared.refusal().unwrap_or_default(), path.display().to_string());
+        let (why, shown) = (
+            self.shared.refusal().unwrap_or_default(),
+            path.display().to_string(),
+        );
         match code {
             Code::UNAUTHENTIC => unauthentic(path),
             Code::KEY_UNAVAILABLE => SealedError::KeyUnavailable { path: shown, why },

@@ -1,5 +1,7 @@
 use crate::crypto::Secret;
 
+use super::Position;
+
 /// The key may not be used now; the text says why and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -13,6 +15,12 @@ pub trait KeySource: Send + Sync {
 
     /// Shows the key to `use_key`, which derives what it needs and keeps no copy.
     fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable>;
+
+    /// Remembers that the file has come as far as `position`, which is on the disk, where nobody who
+    /// writes to the file can take it back. `false` when that was not done.
+    fn anchor(&self, _position: &Position) -> bool {
+        false
+    }
 }
 
 /// A key that may always be used.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::header::BLOCK_LEN;
 use super::medium::{Code, Medium, read_whole};
+use super::position::{LogPosition, Position};
 use super::record::Record;
 use super::shared::Shared;
 use super::tracker::{self, Overlay, Tracker};
@@ -325,7 +326,10 @@ impl PageFile {
         let page = self.plain.len();
         let count = len.div_ceil(page as u64);
         self.known_pages = 0;
-        let copied = self.copied.take().filter(|_| self.checkpoint == Checkpoint::Copied);
+        let copied = self
+            .copied
+            .take()
+            .filter(|_| self.checkpoint == Checkpoint::Copied);
         self.checkpoint = Checkpoint::No;
         if let Some(tracker) = &mut self.tracker {
             self.units.check()?;
@@ -368,7 +372,6 @@ impl PageFile {
             ..record.settled(record.version + 1, pages)
         };
         record.write(&mut self.units, medium)?;
-        self.units.shared().wrote(&record);
         if count < pages_of(medium.len()?, self.plain.len()) {
             medium.sync()?;
         }
@@ -399,12 +402,28 @@ impl PageFile {
 
     /// Told when a transaction is over: committed, or given up.
     pub(super) fn end(&mut self, medium: &mut dyn Medium) {
-        if let Some(tracker) = &mut self.tracker
-            && let Some(record) = tracker.end(&mut self.units, medium)
-        {
-            self.units.shared().wrote(&record);
+        if let Some(tracker) = &mut self.tracker {
+            tracker.end(&mut self.units, medium);
         }
         self.checkpoint = Checkpoint::No;
+    }
+
+    /// Told when what was written to this file, or to the connection's log, is on the disk; `log` is
+    /// how far that has come.
+    pub(super) fn synced(
+        &mut self,
+        medium: &mut dyn Medium,
+        log: Option<LogPosition>,
+    ) -> Result<(), Code> {
+        if self.tracker.is_none() {
+            return Ok(());
+        }
+        let units = &mut self.units;
+        let shared = units.shared_handle();
+        shared.committed(|| {
+            let record = tracker::newest(units, medium)?;
+            Ok(Position::new(shared.header(), &record, log))
+        })
     }
 
     /// Told when what is known of the file may have gone stale: a lock changed hands, a sync was done.

@@ -104,7 +104,8 @@ impl Record {
         }
         plain[72..80].copy_from_slice(&self.log);
         plain[80..88].copy_from_slice(&self.log_frames.to_le_bytes());
-        plain[88..96].copy_from_slice(&self.anchored.to_le_bytes());
+        let anchored = self.anchored.max(units.shared().anchored());
+        plain[88..96].copy_from_slice(&anchored.to_le_bytes());
         let mut bytes = [0; RECORD_LEN];
         bytes[..8].copy_from_slice(&self.sequence.to_le_bytes());
         let place = Place::new(UnitKind::Record, self.sequence);

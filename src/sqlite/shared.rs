@@ -2,13 +2,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::base::ResourceId;
 use crate::crypto::Secret;
 
 use super::medium::Code;
-use super::record::Record;
-use super::{KeySource, PageSize};
+use super::{KeySource, PageSize, Position, verify};
 
 /// What all open files of one sealed database have in common.
 pub(super) struct Shared {
@@ -20,7 +20,23 @@ pub(super) struct Shared {
     keys: Arc<dyn KeySource>,
     token: u64,
     refusal: Mutex<Option<String>>,
+    /// The sequence number of the newest header slot that this process read or wrote.
+    header: AtomicU64,
+    anchor: Mutex<Anchor>,
 }
+
+/// What this process has told of the file's position.
+#[derive(Default)]
+struct Anchor {
+    at: Option<Instant>,
+    /// Something was committed since.
+    behind: bool,
+    /// The newest version that was told of.
+    version: u64,
+}
+
+/// How long commits wait to be told of, so that many of them cost little.
+const ANCHOR_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The databases that this process has open, by the token in their URI. SQLite calls the VFS with
 /// a name only; this leads from the name to the key.
@@ -44,6 +60,8 @@ impl Shared {
             keys,
             token: NEXT_TOKEN.fetch_add(1, Ordering::Relaxed),
             refusal: Mutex::new(None),
+            header: AtomicU64::new(0),
+            anchor: Mutex::default(),
         });
         open_table()
             .get_or_insert_default()
@@ -74,6 +92,8 @@ impl Shared {
             keys,
             token: 0,
             refusal: Mutex::new(None),
+            header: AtomicU64::new(0),
+            anchor: Mutex::default(),
         }
     }
 
@@ -92,6 +112,10 @@ impl Shared {
         open.find(|s| s.path == Path::new(database))
     }
 
+    pub(super) fn keys(&self) -> Arc<dyn KeySource> {
+        self.keys.clone()
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -108,8 +132,46 @@ impl Shared {
         self.fresh
     }
 
-    /// This record was written.
-    pub(super) fn wrote(&self, _record: &Record) {}
+    /// This slot of the header was read or written.
+    pub(super) fn saw_header(&self, sequence: u64) {
+        self.header.fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    pub(super) fn header(&self) -> u64 {
+        self.header.load(Ordering::Relaxed)
+    }
+
+    /// The newest version that this process has told of.
+    pub(super) fn anchored(&self) -> u64 {
+        lock(&self.anchor).version
+    }
+
+    /// Something was committed and is on the disk: tells of it, unless that was done a moment ago.
+    pub(super) fn committed(
+        &self,
+        position: impl FnOnce() -> Result<Position, Code>,
+    ) -> Result<(), Code> {
+        {
+            let mut anchor = lock(&self.anchor);
+            anchor.behind = true;
+            if anchor.at.is_some_and(|at| at.elapsed() < ANCHOR_INTERVAL) {
+                return Ok(());
+            }
+        }
+        self.anchor(&position()?);
+        Ok(())
+    }
+
+    /// Tells of a position. That it cannot be told now is no reason to stop: it is told later.
+    pub(super) fn anchor(&self, position: &Position) {
+        let told = self.keys.anchor(position);
+        let mut anchor = lock(&self.anchor);
+        anchor.at = Some(Instant::now());
+        if told {
+            anchor.behind = false;
+            anchor.version = anchor.version.max(position.version());
+        }
+    }
 
     pub(super) fn token(&self) -> u64 {
         self.token
@@ -144,6 +206,10 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let behind = lock(&self.anchor).behind;
+        if behind && let Ok(Some(position)) = verify::position(self) {
+            self.anchor(&position);
+        }
         if let Some(table) = open_table().as_mut() {
             table.remove(&self.token);
         }

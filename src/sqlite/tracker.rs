@@ -123,7 +123,10 @@ impl Tracker {
         if let Some(size) = self.size_field {
             self.cut(units, medium, size.into())?;
         }
-        let Some(transaction) = self.transaction.as_mut().filter(|t| t.changed || self.restoring)
+        let Some(transaction) = self
+            .transaction
+            .as_mut()
+            .filter(|t| t.changed || self.restoring)
         else {
             return Ok(());
         };
@@ -138,17 +141,16 @@ impl Tracker {
         transaction.record.write(units, medium)
     }
 
-    /// The journal is gone, or the lock goes: the transaction is over. Returns the record when it
-    /// was committed. Failing to say so is no harm: the record stays at "committing".
-    pub(super) fn end(&mut self, units: &mut Units, medium: &mut dyn Medium) -> Option<Record> {
+    /// The journal is gone, or the lock goes: the transaction is over. Failing to say so is no harm:
+    /// the record stays at "committing".
+    pub(super) fn end(&mut self, units: &mut Units, medium: &mut dyn Medium) {
         self.restoring = false;
-        let Transaction { record, .. } = self.transaction.take()?;
-        if record.stage != Stage::Committing {
-            return None;
+        if let Some(Transaction { record, .. }) = self.transaction.take()
+            && record.stage == Stage::Committing
+        {
+            let settled = record.settled(record.version, record.now);
+            let _ = settled.write(units, medium);
         }
-        let settled = record.settled(record.version, record.now);
-        settled.write(units, medium).ok()?;
-        Some(settled)
     }
 
     /// The versions that a journal may lead back to, the likelier one first.
@@ -221,7 +223,11 @@ struct Overlaid {
 impl Overlay {
     /// Of these frames of the log with the salts `log`, from its first one on.
     pub(super) fn new(record: &Record, log: &[u8; 8], frames: &[LoggedFrame]) -> Self {
-        let taken_in = if record.log == *log { record.log_frames } else { 0 };
+        let taken_in = if record.log == *log {
+            record.log_frames
+        } else {
+            0
+        };
         let mut pages: HashMap<u64, Overlaid> = HashMap::new();
         for (index, frame) in (0u64..).zip(frames) {
             let taken_in = index < taken_in;

@@ -139,6 +139,10 @@ impl Units {
         &self.shared
     }
 
+    pub(super) fn shared_handle(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
     /// Fails when the key may not be used now; keys derived from it are then gone from here.
     pub(super) fn check(&mut self) -> Result<(), Code> {
         match self.shared.check() {
@@ -220,7 +224,10 @@ impl Units {
             })?;
             self.sum = key;
         }
-        let key = self.sum.as_ref().expect("a key source that succeeds shows its key");
+        let key = self
+            .sum
+            .as_ref()
+            .expect("a key source that succeeds shows its key");
         let (nonce, salt) = id.split_at(NONCE_LEN);
         let mut aad = [0; 8 + SALT_LEN];
         aad[..8].copy_from_slice(&page.to_le_bytes());

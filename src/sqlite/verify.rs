@@ -3,15 +3,19 @@ use std::sync::Arc;
 
 use super::medium::{Code, Medium};
 use super::page_file::{self, PageFile};
-use super::record::{Record, Stage};
+use super::position::{LogPosition, Position};
+use super::record::{Pages, Record, Stage};
 use super::shared::Shared;
 use super::tracker::{self, Overlay};
-use super::unit::UnitId;
+use super::unit::{UnitId, UnitKind, Units};
 use super::vfs::LowerFile;
 use super::wal_file::WalFile;
 
 /// How often a file that others write to meanwhile is read anew.
 const TRIES: usize = 5;
+
+const CUT_SHORT: &str =
+    "a transaction was cut short, and the journal that leads back is missing or not its own";
 
 /// What was read.
 pub(super) struct Read {
@@ -37,17 +41,165 @@ pub(super) fn verify(
     Ok(None)
 }
 
+/// Compares the file's record and log with what is remembered of them. Called under a lock, after
+/// SQLite has played back what a crash left. `None` when others wrote all the time.
+pub(super) fn check(
+    shared: &Arc<Shared>,
+    kept: Option<&Position>,
+) -> Result<Option<Position>, Code> {
+    let mut medium = LowerFile::open_path(shared.path())?;
+    let mut file = PageFile::new(shared.clone(), 0);
+    for _ in 0..TRIES {
+        let state = State::of(shared, &mut file, &mut medium)?;
+        let judged = state.judge(shared.header(), kept);
+        if !State::of(shared, &mut file, &mut medium)?.is(&state) {
+            continue;
+        }
+        return match judged {
+            Ok(position) => Ok(Some(position)),
+            Err(why) => Err(shared.refuse(Code::STALE, &why)),
+        };
+    }
+    Ok(None)
+}
+
+/// How far the main file has come, for when nobody has it open; `None` when it keeps no record.
+pub(super) fn position(shared: &Shared) -> Result<Option<Position>, Code> {
+    let (path, file) = (shared.path(), shared.file());
+    let detached = Shared::detached(path, file, shared.page_size(), shared.keys());
+    let mut units = Units::new(Arc::new(detached), UnitKind::Page);
+    units.check()?;
+    let record = Record::read(&mut units, &mut LowerFile::open_path(path)?)?;
+    Ok(record.map(|record| Position::new(shared.header(), &record, None)))
+}
+
+/// Sums up the pages anew, as a version later than `past`. Called while nobody else can write;
+/// `false` when the log still holds commits.
+pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<bool, Code> {
+    let page = shared.page_size().bytes();
+    let mut medium = LowerFile::open_path(shared.path())?;
+    let mut file = PageFile::new(shared.clone(), 0);
+    file.check()?;
+    if let Some(mut medium) = open_log(shared)? {
+        let mut log = WalFile::new(shared.clone());
+        if log
+            .recover(&mut medium)?
+            .is_some_and(|log| !log.frames.is_empty())
+        {
+            return Ok(false);
+        }
+    }
+    let record = Record::read(file.units(), &mut medium)?.unwrap_or(Record::first());
+    let mut pages = Pages {
+        count: page_file::pages_of(medium.len()?, page),
+        sum: 0,
+    };
+    let mut plain = vec![0; page];
+    for number in 1..=pages.count {
+        file.check()?;
+        file.read_page(&mut medium, number, &mut plain)?;
+        let id = file.last_id();
+        pages.add(file.units(), number, &id)?;
+    }
+    let version = record.version.max(past) + 1;
+    record
+        .settled(version, pages)
+        .write(file.units(), &mut medium)?;
+    medium.sync()?;
+    Ok(true)
+}
+
+/// The write-ahead log beside the main file.
+fn open_log(shared: &Shared) -> Result<Option<LowerFile>, Code> {
+    let mut name = shared.path().as_os_str().to_owned();
+    name.push("-wal");
+    let path = PathBuf::from(name);
+    match path.exists() {
+        true => LowerFile::open_path(&path).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// What the file's record and log say.
-pub(super) struct State {
-    pub record: Option<Record>,
+struct State {
+    record: Option<Record>,
     overlay: Option<Overlay>,
-    pub frames: u64,
-    log: [u8; 8],
-    last: Option<UnitId>,
+    log: Option<LogPosition>,
+    /// The salts of a log of which nothing is committed yet, and zeros without a log.
+    salts: [u8; 8],
+    /// The identities of the headers of the log's committed frames.
+    frames: Vec<UnitId>,
 }
 
 impl State {
-    pub(super) fn of(
+    /// Whether it is what is remembered, or newer; if not, why.
+    fn judge(&self, header: u64, kept: Option<&Position>) -> Result<Position, String> {
+        let Some(record) = &self.record else {
+            return Err("it keeps no freshness record, and is remembered to keep one".into());
+        };
+        if record.stage == Stage::Open {
+            return Err(CUT_SHORT.into());
+        }
+        let frames = self.frames.len() as u64;
+        if record.log == self.salts && frames < record.log_frames {
+            return Err(format!(
+                "its write-ahead log has {frames} frames, and had {}",
+                record.log_frames
+            ));
+        }
+        let now = Position::new(header, record, self.log.clone());
+        let Some(kept) = kept else {
+            return match record.anchored {
+                0 => Ok(now),
+                told => Err(format!(
+                    "the vault was told of its version {told} and remembers none: the vault is an older one, \
+                     or this is a copy from elsewhere"
+                )),
+            };
+        };
+        if header < kept.header {
+            return Err(
+                "its header is an older one, from before its key was last rewrapped".into(),
+            );
+        }
+        if record.version < kept.version {
+            return Err(format!(
+                "it is at version {}, and the vault remembers version {}",
+                record.version, kept.version
+            ));
+        }
+        if record.anchored > kept.version {
+            return Err(format!(
+                "the vault was told of its version {} and remembers version {}: the vault is an older one",
+                record.anchored, kept.version
+            ));
+        }
+        if record.version > kept.version {
+            return Ok(now);
+        }
+        if (record.now.count, record.now.sum) != (kept.count, kept.sum) {
+            return Err("it is another version than the one that the vault remembers under its number: a fork".into());
+        }
+        match &kept.log {
+            Some(log) if !self.holds(log, record) => Err(format!(
+                "commits are missing from its write-ahead log: it had {} frames that are not all there",
+                log.frames
+            )),
+            _ => Ok(now),
+        }
+    }
+
+    /// Whether the log, or the main file that took it in, holds all that `kept` names.
+    fn holds(&self, kept: &LogPosition, record: &Record) -> bool {
+        if record.log == kept.salts && kept.frames <= record.log_frames {
+            return true;
+        }
+        let last = usize::try_from(kept.frames - 1).ok();
+        let there = last.and_then(|last| self.frames.get(last));
+        self.salts == kept.salts && there == Some(&kept.last)
+    }
+
+    fn of(
         shared: &Arc<Shared>,
         file: &mut PageFile,
         medium: &mut dyn Medium,
@@ -60,22 +212,18 @@ impl State {
         let mut state = Self {
             record,
             overlay: None,
-            frames: 0,
-            log: [0; 8],
-            last: None,
+            log: None,
+            salts: [0; 8],
+            frames: Vec::new(),
         };
-        let mut name = shared.path().as_os_str().to_owned();
-        name.push("-wal");
-        let path = PathBuf::from(name);
-        if !path.exists() {
+        let Some(mut medium) = open_log(shared)? else {
             return Ok(state);
-        }
-        let mut medium = LowerFile::open_path(&path)?;
+        };
         let mut log = WalFile::new(shared.clone());
         if let Some(log) = log.recover(&mut medium)? {
-            state.frames = log.frames.len() as u64;
-            state.log = *log.salts;
-            state.last = log.frames.last().map(|frame| frame.id);
+            state.salts = *log.salts;
+            state.log = LogPosition::of(&log);
+            state.frames = log.frames.iter().map(|frame| frame.header).collect();
             let overlay = |record| Overlay::new(record, log.salts, log.frames);
             state.overlay = state.record.as_ref().map(overlay);
         }
@@ -83,8 +231,7 @@ impl State {
     }
 
     fn is(&self, other: &Self) -> bool {
-        self.record == other.record
-            && (self.log, self.frames, self.last) == (other.log, other.frames, other.last)
+        self.record == other.record && (self.salts, &self.log) == (other.salts, &other.log)
     }
 }
 
@@ -114,15 +261,15 @@ fn read_all(
     match &state.record {
         Some(record) if record.stage == Stage::Open => Err(shared.refuse(
             Code::STALE,
-            "a transaction was cut short, and the journal that leads back is missing or not its own",
+            CUT_SHORT,
         )),
         Some(record) if record.now.sum != sum => Err(shared.refuse(
             Code::STALE,
             "its pages are not those of its newest version: some are older, or of a fork of this file",
         )),
         _ => Ok(Read {
-            units: pages + state.frames,
-            bytes: len + state.frames * page as u64,
+            units: pages + state.frames.len() as u64,
+            bytes: len + (state.frames.len() * page) as u64,
         }),
     }
 }

@@ -325,6 +325,23 @@ impl Open {
         }
     }
 
+    /// What was written is on the disk.
+    fn synced(&mut self) -> Result<(), Code> {
+        // SAFETY: the main file is open for as long as this one is.
+        let main = unsafe { main(self.main) };
+        match (&mut self.io, main) {
+            (Io::Pages(file), _) => {
+                file.forget();
+                file.synced(&mut self.lower, None)
+            }
+            (Io::Log(log), Some(main)) => match log.position() {
+                None => Ok(()),
+                position => main.file.synced(main.medium, position),
+            },
+            _ => Ok(()),
+        }
+    }
+
     /// What is known of the file, and of its log, may have gone stale.
     fn forget(&mut self) {
         if let Io::Pages(file) = &mut self.io {
@@ -590,17 +607,15 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    if let Io::Pages(pages) = &mut open.io {
-        pages.forget();
-    }
-    code(call(
+    let synced = call(
         &mut open.lower,
         |m| m.xSync,
         |f, sync| {
             // SAFETY: the file below is open.
             unsafe { sync(f, flags) }
         },
-    ))
+    );
+    code(synced.and_then(|()| open.synced()))
 }
 
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, len: *mut i64) -> c_int {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::medium::{Code, Medium, read_whole};
 use super::page_file::{Origin, PageFile};
+use super::position::LogPosition;
 use super::shared::Shared;
 use super::unit::{ID_LEN, Place, TRAILER_LEN, UnitId, UnitKind, Units, copied, id_of};
 
@@ -58,7 +59,8 @@ pub(super) struct LoggedFrame {
     pub before: Option<UnitId>,
     /// The identity that the page gets in the main file.
     pub id: UnitId,
-    header: UnitId,
+    /// The frame header's identity.
+    pub header: UnitId,
     commits: bool,
 }
 
@@ -128,8 +130,8 @@ impl WalFile {
         let mut sealed = [0; HEADER_UNIT_LEN];
         let mut header = [0; HEADER_LEN];
         let place = Place::new(UnitKind::WalHeader, 0);
-        let authentic = read_whole(medium, &mut sealed, 0)?
-            && self.units.open(place, &sealed, &mut header)?;
+        let authentic =
+            read_whole(medium, &mut sealed, 0)? && self.units.open(place, &sealed, &mut header)?;
         Ok(authentic.then(|| (header, id_of(&sealed))))
     }
 
@@ -162,7 +164,8 @@ impl WalFile {
             Some(log) if log.id == id => log,
             _ => Log::new(&header, id),
         };
-        log.frames.truncate(usize::try_from(end).unwrap_or(usize::MAX));
+        log.frames
+            .truncate(usize::try_from(end).unwrap_or(usize::MAX));
         // Another connection may have written over what this one gave up. Since each header names
         // the one before it, the last that is still there vouches for all of them.
         let mut there = [0; ID_LEN];
@@ -220,7 +223,10 @@ impl WalFile {
         self.recovering = None;
         let broken = || "the write-ahead log is not what was written to it".to_owned();
         let shared = self.units.shared();
-        let log = self.log.as_mut().filter(|log| log.frames.len() as u64 >= index);
+        let log = self
+            .log
+            .as_mut()
+            .filter(|log| log.frames.len() as u64 >= index);
         let Some(log) = log else {
             return Err(shared.refuse(Code::UNAUTHENTIC, &broken()));
         };
@@ -462,6 +468,12 @@ impl WalFile {
         })
     }
 
+    /// How far the log has come, when this handle wrote to it last.
+    pub(super) fn position(&self) -> Option<LogPosition> {
+        let log = self.log.as_ref().filter(|_| self.followed)?;
+        LogPosition::of(&log.committed())
+    }
+
     /// Told when another connection may have written to the log.
     pub(super) fn forget(&mut self) {
         self.followed = false;
@@ -477,12 +489,18 @@ impl WalFile {
     ) -> Result<Option<Generation<'_>>, Code> {
         self.follow(medium, u64::MAX)?;
         let last = usize::try_from(last).unwrap_or(usize::MAX);
-        Ok(self.log.as_ref().and_then(|log| log.through_commit_of(last)))
+        Ok(self
+            .log
+            .as_ref()
+            .and_then(|log| log.through_commit_of(last)))
     }
 
     /// The frames that SQLite takes when it recovers the log: whole ones in a chain, with sums that
     /// fit, up to the last commit. `None` without a log.
-    pub(super) fn recover(&mut self, medium: &mut dyn Medium) -> Result<Option<Generation<'_>>, Code> {
+    pub(super) fn recover(
+        &mut self,
+        medium: &mut dyn Medium,
+    ) -> Result<Option<Generation<'_>>, Code> {
         self.units.check()?;
         let Some((header, _)) = self.open_header(medium)? else {
             return Ok(None);
@@ -568,7 +586,10 @@ impl Sums {
         };
         let [mut a, mut b] = self.sums;
         for pair in bytes.as_chunks::<8>().0 {
-            let (first, second) = (word([pair[0], pair[1], pair[2], pair[3]]), word([pair[4], pair[5], pair[6], pair[7]]));
+            let (first, second) = (
+                word([pair[0], pair[1], pair[2], pair[3]]),
+                word([pair[4], pair[5], pair[6], pair[7]]),
+            );
             a = a.wrapping_add(first).wrapping_add(b);
             b = b.wrapping_add(second).wrapping_add(a);
         }
@@ -594,7 +615,9 @@ impl LoggedFrame {
     }
 
     fn of_header(header: &FrameHeader, sealed: &[u8]) -> Self {
-        let before: UnitId = header[FRAME_HEADER_LEN + ID_LEN..].try_into().expect("16 bytes");
+        let before: UnitId = header[FRAME_HEADER_LEN + ID_LEN..]
+            .try_into()
+            .expect("16 bytes");
         Self {
             page: page_number(header),
             before: Some(before).filter(|id| *id != [0; ID_LEN]),

@@ -52,6 +52,7 @@ operations! {
     KeyPurge,
     KeyBackup,
     KeyRestore,
+    EpochSet,
 }
 
 impl AuditOperation {
@@ -59,7 +60,7 @@ impl AuditOperation {
     pub(super) fn is_administrative(self) -> bool {
         !matches!(
             self,
-            Self::KeyWrap | Self::KeyUnwrap | Self::KeyBackup | Self::VaultOpen
+            Self::KeyWrap | Self::KeyUnwrap | Self::KeyBackup | Self::VaultOpen | Self::EpochSet
         )
     }
 }

@@ -11,11 +11,13 @@
 //! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
 //! | `audit.rs`, `anchor.rs`  | the chain of records, and what vouches for its end |
 //! | `backup.rs`   | a key on its way out and back |
+//! | `epochs.rs`   | which states of the protected files are the newest |
 
 mod anchor;
 mod api;
 mod audit;
 mod backup;
+mod epochs;
 mod error;
 mod files;
 mod keyfile;
@@ -35,6 +37,7 @@ pub use api::{
 };
 pub use audit::{AuditFilter, AuditOperation, AuditRecord, AuditSummary};
 pub use backup::{BackupError, KeyBackup};
+pub use epochs::{Epoch, EpochKeeper, FreshnessCheck};
 pub use error::VaultError;
 pub use keyfile::read_key_file;
 pub use local::LocalVault;

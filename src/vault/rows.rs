@@ -58,6 +58,11 @@ pub(super) const SCHEMA: &str = "
         correlation_id TEXT NOT NULL,
         mac BLOB NOT NULL CHECK (length(mac) = 32)
     ) STRICT;
+    CREATE TABLE epochs (
+        id BLOB PRIMARY KEY CHECK (length(id) = 16),
+        freshness TEXT NOT NULL,
+        position BLOB CHECK (length(position) = 80)
+    ) STRICT, WITHOUT ROWID;
 ";
 
 /// Which version of a key.

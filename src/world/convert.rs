@@ -143,6 +143,9 @@ impl Workspace {
             }
             Kind::Storage => self.rewrite_storage(address, entry.id, to, &new, progress)?,
         };
+        if let (Kind::Sql, Some(key)) = (entry.kind, to.key()) {
+            self.expect_sql(address, key.vault);
+        }
         fs::rename(&live, &old).map_err(|e| WorldError::io(&live, e))?;
         fs::rename(&new, &live).map_err(|e| WorldError::io(&live, e))?;
         let parent = live.parent().expect("inside the working directory");

@@ -3,16 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::{ResourceId, create_dir_private};
-use crate::crypto::random_id;
+use crate::base::{EpochId, ResourceId, VaultId, create_dir_private};
+use crate::crypto::{random_id, sha256};
 use crate::envelope::ResourceKind;
 use crate::resource::blob::StorageAccount;
-use crate::resource::sql::SqlDatabase;
+use crate::resource::sql::{Keeper, SqlDatabase};
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::sqlite::PageSize;
+use crate::vault::{Epoch, FreshnessCheck};
 
 use super::config::Config;
 use super::{Kind, ResourceAddress, ResourceEntry, Workspace, WorldError};
+
+/// What the names of epochs are hashed with, so that they are names of nothing else.
+const EPOCH_NAME: &[u8] = b"atrest/v1/epoch\0";
 
 impl Workspace {
     /// Makes an empty SQL database.
@@ -26,9 +30,11 @@ impl Workspace {
         page_size: PageSize,
     ) -> Result<SqlDatabase, WorldError> {
         let wrapper = self.wrapper();
-        self.add(address, Kind::Sql, protection.clone(), |path, id| {
+        let made = self.add(address, Kind::Sql, protection.clone(), |path, id| {
             SqlDatabase::create(path, id, page_size, protection, &wrapper)
-        })
+        })?;
+        self.begin_epoch(address, &made)?;
+        Ok(made)
     }
 
     /// Makes a SQL database that holds what the plain SQLite file `source` holds; `source` stays as
@@ -41,9 +47,11 @@ impl Workspace {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<SqlDatabase, WorldError> {
         let wrapper = self.wrapper();
-        self.add(address, Kind::Sql, protection.clone(), |path, id| {
+        let made = self.add(address, Kind::Sql, protection.clone(), |path, id| {
             SqlDatabase::create_from(path, id, protection, &wrapper, source, progress)
-        })
+        })?;
+        self.begin_epoch(address, &made)?;
+        Ok(made)
     }
 
     /// Makes an empty storage account. Its catalog is under the service-managed key.
@@ -59,15 +67,84 @@ impl Workspace {
         })
     }
 
-    /// Opens a SQL database.
+    /// Opens a SQL database, which must be the newest state of it that the vault of its key knows.
     pub fn open_sql(&self, address: &ResourceAddress) -> Result<SqlDatabase, WorldError> {
+        let database = self.open_sql_as_it_is(address)?;
+        database.keep_fresh(&self.keeper(address)?)?;
+        Ok(database)
+    }
+
+    /// Opens a SQL database, whichever state of it lies there.
+    fn open_sql_as_it_is(&self, address: &ResourceAddress) -> Result<SqlDatabase, WorldError> {
         let (path, entry) = self.find(address, Kind::Sql)?;
+        let wrapper = self.wrapper();
         Ok(SqlDatabase::open(
             &path,
             entry.id,
             entry.protection,
-            &self.wrapper(),
+            &wrapper,
         )?)
+    }
+
+    /// Takes a SQL database as it is for the newest state of it, whatever the vault remembers.
+    pub fn accept_sql(&self, address: &ResourceAddress) -> Result<(), WorldError> {
+        let database = self.open_sql_as_it_is(address)?;
+        Ok(database.accept(&self.keeper(address)?)?)
+    }
+
+    /// What is compared with what the vault remembers of a SQL database; `None` for nothing.
+    pub fn sql_freshness(
+        &self,
+        address: &ResourceAddress,
+    ) -> Result<Option<FreshnessCheck>, WorldError> {
+        let database = self.open_sql_as_it_is(address)?;
+        Ok(database.freshness(&self.keeper(address)?)?)
+    }
+
+    /// Sets when a SQL database is compared with what the vault remembers of it. It must be the
+    /// newest state, as far as it was compared until now.
+    pub fn set_sql_freshness(
+        &self,
+        address: &ResourceAddress,
+        check: FreshnessCheck,
+    ) -> Result<(), WorldError> {
+        let database = self.open_sql(address)?;
+        Ok(database.begin_epoch(&self.keeper(address)?, check)?)
+    }
+
+    /// Who remembers the states of the SQL database at `address`: what the vaults keep is under the
+    /// resource's identity and its place, since a copy elsewhere goes its own way.
+    fn keeper(&self, address: &ResourceAddress) -> Result<Keeper, WorldError> {
+        let (address, entry) = self.resource(address)?;
+        let place = address.to_string();
+        let hash = sha256(&[EPOCH_NAME, entry.id.as_bytes(), place.as_bytes()]);
+        Ok(Keeper {
+            epochs: self.vaults(),
+            id: EpochId::from_bytes(hash[..16].try_into().expect("16 of 32 bytes")),
+        })
+    }
+
+    fn begin_epoch(
+        &self,
+        address: &ResourceAddress,
+        database: &SqlDatabase,
+    ) -> Result<(), WorldError> {
+        Ok(database.begin_epoch(&self.keeper(address)?, FreshnessCheck::Open)?)
+    }
+
+    /// Has the vault take the state that is found next for the newest: what lies in this place is
+    /// about to be replaced by this program itself. A vault that cannot be asked, or is another one, is no
+    /// hindrance: then opening it says what to do.
+    pub(super) fn expect_sql(&self, address: &ResourceAddress, vault: VaultId) {
+        if let Ok(keeper) = self.keeper(address) {
+            let (epochs, id) = (keeper.epochs, keeper.id);
+            let check = match epochs.epoch(vault, id) {
+                Ok(Some(epoch)) => epoch.check,
+                _ => FreshnessCheck::Open,
+            };
+            let position = None;
+            let _ = epochs.set_epoch(vault, id, &Epoch { check, position });
+        }
     }
 
     /// Opens a storage account.

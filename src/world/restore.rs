@@ -60,6 +60,13 @@ impl Workspace {
             }
             return Err(e);
         }
+        for (_, address) in &plan {
+            if let Some(version) = self.key_version(address)?
+                && address.kind == Kind::Sql
+            {
+                self.expect_sql(address, version.vault);
+            }
+        }
         Ok(plan.into_iter().map(|(_, address)| address).collect())
     }
 

@@ -2,10 +2,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::{Clock, KeyRef, KeyVersionRef, VaultId};
+use crate::base::{Clock, EpochId, KeyRef, KeyVersionRef, VaultId};
 use crate::crypto::{Secret, SecretBytes, WrapAlgorithm};
+use crate::sqlite::Position;
 use crate::vault::{
-    KeyWrapper, LocalVault, RootKeyKind, RootKeySource, VaultError, WrappedKey, revision,
+    Epoch, EpochKeeper, KeyWrapper, LocalVault, RootKeyKind, RootKeySource, VaultError, WrappedKey,
+    revision,
 };
 
 /// Asks for the passphrase of the customer's vault; the error says why there is none.
@@ -148,5 +150,24 @@ impl KeyWrapper for VaultSet {
 
     fn revision(&self) -> Arc<AtomicU64> {
         revision()
+    }
+}
+
+impl EpochKeeper for VaultSet {
+    fn epoch(&self, vault: VaultId, id: EpochId) -> Result<Option<Epoch>, VaultError> {
+        self.of(vault, &vault)?.epoch(vault, id)
+    }
+
+    fn set_epoch(&self, vault: VaultId, id: EpochId, epoch: &Epoch) -> Result<(), VaultError> {
+        self.of(vault, &vault)?.set_epoch(vault, id, epoch)
+    }
+
+    fn advance_epoch(
+        &self,
+        vault: VaultId,
+        id: EpochId,
+        position: &Position,
+    ) -> Result<(), VaultError> {
+        self.of(vault, &vault)?.advance_epoch(vault, id, position)
     }
 }

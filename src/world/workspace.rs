@@ -134,6 +134,10 @@ impl Workspace {
         self.vaults.clone()
     }
 
+    pub(super) fn vaults(&self) -> Arc<VaultSet> {
+        self.vaults.clone()
+    }
+
     /// The provider's key.
     pub fn service_key(&self) -> KeyRef {
         KeyRef {

@@ -72,7 +72,11 @@ fn an_old_page_put_back_is_noticed() {
                 let (_dir, path) = mixed.place();
                 noticed += usize::from(is_stale(&verify(&path)));
             }
-            let expected = if freshness == Freshness::Kept { tried } else { 0 };
+            let expected = if freshness == Freshness::Kept {
+                tried
+            } else {
+                0
+            };
             assert_eq!(noticed, expected, "{mode}");
             assert!(tried > 50, "{mode}");
         }

@@ -138,7 +138,10 @@ impl Pair {
         // Before anything is read, and after a recovery: no alarm is false.
         sealed.verify(&mut |_, _| ()).unwrap();
         let content = content_hash(&conn).unwrap();
-        run(&conn, "PRAGMA wal_checkpoint; CREATE TABLE after_the_crash (a)");
+        run(
+            &conn,
+            "PRAGMA wal_checkpoint; CREATE TABLE after_the_crash (a)",
+        );
         sealed.verify(&mut |_, _| ()).unwrap();
         let sealed = content;
         let plain = content_hash(&connect_plain(&copy.path().join("plain"))).unwrap();

@@ -58,7 +58,9 @@ fn a_revoked_key_stops_open_connections_and_heals() {
         });
         let path = dir.path().join("db");
         let page_size = PageSize::DEFAULT;
-        let db = SealedDatabase::create(&path, FILE, page_size, Freshness::Kept, &SLOT, key.clone()).unwrap();
+        let db =
+            SealedDatabase::create(&path, FILE, page_size, Freshness::Kept, &SLOT, key.clone())
+                .unwrap();
         let conn = db.connect().unwrap();
         set_journal(&conn, mode);
         run(&conn, "CREATE TABLE t (a); INSERT INTO t VALUES (1)");

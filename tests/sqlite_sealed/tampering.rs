@@ -127,7 +127,10 @@ fn no_flipped_bit_in_a_freshness_record_passes_for_another_state() {
         main[at] ^= 1 << (at % 8);
         let (_dir, path) = with_main(main).place();
         let db = open(&path).unwrap();
-        assert!(content_hash(&db.connect().unwrap()).unwrap() == content, "{at}");
+        assert!(
+            content_hash(&db.connect().unwrap()).unwrap() == content,
+            "{at}"
+        );
         match db.verify(&mut |_, _| ()) {
             Ok(_) => good += 1,
             Err(SealedError::Stale { .. }) => stale += 1,
@@ -146,7 +149,10 @@ fn no_flipped_bit_in_a_freshness_record_passes_for_another_state() {
     }
     let (_dir, path) = with_main(main).place();
     let verified = open(&path).unwrap().verify(&mut |_, _| ());
-    assert!(matches!(verified, Err(SealedError::Stale { .. })), "{verified:?}");
+    assert!(
+        matches!(verified, Err(SealedError::Stale { .. })),
+        "{verified:?}"
+    );
 }
 
 #[test]
@@ -223,7 +229,8 @@ fn a_page_of_another_database_is_refused_even_under_the_same_key() {
     let path = dir.path().join("other");
     let other_id = atrest::base::ResourceId::from_bytes([8; 16]);
     let size = atrest::sqlite::PageSize::new(PAGE as u32).unwrap();
-    let other = SealedDatabase::create(&path, other_id, size, Freshness::Kept, &SLOT, key()).unwrap();
+    let other =
+        SealedDatabase::create(&path, other_id, size, Freshness::Kept, &SLOT, key()).unwrap();
     run(
         &other.connect().unwrap(),
         "CREATE TABLE t (a, b); CREATE INDEX i ON t (a)",

@@ -1,3 +1,4 @@
+mod freshness;
 mod rows;
 
 use std::io::Read;
@@ -42,6 +43,10 @@ enum Command {
     Export(ExportArgs),
     /// Read and authenticate every page
     Verify(VerifyArgs),
+    /// Show or set when it is compared with what the vault remembers of it
+    Freshness(freshness::FreshnessArgs),
+    /// Take it as it is for the newest, after it was put back on purpose
+    Accept(freshness::AcceptArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -141,7 +146,8 @@ struct ExportArgs {
 Example:
   atrest sql verify finance
 
-Finds pages that were altered, moved or cut. Does not find an old copy of the whole file.")]
+Finds pages that were altered, moved or cut, and old ones that were put back: one by one, or with the
+whole file.")]
 struct VerifyArgs {
     /// The database: NAME or [ENVIRONMENT/]sql/NAME
     #[arg(value_parser = address)]
@@ -166,6 +172,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::Query(args) => query(args, context),
         Command::Export(args) => export(args, context),
         Command::Verify(args) => verify(args, context),
+        Command::Freshness(args) => freshness::freshness(args, context),
+        Command::Accept(args) => freshness::accept(args, context),
     }?;
     Ok(Outcome::Holds)
 }

@@ -63,9 +63,17 @@ impl Catalog {
         // The account header says how the key is got, so the file's own slot says nothing.
         let slot = [0; KEY_SLOT_LEN];
         let sealed = key
-            .map(|key| SealedDatabase::create(path, account, PageSize::DEFAULT, Freshness::NotKept, &slot, key))
-            .transpose()
-            ?;
+            .map(|key| {
+                SealedDatabase::create(
+                    path,
+                    account,
+                    PageSize::DEFAULT,
+                    Freshness::NotKept,
+                    &slot,
+                    key,
+                )
+            })
+            .transpose()?;
         let catalog = Self::connect(path, sealed, OpenFlags::SQLITE_OPEN_CREATE)?;
         catalog.run(|connection| {
             connection.pragma_update(None, "journal_mode", "wal")?;
@@ -95,8 +103,7 @@ impl Catalog {
         }
         let sealed = key
             .map(|key| SealedDatabase::open(path, account, key))
-            .transpose()
-            ?;
+            .transpose()?;
         let catalog = Self::connect(path, sealed, OpenFlags::empty())?;
         let version: i64 =
             catalog.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;

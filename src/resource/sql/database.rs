@@ -26,10 +26,10 @@ pub struct SqlDatabase {
     protection: Protection,
     wrapper: Wrapper,
     page_size: PageSize,
-    store: Store,
+    pub(super) store: Store,
 }
 
-enum Store {
+pub(super) enum Store {
     Plain,
     Sealed {
         database: SealedDatabase,
@@ -74,8 +74,14 @@ impl SqlDatabase {
                 let key = LiveKey::acquire(path, envelope, id, wrapper)
                     .map_err(|e| ResourceError::envelope(path, e))?;
                 let key = Arc::new(key);
-                let database = SealedDatabase::create(path, id, page_size, Freshness::Kept, &slot, key.clone())
-                    ?;
+                let database = SealedDatabase::create(
+                    path,
+                    id,
+                    page_size,
+                    Freshness::Kept,
+                    &slot,
+                    key.clone(),
+                )?;
                 Store::Sealed { database, key }
             }
         };
@@ -226,8 +232,9 @@ impl ProtectedResource for SqlDatabase {
     /// in it can be authenticated.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
         match &self.store {
-            Store::Sealed { database, .. } => {
+            Store::Sealed { database, key } => {
                 let (units, bytes) = database.verify(progress)?;
+                self.verify_epoch(database, key)?;
                 Ok(Verified { units, bytes })
             }
             Store::Plain => {
@@ -265,6 +272,7 @@ impl ProtectedResource for SqlDatabase {
         key.exchange(new)
             .map_err(|e| ResourceError::envelope(&self.path, e))?;
         let bytes_rewritten = database.replace_key_slot(&slot)?;
+        self.move_epoch(old.key.vault)?;
         let all = total_len(&self.existing_files())?;
         self.protection = to.clone();
         Ok(Rewrapped {

@@ -1,11 +1,12 @@
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::base::ResourceId;
+use crate::base::{EpochId, ResourceId};
 use crate::crypto::Secret;
 use crate::envelope::{Envelope, EnvelopeError, Lease, ResourceKind};
 use crate::resource::Wrapper;
-use crate::sqlite::{KeySource, KeyUnavailable, SealedDatabase};
+use crate::sqlite::{KeySource, KeyUnavailable, Position, SealedDatabase};
+use crate::vault::EpochKeeper;
 
 /// The data encryption key of an open database. The lease behind it is exchanged when the key is
 /// rewrapped, by this process or by another one, so that open connections go on under the new key
@@ -15,6 +16,16 @@ pub(super) struct LiveKey {
     id: ResourceId,
     wrapper: Wrapper,
     state: RwLock<State>,
+    keeper: OnceLock<Keeper>,
+}
+
+/// Who remembers which state of a database is the newest, and under which name.
+#[derive(Clone)]
+pub struct Keeper {
+    /// The vaults.
+    pub epochs: Arc<dyn EpochKeeper>,
+    /// The database in its place.
+    pub id: EpochId,
 }
 
 struct State {
@@ -40,7 +51,18 @@ impl LiveKey {
                 lease: Arc::new(lease),
                 base: 0,
             }),
+            keeper: OnceLock::new(),
         })
+    }
+
+    /// From now on commits are remembered there. The first keeper stands.
+    pub(super) fn keep(&self, keeper: &Keeper) {
+        let _ = self.keeper.set(keeper.clone());
+    }
+
+    /// Who remembers commits.
+    pub(super) fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.get()
     }
 
     /// The envelope in use.
@@ -97,5 +119,11 @@ impl KeySource for LiveKey {
         self.check()?;
         let lease = self.read().lease.clone();
         KeySource::with_key(&*lease, use_key)
+    }
+
+    fn anchor(&self, position: &Position) -> bool {
+        let vault = self.envelope().key.vault;
+        let told = |keeper: &Keeper| keeper.epochs.advance_epoch(vault, keeper.id, position);
+        self.keeper().is_some_and(|keeper| told(keeper).is_ok())
     }
 }

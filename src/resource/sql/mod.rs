@@ -6,9 +6,11 @@
 
 mod content;
 mod database;
+mod freshness;
 mod key;
 mod source;
 mod transfer;
 
 pub use content::{Content, TableContent, content_hash};
 pub use database::SqlDatabase;
+pub use key::Keeper;

@@ -10,7 +10,6 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use crate::resource::ResourceError;
 use crate::sqlite::PageSize;
 
-
 /// A plain SQLite file of the user's, open for reading in such a way that neither it nor the files
 /// beside it change.
 ///
