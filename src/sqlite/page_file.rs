@@ -476,11 +476,36 @@ impl PageFile {
         self.tracker.is_some() && self.checkpoint == Checkpoint::Copying
     }
 
-    /// A journal that is played back begins: what it leads to counts, when no transaction of this
-    /// connection is under way.
-    pub(super) fn restores(&mut self) {
+    /// A journal that is played back says that of the free pages.
+    pub(super) fn restores(&mut self, free_sum: u128) {
         if let Some(tracker) = &mut self.tracker {
-            tracker.restoring |= tracker.is_idle();
+            tracker.restores(free_sum);
+        }
+    }
+
+    /// A new journal begins.
+    pub(super) fn begin_journal(&mut self) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.begin_journal();
+        }
+    }
+
+    /// What the free pages in the journal add to the sum of the pages.
+    pub(super) fn free_sum(&self) -> u128 {
+        self.tracker.as_ref().map_or(0, Tracker::free_sum)
+    }
+
+    /// This page goes into the journal, or comes out of it. Returns [`PageFile::free_sum`], when it
+    /// has changed.
+    pub(super) fn journaled(
+        &mut self,
+        medium: &mut dyn Medium,
+        page: u64,
+        image: &[u8],
+    ) -> Result<Option<u128>, Code> {
+        match &mut self.tracker {
+            Some(tracker) => tracker.journaled(&mut self.units, medium, page, image),
+            None => Ok(None),
         }
     }
 }

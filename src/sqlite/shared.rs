@@ -107,9 +107,12 @@ impl Shared {
     pub(super) fn by_super_journal(name: &Path) -> Option<Arc<Self>> {
         let name = name.to_str()?;
         let (database, _) = name.rsplit_once("-mj")?;
-        let table = open_table();
-        let mut open = table.as_ref()?.values().filter_map(Weak::upgrade);
-        open.find(|s| s.path == Path::new(database))
+        // Dropped outside the lock: the last holder of one may be here by then, and takes the lock.
+        let open: Vec<Arc<Self>> = {
+            let table = open_table();
+            table.as_ref()?.values().filter_map(Weak::upgrade).collect()
+        };
+        open.into_iter().find(|s| s.path == Path::new(database))
     }
 
     pub(super) fn keys(&self) -> Arc<dyn KeySource> {

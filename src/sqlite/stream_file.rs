@@ -36,6 +36,8 @@ pub(super) struct StreamFile {
     number: Option<(u64, u64)>,
     /// A page of a rollback journal on its way to the medium.
     image: Vec<u8>,
+    /// Where the last header of the rollback journal lies.
+    header_at: u64,
 }
 
 struct Held {
@@ -49,6 +51,10 @@ const STAGE_LEN: usize = 64 * 1024;
 const JOURNAL_CHUNK: usize = 512;
 /// With which each header of a rollback journal begins (SQLite's file format, section 3).
 const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+/// What SQLite uses of the sector that a header of a rollback journal takes.
+const JOURNAL_HEADER_LEN: usize = 28;
+/// Where in such a sector the free pages' sum is.
+const FREE_SUM_AT: u64 = 32;
 const TEMPORARY_CHUNK: usize = 4096;
 /// Where SQLite's lock bytes are in the main file.
 const LOCK_BYTES: u64 = 0x4000_0000;
@@ -83,6 +89,7 @@ impl StreamFile {
             versions: None,
             number: None,
             image: Vec::new(),
+            header_at: 0,
         }
     }
 
@@ -260,8 +267,14 @@ impl StreamFile {
                 let number = u32::from_be_bytes(buf.try_into().expect("4 bytes"));
                 self.number = Some((offset + 4, number.into()));
             }
-            (_, 8) if buf == JOURNAL_MAGIC => main.file.restores(),
+            (_, 8) if buf == JOURNAL_MAGIC => {
+                let mut sum = [0; 16];
+                self.read_bytes(medium, &mut sum, offset + FREE_SUM_AT)?;
+                main.file.restores(u128::from_le_bytes(sum));
+            }
             (Some((at, number)), len) if at == offset && len == page => {
+                main.file
+                    .journaled(main.medium, number, &buf[..page - TRAILER_LEN])?;
                 let trailer = &mut buf[page - TRAILER_LEN..];
                 main.file.expect(Origin::Journal {
                     page: number,
@@ -345,10 +358,33 @@ impl StreamFile {
                 image.extend_from_slice(&main.file.trailer_of(main.medium, number)?);
                 let done = self.write_bytes(medium, &image, offset);
                 self.image = image;
-                done
+                done?;
+                let usable = &buf[..page - TRAILER_LEN];
+                match main.file.journaled(main.medium, number, usable)? {
+                    Some(sum) => self.write_free_sum(medium, sum),
+                    None => Ok(()),
+                }
+            }
+            // The header of the part of the journal that SQLite syncs next.
+            (_, len) if len > JOURNAL_HEADER_LEN && offset.is_multiple_of(JOURNAL_CHUNK as u64) => {
+                if offset == 0 {
+                    main.file.begin_journal();
+                }
+                self.header_at = offset;
+                self.write_bytes(medium, buf, offset)?;
+                match main.file.free_sum() {
+                    0 => Ok(()),
+                    sum => self.write_free_sum(medium, sum),
+                }
             }
             _ => self.write_bytes(medium, buf, offset),
         }
+    }
+
+    /// Says what the free pages add to the sum of all pages, in bytes of the journal's header that
+    /// SQLite does not look at.
+    fn write_free_sum(&mut self, medium: &mut dyn Medium, sum: u128) -> Result<(), Code> {
+        self.write_bytes(medium, &sum.to_le_bytes(), self.header_at + FREE_SUM_AT)
     }
 
     fn write_bytes(

@@ -1,6 +1,6 @@
 //! Keeps the freshness record of a main file while pages of it are written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::medium::{Code, Medium};
 use super::page_file::page_offset;
@@ -14,9 +14,25 @@ use super::wal_file::LoggedFrame;
 pub(super) struct Tracker {
     transaction: Option<Transaction>,
     /// A journal that another connection left is being played back.
-    pub restoring: bool,
+    restoring: bool,
     /// The database's size in pages, as page 1 said when it was last written.
     pub size_field: Option<u32>,
+    /// What the journal says of free pages.
+    free: FreePages,
+}
+
+/// The free pages that a transaction may use again. SQLite writes over them without a word in the
+/// journal, since what they hold is of no use to anyone; so a journal leads back to all pages but
+/// these. The journal therefore says what they add to the sum, and after it was played back they
+/// are counted by what the file holds.
+#[derive(Default)]
+struct FreePages {
+    /// Pages that are trunks of the list of free pages (SQLite's file format, section 1.5).
+    trunks: HashSet<u64>,
+    /// The leaves of the trunks in the journal.
+    pages: BTreeSet<u64>,
+    /// What the leaves add to the sum.
+    sum: u128,
 }
 
 struct Transaction {
@@ -28,6 +44,64 @@ struct Transaction {
 }
 
 impl Tracker {
+    /// A new journal begins.
+    pub(super) fn begin_journal(&mut self) {
+        self.free = FreePages::default();
+    }
+
+    /// This page goes into the journal, as it was before the transaction, or comes out of it.
+    /// Returns what the free pages in the journal add to the sum, when that has changed.
+    pub(super) fn journaled(
+        &mut self,
+        units: &mut Units,
+        medium: &mut dyn Medium,
+        page: u64,
+        image: &[u8],
+    ) -> Result<Option<u128>, Code> {
+        let number = |at: usize| {
+            let bytes = image[at..at + 4].try_into().expect("4 bytes");
+            u64::from(u32::from_be_bytes(bytes))
+        };
+        if page == 1 {
+            self.free.trunks.insert(number(32));
+            return Ok(None);
+        }
+        if !self.free.trunks.contains(&page) {
+            return Ok(None);
+        }
+        self.free.trunks.insert(number(0));
+        let most = image.len() / 4 - 2;
+        let count = usize::try_from(number(4)).map_or(most, |count| count.min(most));
+        for leaf in (0..count).map(|n| number(8 + 4 * n)) {
+            if self.free.pages.insert(leaf)
+                && !self.restoring
+                && leaf > 0
+                && let Some(id) = id_at(units, medium, leaf)?
+            {
+                let summand = units.summand(leaf, &id)?;
+                self.free.sum = self.free.sum.wrapping_add(summand);
+            }
+        }
+        Ok(Some(self.free.sum))
+    }
+
+    /// What the free pages in the journal add to the sum.
+    pub(super) fn free_sum(&self) -> u128 {
+        self.free.sum
+    }
+
+    /// A journal is played back, which says this of the free pages. It leads to what was counted
+    /// before, unless the transaction is this connection's own and its changes are known.
+    pub(super) fn restores(&mut self, free_sum: u128) {
+        if self.transaction.is_none() && !self.restoring {
+            self.restoring = true;
+            self.free = FreePages::default();
+        }
+        if self.restoring {
+            self.free.sum = free_sum;
+        }
+    }
+
     /// Before the first change of a transaction: reads the record, and marks it as open.
     pub(super) fn begin(&mut self, units: &mut Units, medium: &mut dyn Medium) -> Result<(), Code> {
         if self.transaction.is_some() {
@@ -57,11 +131,6 @@ impl Tracker {
             changed: false,
         });
         Ok(())
-    }
-
-    /// Whether no transaction of this connection is under way.
-    pub(super) fn is_idle(&self) -> bool {
-        self.transaction.is_none()
     }
 
     /// How many pages are counted; none outside a transaction.
@@ -130,6 +199,16 @@ impl Tracker {
         else {
             return Ok(());
         };
+        if self.restoring {
+            let mut pages = transaction.base;
+            pages.sum = pages.sum.wrapping_sub(self.free.sum);
+            for &leaf in self.free.pages.range(1..=pages.count) {
+                if let Some(id) = id_at(units, medium, leaf)? {
+                    pages.add(units, leaf, &id)?;
+                }
+            }
+            transaction.pages = pages;
+        }
         let next = transaction.record.version + 1;
         transaction.record = Record {
             stage: Stage::Committing,

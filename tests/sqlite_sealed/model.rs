@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use atrest::resource::sql::content_hash;
-use atrest::sqlite::SealedError;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -149,19 +148,17 @@ impl Pair {
     }
 
     fn look(&self) {
-        let sealed = open(&self.path("sealed")).unwrap();
-        match sealed.verify(&mut |_, _| ()) {
-            // A transaction that spilled holds the lock.
-            Ok(_) | Err(SealedError::Sqlite { .. }) => (),
-            Err(e) => panic!("{e}"),
-        }
-        let sealed = sealed.connect().unwrap();
+        let db = open(&self.path("sealed")).unwrap();
+        let sealed = db.connect().unwrap();
         let plain = Connection::open(self.path("plain")).unwrap();
         let [sealed, plain] = [sealed, plain].map(|conn| {
             conn.busy_timeout(std::time::Duration::ZERO).unwrap();
             content_hash(&conn).map_err(|e| e.to_string())
         });
         assert!(sealed == plain, "{sealed:?}\n{plain:?}");
+        if sealed.is_ok() {
+            db.verify(&mut |_, _| ()).unwrap();
+        }
     }
 
     fn take(&mut self, step: &Step) {
