@@ -23,6 +23,7 @@ mod unit;
 mod verify;
 mod vfs;
 mod wal_file;
+mod wal_index;
 
 pub use database::SealedDatabase;
 pub use error::SealedError;

@@ -22,6 +22,7 @@ use super::shared::Shared;
 use super::stream_file::StreamFile;
 use super::unit::UnitKind;
 use super::wal_file::{Main, WalFile};
+use super::wal_index::WalIndexHome;
 
 /// The VFS's name, in `file:...?vfs=atrest`.
 pub(super) const NAME: &CStr = c"atrest";
@@ -34,9 +35,33 @@ pub(super) struct LowerFile {
     /// `sqlite3_file` and what the VFS below keeps behind it; aligned for any of its fields.
     memory: Box<[u64]>,
     /// A name that this file keeps alive, when SQLite does not.
-    _name: Option<CString>,
+    _name: Option<FileName>,
     /// The length that the VFS below has mapped, as far as it was asked to.
     mapped: u64,
+}
+
+/// A file's name in the form in which SQLite hands names to a VFS, which may ask it for parameters.
+struct FileName(*const c_char);
+
+impl FileName {
+    fn new(path: &Path) -> Result<Self, Code> {
+        let path = CString::new(path.as_os_str().as_bytes());
+        let path = path.map_err(|_| Code(ffi::SQLITE_CANTOPEN))?;
+        let (none, empty) = (std::ptr::null_mut(), c"".as_ptr());
+        // SAFETY: all names end in NUL, and there are no parameters.
+        let name = unsafe { ffi::sqlite3_create_filename(path.as_ptr(), empty, empty, 0, none) };
+        match name.is_null() {
+            true => Err(Code(ffi::SQLITE_NOMEM)),
+            false => Ok(Self(name)),
+        }
+    }
+}
+
+impl Drop for FileName {
+    fn drop(&mut self) {
+        // SAFETY: `new` made it, and this is the last use of it.
+        unsafe { ffi::sqlite3_free_filename(self.0) }
+    }
 }
 
 // SAFETY: SQLite itself moves a connection's files between threads; the memory is owned, and one
@@ -47,15 +72,27 @@ impl LowerFile {
     /// Opens an existing database file beside SQLite, for header and verification. It goes through
     /// the VFS below, since a descriptor opened and closed elsewhere would drop SQLite's locks.
     pub(super) fn open_path(path: &Path) -> Result<Self, Code> {
-        let mut bytes = path.as_os_str().as_bytes().to_vec();
-        bytes.push(0);
-        let name =
-            CString::new(&bytes[..bytes.len() - 1]).map_err(|_| Code(ffi::SQLITE_CANTOPEN))?;
+        let name = FileName::new(path)?;
         let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_MAIN_DB;
         // SAFETY: the name ends in NUL and is kept in the file below until it is closed.
-        let mut file = unsafe { Self::open(name.as_ptr(), flags, std::ptr::null_mut())? };
+        let mut file = unsafe { Self::open(name.0, flags, std::ptr::null_mut())? };
         file._name = Some(name);
         Ok(file)
+    }
+
+    /// Opens the file at `path` by its name `link`, while this process has a lock on it. The VFS below
+    /// follows no link, but takes over the descriptor of a file that was closed under a lock, whatever
+    /// name it is asked for: so one is closed first. Another thread may be quicker to take it.
+    fn open_by_link(path: &Path, link: &Path) -> Result<Self, Code> {
+        let mut opened = Err(Code(ffi::SQLITE_CANTOPEN));
+        for _ in 0..100 {
+            drop(Self::open_path(path)?);
+            opened = Self::open_path(link);
+            if opened.is_ok() {
+                break;
+            }
+        }
+        opened
     }
 
     /// # Safety
@@ -268,6 +305,9 @@ struct Open {
     main: *mut Open,
     /// Of a main file: the log of the same connection, while it is open.
     log: *mut Open,
+    /// Of a main file with a write-ahead log: the same file under the name by which its shared
+    /// memory lies in a memory file system.
+    index: Option<(LowerFile, WalIndexHome)>,
 }
 
 /// What SQLite sees of a file: plain bytes at plain offsets.
@@ -323,6 +363,19 @@ impl Open {
             Io::Log(file) => file.len(&mut self.lower),
             Io::Stream(file) => file.len(&mut self.lower),
         }
+    }
+
+    /// The file below whose shared memory is used.
+    fn index(&mut self) -> Result<&mut LowerFile, Code> {
+        if self.index.is_none() {
+            let shared = self.database.as_ref().ok_or(Code(ffi::SQLITE_IOERR))?;
+            let home = WalIndexHome::enter(shared.path())
+                .map_err(|e| shared.refuse(Code(ffi::SQLITE_IOERR_SHMOPEN), &e.to_string()))?;
+            let file = LowerFile::open_by_link(shared.path(), &home.link())?;
+            self.index = Some((file, home));
+        }
+        let (file, _) = self.index.as_mut().expect("opened above");
+        Ok(file)
     }
 
     /// What was written is on the disk.
@@ -502,6 +555,7 @@ unsafe extern "C" fn open(
                 database,
                 main,
                 log: std::ptr::null_mut(),
+                index: None,
             })
         });
         match opened {
@@ -778,16 +832,16 @@ unsafe extern "C" fn shm_map(
 ) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    code(call(
-        &mut open.lower,
-        |m| m.xShmMap,
-        |f, map| {
-            // SAFETY: the arguments are SQLite's own. The shared memory is not sealed: it holds no
-            // page, but page numbers and the checksum of the last frame (docs/format.md, "Shared
-            // memory"); it goes with the last connection.
-            unsafe { map(f, region, size, extend, mapped) }
-        },
-    ))
+    code(open.index().and_then(|index| {
+        call(
+            index,
+            |m| m.xShmMap,
+            |f, map| {
+                // SAFETY: the arguments are SQLite's own.
+                unsafe { map(f, region, size, extend, mapped) }
+            },
+        )
+    }))
 }
 
 unsafe extern "C" fn shm_lock(
@@ -806,7 +860,7 @@ unsafe extern "C" fn shm_lock(
     };
     code(asked.and_then(|()| {
         call(
-            &mut open.lower,
+            open.index()?,
             |m| m.xShmLock,
             |f, lock| {
                 // SAFETY: the file below is open.
@@ -823,23 +877,32 @@ unsafe extern "C" fn shm_lock(
 unsafe extern "C" fn shm_barrier(file: *mut ffi::sqlite3_file) {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    if let Some(barrier) = open.lower.methods().and_then(|m| m.xShmBarrier) {
+    if let Some((index, _)) = &mut open.index
+        && let Some(barrier) = index.methods().and_then(|m| m.xShmBarrier)
+    {
         // SAFETY: the file below is open.
-        unsafe { barrier(open.lower.raw()) }
+        unsafe { barrier(index.raw()) }
     }
 }
 
 unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, delete: c_int) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    code(call(
-        &mut open.lower,
+    let Some((mut index, home)) = open.index.take() else {
+        return ffi::SQLITE_OK;
+    };
+    let unmapped = call(
+        &mut index,
         |m| m.xShmUnmap,
         |f, unmap| {
             // SAFETY: the file below is open.
             unsafe { unmap(f, delete) }
         },
-    ))
+    );
+    if delete != 0 && unmapped.is_ok() {
+        home.remove();
+    }
+    code(unmapped)
 }
 
 unsafe extern "C" fn fetch(
