@@ -1,6 +1,7 @@
 //! Golden vectors of the sealed SQLite file (docs/format.md). A vector is a main file, or a WAL or
 //! journal to stand beside the main file of the vector that `beside` names. `expect` is what
-//! opening and reading gives, `rows` the rows then read, `verify` what a verification says.
+//! opening and reading gives, `rows` the rows then read, `verify` what a verification says. `remembered` is
+//! the position that somebody remembers of the file, and `check` what comparing them says.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,14 +14,17 @@ use std::sync::Arc;
 
 use atrest::base::ResourceId;
 use atrest::crypto::Secret;
-use atrest::sqlite::{Freshness, PageSize, SealedDatabase, SealedError};
+use atrest::sqlite::{
+    Freshness, KeySource, KeyUnavailable, PageSize, Position, SealedDatabase, SealedError,
+};
 use rusqlite::Connection;
 
 const FILE: ResourceId = ResourceId::from_bytes([0xf1; 16]);
 const DEK: [u8; 32] = [0xd1; 32];
 const PAGE: usize = 512;
 const BLOCK: usize = 4096;
-const FRAME: usize = 56 + PAGE;
+const FRAME_HEADER: usize = 88;
+const FRAME: usize = FRAME_HEADER + PAGE;
 
 fn open(path: &Path, file: ResourceId, dek: &[u8]) -> Result<SealedDatabase, SealedError> {
     SealedDatabase::open(path, file, Arc::new(Secret::<32>::copy_from(dek).unwrap()))
@@ -38,6 +42,7 @@ fn word<T>(result: &Result<T, SealedError>) -> &'static str {
         Ok(_) => "success",
         Err(SealedError::Format { .. }) => "format",
         Err(SealedError::Unauthentic { .. }) => "unauthentic",
+        Err(SealedError::Stale { .. }) => "stale",
         Err(_) => "another error",
     }
 }
@@ -62,6 +67,12 @@ fn what_a_reader_must_reject_is_rejected_and_what_it_must_read_is_read() {
             Err(_) => word(&opened),
         };
         assert_eq!(verified, v.get("verify"), "{}: verify", v.name);
+        if let (Ok(db), Some(remembered)) = (&opened, v.find("remembered")) {
+            let bytes = hex::decode(remembered).unwrap().try_into().unwrap();
+            let position = Position::from_bytes(&bytes).unwrap();
+            let checked = word(&db.check_freshness(Some(&position)));
+            assert_eq!(checked, v.get("check"), "{}: check", v.name);
+        }
         let read = opened.and_then(|db| rows(&db));
         assert_eq!(word(&read), v.get("expect"), "{}", v.name);
         if let Ok(read) = read {
@@ -93,6 +104,7 @@ fn write_the_vectors() {
         ("page_size_is_256", 11, 8),
         ("reserve_is_0", 12, 0),
         ("state_is_not_zero", 13, 3),
+        ("freshness_is_2", 14, 2),
         ("zeros_are_not_zero", 50, 1),
         ("zeros_at_the_end_are_not_zero", 900, 1),
     ] {
@@ -133,10 +145,11 @@ fn write_the_vectors() {
         ("page_nonce_altered", last + PAGE - 32),
         ("page_salt_altered", last + PAGE - 19),
         ("salt_bit_0_is_set", last + PAGE - 20),
+        ("salt_bit_1_altered", last + PAGE - 20),
         ("page_tag_altered", last + PAGE - 1),
     ] {
         let mut bad = good.clone();
-        bad[at] ^= 1;
+        bad[at] ^= if name == "salt_bit_1_altered" { 2 } else { 1 };
         write(name, "main", &refused, &bad);
     }
     let mut bad = good.clone();
@@ -167,6 +180,86 @@ fn write_the_vectors() {
     bad[page(2)..].copy_from_slice(&fs::read(dir.path().join("other.db")).unwrap()[page(2)..]);
     write("page_of_another_file", "main", &refused, &bad);
 
+    // Freshness: the records, and old bytes put back.
+    let sequence = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap());
+    let mut records = [1024, 1536, 3072, 3584];
+    records.sort_by_key(|&at| std::cmp::Reverse(sequence(at)));
+    let altered = |records: &[usize]| {
+        let mut bad = good.clone();
+        records.iter().for_each(|at| bad[at + 20] ^= 1);
+        bad
+    };
+    write(
+        "newest_record_altered",
+        "main",
+        &reading,
+        &altered(&records[..1]),
+    );
+    let stale = Expect::new("success", &read, "stale");
+    write(
+        "two_records_altered",
+        "main",
+        &stale,
+        &altered(&records[..2]),
+    );
+    let none = Expect::new("success", &read, "unauthentic");
+    write("all_records_altered", "main", &none, &altered(&records));
+
+    // Two versions of one file, a fork of the older one, and what is remembered of each.
+    let path = dir.path().join("f.db");
+    let told = make(&path, FILE);
+    let connection = told.connect().unwrap();
+    fill(&connection, 1, 60);
+    let older = fs::read(&path).unwrap();
+    let (at_older, older_rows) = (told.position().unwrap(), rows(&told).unwrap());
+    let update = "UPDATE t SET b = b || 'x'";
+    connection.execute_batch(update).unwrap();
+    let newer = fs::read(&path).unwrap();
+    let (at_newer, newer_rows) = (told.position().unwrap(), rows(&told).unwrap());
+    let fork_path = dir.path().join("fork.db");
+    fs::write(&fork_path, &older).unwrap();
+    let fork = open(&fork_path, FILE, &DEK).unwrap();
+    fork.connect().unwrap().execute_batch(update).unwrap();
+    let at_fork = fork.position().unwrap();
+    let checked = |rows: &str, position: &Position, check| Expect {
+        remembered: hex::encode(position.to_bytes()),
+        check,
+        ..Expect::new("success", rows, "success")
+    };
+    let expect = checked(&newer_rows, &at_newer, "success");
+    write("file_is_what_is_remembered", "main", &expect, &newer);
+    let expect = checked(&newer_rows, &at_older, "success");
+    write("file_is_newer_than_remembered", "main", &expect, &newer);
+    let expect = checked(&older_rows, &at_newer, "stale");
+    write("file_is_older", "main", &expect, &older);
+    let expect = checked(&newer_rows, &at_fork, "stale");
+    write("file_is_a_fork", "main", &expect, &newer);
+    told.replace_key_slot(&[0xdd; 768]).unwrap();
+    let expect = checked(&newer_rows, &told.position().unwrap(), "stale");
+    write("header_is_older", "main", &expect, &newer);
+    // The file says which version somebody was told of.
+    let keys = Arc::new(Told(Secret::copy_from(&DEK).unwrap()));
+    let told = SealedDatabase::open(&path, FILE, keys).unwrap();
+    for _ in 0..2 {
+        told.connect().unwrap().execute_batch(update).unwrap();
+    }
+    let expect = checked(&rows(&told).unwrap(), &at_older, "stale");
+    write(
+        "memory_is_older",
+        "main",
+        &expect,
+        &fs::read(&path).unwrap(),
+    );
+    let mut mixed = newer.clone();
+    let at = newer.len() - 3 * PAGE;
+    assert_ne!(older[at..at + PAGE], newer[at..at + PAGE]);
+    mixed[at..at + PAGE].copy_from_slice(&older[at..at + PAGE]);
+    let copy = dir.path().join("mixed.db");
+    fs::write(&copy, &mixed).unwrap();
+    let mixed_rows = rows(&open(&copy, FILE, &DEK).unwrap()).unwrap();
+    let expect = Expect::new("success", &mixed_rows, "stale");
+    write("page_is_older", "main", &expect, &mixed);
+
     // A hot journal beside a file that a transaction had begun to change.
     let path = dir.path().join("j.db");
     let larger = make(&path, FILE);
@@ -181,12 +274,16 @@ fn write_the_vectors() {
     let changed = fs::read(&path).unwrap();
     let journal = fs::read(dir.path().join("j.db-journal")).unwrap();
     assert_ne!(changed, before);
-    // Without its journal nothing tells that a transaction was under way: that takes freshness.
+    // Without its journal, the record says that a transaction was under way.
     let copy = dir.path().join("copy.db");
     fs::write(&copy, &changed).unwrap();
     let mixed = rows(&open(&copy, FILE, &DEK).unwrap()).unwrap();
-    let deleted = Expect::new("success", &mixed, "success");
-    write("journal_deleted", "main", &deleted, &changed);
+    write(
+        "journal_deleted",
+        "main",
+        &Expect::new("success", &mixed, "stale"),
+        &changed,
+    );
     let beside = Expect {
         beside: "journal_deleted",
         ..Expect::new("success", &reading_all.rows, "success")
@@ -199,9 +296,29 @@ fn write_the_vectors() {
         ..Expect::new("success", &reading_all.rows, "success")
     };
     write("journal_altered", "journal", &beside, &bad);
-    let path = dir.path().join("v.db");
+    // The same journal, once its transaction is committed.
+    changing.execute_batch("COMMIT").unwrap();
+    let committed = Expect::new("success", &rows(&larger).unwrap(), "success");
+    write(
+        "good_after_a_transaction",
+        "main",
+        &committed,
+        &fs::read(&path).unwrap(),
+    );
+    let beside = Expect {
+        beside: "good_after_a_transaction",
+        ..committed
+    };
+    write(
+        "journal_of_an_earlier_transaction",
+        "journal",
+        &beside,
+        &journal,
+    );
 
     // Three commits in the log, one frame each.
+    let path = dir.path().join("v.db");
+    let connection = db.connect().unwrap();
     let sql = "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0";
     connection.execute_batch(sql).unwrap();
     let wal = dir.path().join("v.db-wal");
@@ -214,32 +331,34 @@ fn write_the_vectors() {
     }
     let wal = fs::read(&wal).unwrap();
     write("wal_main", "main", &reading, &fs::read(&path).unwrap());
-    let beside = |rows: &str, verify: &'static str| Expect {
+    // All three commits are remembered.
+    let position = db.check_freshness(None).unwrap();
+    let remembered = |rows: &str, check| Expect {
         beside: "wal_main",
-        ..Expect::new("success", rows, verify)
+        ..checked(rows, &position, check)
     };
-    write("wal_good", "wal", &beside(&states[2], "success"), &wal);
+    write("wal_good", "wal", &remembered(&states[2], "success"), &wal);
     let cut = &wal[..64 + FRAME];
-    write("wal_cut", "wal", &beside(&states[0], "success"), cut);
-    for (name, at, rows, verify) in [
-        ("wal_header_altered", 5, &read, "unauthentic"),
-        ("wal_page_altered", 64 + 56 + 9, &read, "unauthentic"),
-        (
-            "wal_last_frame_altered",
-            wal.len() - FRAME + 3,
-            &states[1],
-            "success",
-        ),
+    write("wal_cut", "wal", &remembered(&states[0], "stale"), cut);
+    for (name, at, rows) in [
+        ("wal_header_altered", 5, &read),
+        ("wal_frame_header_altered", 64 + FRAME + 30, &states[0]),
+        ("wal_page_altered", 64 + FRAME_HEADER + 9, &read),
+        ("wal_last_frame_altered", wal.len() - FRAME + 3, &states[1]),
     ] {
         let mut bad = wal.clone();
         bad[at] ^= 1;
-        write(name, "wal", &beside(rows, verify), &bad);
+        write(name, "wal", &remembered(rows, "stale"), &bad);
     }
     let mut bad = wal.clone();
     let (first, second) = bad[64..64 + 2 * FRAME].split_at_mut(FRAME);
     first.swap_with_slice(second);
-    let swapped = beside(&read, "unauthentic");
-    write("wal_frames_swapped", "wal", &swapped, &bad);
+    write(
+        "wal_frames_swapped",
+        "wal",
+        &remembered(&read, "stale"),
+        &bad,
+    );
 }
 
 fn make(path: &Path, file: ResourceId) -> SealedDatabase {
@@ -257,10 +376,29 @@ fn fill(connection: &Connection, from: i64, to: i64) {
     connection.execute(sql, [from, to]).unwrap();
 }
 
+/// A key with somebody who remembers what he is told.
+struct Told(Secret<32>);
+
+impl KeySource for Told {
+    fn check(&self) -> Result<u64, KeyUnavailable> {
+        self.0.check()
+    }
+
+    fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
+        self.0.with_key(use_key)
+    }
+
+    fn anchor(&self, _: &Position) -> bool {
+        true
+    }
+}
+
 struct Expect {
     expect: &'static str,
     rows: String,
     verify: &'static str,
+    remembered: String,
+    check: &'static str,
     beside: &'static str,
     file: ResourceId,
     dek: [u8; 32],
@@ -272,6 +410,8 @@ impl Expect {
             expect,
             rows: rows.to_owned(),
             verify,
+            remembered: String::new(),
+            check: "",
             beside: "",
             file: FILE,
             dek: DEK,
@@ -289,6 +429,9 @@ fn write(name: &str, file: &str, e: &Expect, body: &[u8]) {
     let mut text = format!("expect: {}\nverify: {}\nfile: {file}\n", e.expect, e.verify);
     if !e.beside.is_empty() {
         text += &format!("beside: {}\n", e.beside);
+    }
+    if !e.remembered.is_empty() {
+        text += &format!("remembered: {}\ncheck: {}\n", e.remembered, e.check);
     }
     if !e.rows.is_empty() {
         text += &format!("rows: {}\n", e.rows);

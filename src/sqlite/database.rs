@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::base::{ResourceId, write_private_new};
@@ -113,6 +114,16 @@ impl SealedDatabase {
         Ok(connection)
     }
 
+    /// A connection that looks at the database and leaves its write-ahead log alone. An ordinary one,
+    /// when it is the last, copies the log into the main file as it closes: a log that was cut would
+    /// then be the newest state of the file before anybody has compared it with what it was.
+    pub fn connect_to_look(&self) -> Result<Connection, SealedError> {
+        let connection = self.connect()?;
+        let set = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        set.map_err(|e| self.explain(e))?;
+        Ok(connection)
+    }
+
     /// The name by which SQLite's ATTACH and VACUUM INTO reach this file in this process. While
     /// the database is empty, `&auto_vacuum=1` (full) or `=2` (incremental) may be added.
     pub fn uri(&self) -> String {
@@ -197,7 +208,7 @@ impl SealedDatabase {
         let path = self.shared.path();
         authentic_slots(path, self.shared.file(), &*self.keys)?;
         // A read transaction keeps other connections from moving pages meanwhile.
-        let connection = self.connect()?;
+        let connection = self.connect_to_look()?;
         connection
             .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
             .map_err(|e| self.explain(e))?;
@@ -218,7 +229,7 @@ impl SealedDatabase {
     /// [`SealedError::Stale`], with what shows it.
     pub fn check_freshness(&self, kept: Option<&Position>) -> Result<Position, SealedError> {
         // SQLite plays back what a crash left; a read transaction keeps others from writing pages.
-        let connection = self.connect()?;
+        let connection = self.connect_to_look()?;
         connection
             .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
             .map_err(|e| self.explain(e))?;

@@ -10,9 +10,11 @@
 mod database;
 mod error;
 mod header;
+mod journal_file;
 mod keys;
 mod medium;
 mod page_file;
+mod page_freshness;
 mod page_size;
 mod position;
 mod record;
@@ -23,6 +25,8 @@ mod unit;
 mod verify;
 mod vfs;
 mod wal_file;
+mod wal_follow;
+mod wal_frames;
 mod wal_index;
 
 pub use database::SealedDatabase;

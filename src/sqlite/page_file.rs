@@ -2,36 +2,34 @@ use std::sync::Arc;
 
 use super::header::BLOCK_LEN;
 use super::medium::{Code, Medium, read_whole};
-use super::position::{LogPosition, Position};
-use super::record::Record;
 use super::shared::Shared;
-use super::tracker::{self, Overlay, Tracker};
+use super::tracker::{self, Tracker};
 use super::unit::{Place, TRAILER_LEN, UnitId, UnitKind, Units, id_of};
-use super::wal_file::{Generation, WalFile};
+use super::wal_file::WalFile;
 
 /// The main database file: a header block, then the pages, each sealed in its place.
 pub(super) struct PageFile {
-    units: Units,
+    pub(super) units: Units,
     /// One page as it is on the medium.
     sealed: Vec<u8>,
     /// One page as SQLite sees it, for reads of a part.
-    plain: Vec<u8>,
+    pub(super) plain: Vec<u8>,
     /// Pages that are known to exist; 0 when nothing is known.
-    known_pages: u64,
+    pub(super) known_pages: u64,
     /// `auto_vacuum` of a database that is still empty: 0 none, 1 full, 2 incremental.
     auto_vacuum: u8,
     /// Keeps the freshness record, when the file has one.
-    tracker: Option<Tracker>,
+    pub(super) tracker: Option<Tracker>,
     /// What was read from a journal or log to be written here next.
-    origin: Option<Origin>,
-    checkpoint: Checkpoint,
+    pub(super) origin: Option<Origin>,
+    pub(super) checkpoint: Checkpoint,
     /// The last frame of the log that the checkpoint copied.
-    copied: Option<u64>,
+    pub(super) copied: Option<u64>,
 }
 
 /// How SQLite stands with copying the write-ahead log into this file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Checkpoint {
+pub(super) enum Checkpoint {
     No,
     /// Pages are being copied.
     Copying,
@@ -346,167 +344,6 @@ impl PageFile {
             }
         }
         medium.set_len(page_offset(count + 1, page))
-    }
-
-    fn take_in(
-        &mut self,
-        medium: &mut dyn Medium,
-        log: &Generation<'_>,
-        count: u64,
-    ) -> Result<(), Code> {
-        let record = tracker::newest(&mut self.units, medium)?;
-        let overlay = Overlay::new(&record, log.salts, log.frames);
-        // What is counted by what the file holds must be there to stay before the record says so,
-        // and the record before what it does not count any more goes.
-        if overlay.skips(&record, count) {
-            medium.sync()?;
-        }
-        let pages = overlay.taken_in(&record, &mut self.units, medium, count)?;
-        let frames = log.frames.len() as u64;
-        if pages == record.now && record.log == *log.salts && record.log_frames == frames {
-            return Ok(());
-        }
-        let record = Record {
-            log: *log.salts,
-            log_frames: frames,
-            ..record.settled(record.version + 1, pages)
-        };
-        record.write(&mut self.units, medium)?;
-        if count < pages_of(medium.len()?, self.plain.len()) {
-            medium.sync()?;
-        }
-        Ok(())
-    }
-
-    /// Told before SQLite copies the write-ahead log into this file, and after.
-    pub(super) fn checkpoint(&mut self, copying: bool) {
-        self.checkpoint = match copying {
-            true => Checkpoint::Copying,
-            false => Checkpoint::Copied,
-        };
-        if copying {
-            self.copied = None;
-        }
-    }
-
-    /// Told when the pages of a transaction are all written, before SQLite syncs them.
-    pub(super) fn commit(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
-        match &mut self.tracker {
-            Some(tracker) => {
-                self.units.check()?;
-                tracker.commit(&mut self.units, medium)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Told when a transaction is over: committed, or given up.
-    pub(super) fn end(&mut self, medium: &mut dyn Medium) {
-        if let Some(tracker) = &mut self.tracker {
-            tracker.end(&mut self.units, medium);
-        }
-        self.checkpoint = Checkpoint::No;
-    }
-
-    /// Told when what was written to this file, or to the connection's log, is on the disk; `log` is
-    /// how far that has come.
-    pub(super) fn synced(
-        &mut self,
-        medium: &mut dyn Medium,
-        log: Option<LogPosition>,
-    ) -> Result<(), Code> {
-        if self.tracker.is_none() {
-            return Ok(());
-        }
-        let units = &mut self.units;
-        let shared = units.shared_handle();
-        shared.committed(|| {
-            let record = tracker::newest(units, medium)?;
-            Ok(Position::new(shared.header(), &record, log))
-        })
-    }
-
-    /// Told when what is known of the file may have gone stale: a lock changed hands, a sync was done.
-    pub(super) fn forget(&mut self) {
-        self.known_pages = 0;
-        self.origin = None;
-    }
-
-    /// The versions that a rollback journal may lead back to; zeros when none is kept.
-    pub(super) fn journal_versions(&mut self, medium: &mut dyn Medium) -> Result<[u64; 2], Code> {
-        match &self.tracker {
-            Some(tracker) => {
-                self.units.check()?;
-                tracker.journal_versions(&mut self.units, medium)
-            }
-            None => Ok([0; 2]),
-        }
-    }
-
-    /// The trailer of page `page` as the file has it now; zeros when there is none, or when
-    /// nobody asks how fresh the file is.
-    pub(super) fn trailer_of(
-        &mut self,
-        medium: &mut dyn Medium,
-        page: u64,
-    ) -> Result<[u8; TRAILER_LEN], Code> {
-        let mut trailer = [0; TRAILER_LEN];
-        let size = self.plain.len();
-        if self.tracker.is_some() && page > 0 {
-            let at = page_offset(page + 1, size) - TRAILER_LEN as u64;
-            if !read_whole(medium, &mut trailer, at)? {
-                trailer.fill(0);
-            }
-        }
-        Ok(trailer)
-    }
-
-    /// A page was read that SQLite may write here next.
-    pub(super) fn expect(&mut self, origin: Origin) {
-        if let Origin::Log { frame, .. } = origin {
-            self.copied = self.copied.max(Some(frame));
-        }
-        if self.tracker.is_some() {
-            self.origin = Some(origin);
-        }
-    }
-
-    /// Whether pages that are read from the log go into this file, which then wants to know whence.
-    pub(super) fn wants_origin(&self) -> bool {
-        self.tracker.is_some() && self.checkpoint == Checkpoint::Copying
-    }
-
-    /// A journal that is played back says that of the free pages.
-    pub(super) fn restores(&mut self, free_sum: u128) {
-        if let Some(tracker) = &mut self.tracker {
-            tracker.restores(free_sum);
-        }
-    }
-
-    /// A new journal begins.
-    pub(super) fn begin_journal(&mut self) {
-        if let Some(tracker) = &mut self.tracker {
-            tracker.begin_journal();
-        }
-    }
-
-    /// What the free pages in the journal add to the sum of the pages.
-    pub(super) fn free_sum(&self) -> u128 {
-        self.tracker.as_ref().map_or(0, Tracker::free_sum)
-    }
-
-    /// This page goes into the journal, or comes out of it. Returns [`PageFile::free_sum`], when it
-    /// has changed.
-    pub(super) fn journaled(
-        &mut self,
-        medium: &mut dyn Medium,
-        page: u64,
-        image: &[u8],
-    ) -> Result<Option<u128>, Code> {
-        match &mut self.tracker {
-            Some(tracker) => tracker.journaled(&mut self.units, medium, page, image),
-            None => Ok(None),
-        }
     }
 }
 

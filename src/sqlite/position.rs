@@ -1,7 +1,7 @@
 use std::cmp::Ordering;
 
 use super::record::Record;
-use super::wal_file::Generation;
+use super::wal_frames::Generation;
 
 /// How far a sealed file with freshness records has come: what is remembered of it elsewhere, so that
 /// an older state of it is told. Secret: it sums up pages.

@@ -1,17 +1,11 @@
 use std::sync::Arc;
 
 use super::medium::{Code, Medium};
-use super::page_file::Origin;
 use super::shared::Shared;
 use super::unit::{Place, TRAILER_LEN, UnitKind, Units};
-use super::wal_file::Main;
 
 /// A file that SQLite writes at any byte: rollback journals, super-journals, temporary files. It
 /// is cut into chunks, each sealed with its index and length; the last may be shorter.
-///
-/// A rollback journal is bound to the version of the main file that it leads back to, so that no
-/// older one passes for it. SQLite sees zeros where a page's trailer is; in the journal the trailer itself
-/// stands there, so that a page that is rolled back becomes what it was, to the last byte.
 ///
 /// A journal's chunk is 512 bytes: SQLite starts each header of a journal on a sector of that
 /// size and never rewrites a synced sector that holds records, so a torn chunk never takes synced
@@ -29,15 +23,9 @@ pub(super) struct StreamFile {
     stage: Vec<u8>,
     stage_at: u64,
     write_through: bool,
-    /// A rollback journal's: the versions that it may lead back to, once they are known.
-    versions: Option<[u64; 2]>,
-    /// A rollback journal's: a number of 4 bytes that was read or written, and where it ends. When
-    /// a page follows, it is the page's number.
-    number: Option<(u64, u64)>,
-    /// A page of a rollback journal on its way to the medium.
-    image: Vec<u8>,
-    /// Where the last header of the rollback journal lies.
-    header_at: u64,
+    /// The versions of the main file that a rollback journal may lead back to; the first one is
+    /// what it is written for.
+    versions: [u64; 2],
 }
 
 struct Held {
@@ -48,16 +36,8 @@ struct Held {
 
 /// Bytes that are staged at most.
 const STAGE_LEN: usize = 64 * 1024;
-const JOURNAL_CHUNK: usize = 512;
-/// With which each header of a rollback journal begins (SQLite's file format, section 3).
-const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
-/// What SQLite uses of the sector that a header of a rollback journal takes.
-const JOURNAL_HEADER_LEN: usize = 28;
-/// Where in such a sector the free pages' sum is.
-const FREE_SUM_AT: u64 = 32;
+pub(super) const JOURNAL_CHUNK: usize = 512;
 const TEMPORARY_CHUNK: usize = 4096;
-/// Where SQLite's lock bytes are in the main file.
-const LOCK_BYTES: u64 = 0x4000_0000;
 
 impl StreamFile {
     /// A rollback journal or super-journal.
@@ -86,11 +66,18 @@ impl StreamFile {
             stage: Vec::new(),
             stage_at: 0,
             write_through,
-            versions: None,
-            number: None,
-            image: Vec::new(),
-            header_at: 0,
+            versions: [0; 2],
         }
+    }
+
+    /// The journal is looked at anew: it leads back to one of these versions of the main file.
+    pub(super) fn lead_back_to(&mut self, versions: [u64; 2]) {
+        self.held = None;
+        self.versions = versions;
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        self.units.shared()
     }
 
     /// Where chunk `index` belongs, when the journal leads back to `version`.
@@ -99,11 +86,6 @@ impl StreamFile {
             UnitKind::Journal => Place::journal(index, version),
             kind => Place::new(kind, index),
         }
-    }
-
-    /// The version that this handle writes for.
-    fn version(&self) -> u64 {
-        self.versions.map_or(0, |[version, _]| version)
     }
 
     fn stride(&self) -> u64 {
@@ -138,7 +120,7 @@ impl StreamFile {
         }
         let from = self.stage.len();
         self.stage.resize(from + len + TRAILER_LEN, 0);
-        let place = self.place(index, self.version());
+        let place = self.place(index, self.versions[0]);
         self.units
             .seal(place, &self.plain[..len], &mut self.stage[from..])
     }
@@ -168,7 +150,7 @@ impl StreamFile {
         self.plain.fill(0);
         if len > 0 {
             let sealed = &sealed[..len + TRAILER_LEN];
-            let [version, other] = self.versions.unwrap_or_default();
+            let [version, other] = self.versions;
             let place = self.place(index, version);
             let mut authentic = self.units.open(place, sealed, &mut self.plain[..len])?;
             if !authentic && other != version {
@@ -236,63 +218,10 @@ impl StreamFile {
     pub(super) fn read(
         &mut self,
         medium: &mut dyn Medium,
-        main: &mut Option<Main<'_>>,
         buf: &mut [u8],
         offset: u64,
     ) -> Result<(), Code> {
         self.units.check()?;
-        match main {
-            Some(main) => self.read_journal(medium, main, buf, offset),
-            None => self.read_bytes(medium, buf, offset),
-        }
-    }
-
-    fn read_journal(
-        &mut self,
-        medium: &mut dyn Medium,
-        main: &mut Main<'_>,
-        buf: &mut [u8],
-        offset: u64,
-    ) -> Result<(), Code> {
-        // Each look at a journal that another connection may have left begins at its start or end.
-        if offset == 0 || self.versions.is_none() {
-            self.held = None;
-            self.versions = Some(main.file.journal_versions(main.medium)?);
-        }
-        self.read_bytes(medium, buf, offset)?;
-        let number = self.number.take();
-        let page = self.units.shared().page_size().bytes();
-        match (number, buf.len()) {
-            (_, 4) => {
-                let number = u32::from_be_bytes(buf.try_into().expect("4 bytes"));
-                self.number = Some((offset + 4, number.into()));
-            }
-            (_, 8) if buf == JOURNAL_MAGIC => {
-                let mut sum = [0; 16];
-                self.read_bytes(medium, &mut sum, offset + FREE_SUM_AT)?;
-                main.file.restores(u128::from_le_bytes(sum));
-            }
-            (Some((at, number)), len) if at == offset && len == page => {
-                main.file
-                    .journaled(main.medium, number, &buf[..page - TRAILER_LEN])?;
-                let trailer = &mut buf[page - TRAILER_LEN..];
-                main.file.expect(Origin::Journal {
-                    page: number,
-                    trailer: (&*trailer).try_into().expect("32 bytes"),
-                });
-                trailer.fill(0);
-            }
-            _ => (),
-        }
-        Ok(())
-    }
-
-    fn read_bytes(
-        &mut self,
-        medium: &mut dyn Medium,
-        buf: &mut [u8],
-        offset: u64,
-    ) -> Result<(), Code> {
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
@@ -319,80 +248,10 @@ impl StreamFile {
     pub(super) fn write(
         &mut self,
         medium: &mut dyn Medium,
-        main: &mut Option<Main<'_>>,
         buf: &[u8],
         offset: u64,
     ) -> Result<(), Code> {
         self.units.check()?;
-        match main {
-            Some(main) => self.write_journal(medium, main, buf, offset),
-            None => self.write_bytes(medium, buf, offset),
-        }
-    }
-
-    fn write_journal(
-        &mut self,
-        medium: &mut dyn Medium,
-        main: &mut Main<'_>,
-        buf: &[u8],
-        offset: u64,
-    ) -> Result<(), Code> {
-        if offset == 0 || self.versions.is_none() {
-            self.held = None;
-            self.versions = Some(main.file.journal_versions(main.medium)?);
-        }
-        let number = self.number.take();
-        let page = self.units.shared().page_size().bytes();
-        // The number of the page that SQLite does not use stands before a super-journal's name.
-        let name = LOCK_BYTES / page as u64 + 1;
-        match (number, buf.len()) {
-            (_, 4) => {
-                let number = u32::from_be_bytes(buf.try_into().expect("4 bytes"));
-                self.number = Some((offset + 4, number.into()));
-                self.write_bytes(medium, buf, offset)
-            }
-            (Some((at, number)), len) if at == offset && len == page && number != name => {
-                let mut image = std::mem::take(&mut self.image);
-                image.clear();
-                image.extend_from_slice(&buf[..page - TRAILER_LEN]);
-                image.extend_from_slice(&main.file.trailer_of(main.medium, number)?);
-                let done = self.write_bytes(medium, &image, offset);
-                self.image = image;
-                done?;
-                let usable = &buf[..page - TRAILER_LEN];
-                match main.file.journaled(main.medium, number, usable)? {
-                    Some(sum) => self.write_free_sum(medium, sum),
-                    None => Ok(()),
-                }
-            }
-            // The header of the part of the journal that SQLite syncs next.
-            (_, len) if len > JOURNAL_HEADER_LEN && offset.is_multiple_of(JOURNAL_CHUNK as u64) => {
-                if offset == 0 {
-                    main.file.begin_journal();
-                }
-                self.header_at = offset;
-                self.write_bytes(medium, buf, offset)?;
-                match main.file.free_sum() {
-                    0 => Ok(()),
-                    sum => self.write_free_sum(medium, sum),
-                }
-            }
-            _ => self.write_bytes(medium, buf, offset),
-        }
-    }
-
-    /// Says what the free pages add to the sum of all pages, in bytes of the journal's header that
-    /// SQLite does not look at.
-    fn write_free_sum(&mut self, medium: &mut dyn Medium, sum: u128) -> Result<(), Code> {
-        self.write_bytes(medium, &sum.to_le_bytes(), self.header_at + FREE_SUM_AT)
-    }
-
-    fn write_bytes(
-        &mut self,
-        medium: &mut dyn Medium,
-        buf: &[u8],
-        offset: u64,
-    ) -> Result<(), Code> {
         if offset == 0 && self.write_through {
             // A new journal, perhaps after another process's.
             self.end = None;

@@ -6,7 +6,7 @@ use super::medium::{Code, Medium};
 use super::page_file::page_offset;
 use super::record::{Pages, Record, Stage};
 use super::unit::{ID_LEN, TRAILER_LEN, UnitId, Units};
-use super::wal_file::LoggedFrame;
+use super::wal_frames::LoggedFrame;
 
 /// Follows one connection's writes to the main file. SQLite's locks let one connection write at a
 /// time, and each begins with the record that the last one left.

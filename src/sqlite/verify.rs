@@ -175,16 +175,19 @@ impl State {
             ));
         }
         if record.version > kept.version {
-            return Ok(now);
+            return match &kept.log {
+                // It took the log in after that was cut.
+                Some(log) if record.log == log.salts && record.log_frames < log.frames => {
+                    Err(missing(log))
+                }
+                _ => Ok(now),
+            };
         }
         if (record.now.count, record.now.sum) != (kept.count, kept.sum) {
             return Err("it is another version than the one that the vault remembers under its number: a fork".into());
         }
         match &kept.log {
-            Some(log) if !self.holds(log, record) => Err(format!(
-                "commits are missing from its write-ahead log: it had {} frames that are not all there",
-                log.frames
-            )),
+            Some(log) if !self.holds(log, record) => Err(missing(log)),
             _ => Ok(now),
         }
     }
@@ -233,6 +236,13 @@ impl State {
     fn is(&self, other: &Self) -> bool {
         self.record == other.record && (self.salts, &self.log) == (other.salts, &other.log)
     }
+}
+
+fn missing(log: &LogPosition) -> String {
+    format!(
+        "commits are missing from its write-ahead log: of {} frames that it had, not all are there",
+        log.frames
+    )
 }
 
 fn read_all(

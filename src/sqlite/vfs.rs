@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
+use super::journal_file::JournalFile;
 use super::medium::{Code, Medium};
 use super::page_file::PageFile;
 use super::shared::Shared;
@@ -314,6 +315,7 @@ struct Open {
 enum Io {
     Pages(PageFile),
     Log(WalFile),
+    Journal(JournalFile),
     Stream(StreamFile),
 }
 
@@ -325,7 +327,11 @@ impl Open {
         match &mut self.io {
             Io::Pages(file) => file.read(lower, buf, offset),
             Io::Log(file) => file.read(lower, &mut main, buf, offset),
-            Io::Stream(file) => file.read(lower, &mut main, buf, offset),
+            Io::Journal(file) => match &mut main {
+                Some(main) => file.read(lower, main, buf, offset),
+                None => Err(Code(ffi::SQLITE_IOERR_READ)),
+            },
+            Io::Stream(file) => file.read(lower, buf, offset),
         }
     }
 
@@ -336,7 +342,11 @@ impl Open {
         match &mut self.io {
             Io::Pages(file) => file.write(lower, buf, offset),
             Io::Log(file) => file.write(lower, &mut main, buf, offset),
-            Io::Stream(file) => file.write(lower, &mut main, buf, offset),
+            Io::Journal(file) => match &mut main {
+                Some(main) => file.write(lower, main, buf, offset),
+                None => Err(Code(ffi::SQLITE_IOERR_WRITE)),
+            },
+            Io::Stream(file) => file.write(lower, buf, offset),
         }
     }
 
@@ -353,6 +363,7 @@ impl Open {
                 file.truncate(lower, log, len)
             }
             Io::Log(file) => file.truncate(lower, len),
+            Io::Journal(file) => file.truncate(lower, len),
             Io::Stream(file) => file.truncate(lower, len),
         }
     }
@@ -361,6 +372,7 @@ impl Open {
         match &mut self.io {
             Io::Pages(file) => file.len(&mut self.lower),
             Io::Log(file) => file.len(&mut self.lower),
+            Io::Journal(file) => file.len(&mut self.lower),
             Io::Stream(file) => file.len(&mut self.lower),
         }
     }
@@ -527,7 +539,7 @@ unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
             }
         };
         let io = match flags & ffi::SQLITE_OPEN_WAL {
-            0 => Io::Stream(StreamFile::journal(shared, UnitKind::Journal)),
+            0 => Io::Journal(JournalFile::new(shared)),
             _ => Io::Log(WalFile::new(shared)),
         };
         return Ok((io, None, main));

@@ -2,21 +2,13 @@ use std::sync::Arc;
 
 use super::medium::{Code, Medium, read_whole};
 use super::page_file::{Origin, PageFile};
-use super::position::LogPosition;
 use super::shared::Shared;
 use super::unit::{ID_LEN, Place, TRAILER_LEN, UnitId, UnitKind, Units, copied, id_of};
-
-// What SQLite sees (its file format, section 4).
-const HEADER_LEN: usize = 32;
-const FRAME_HEADER_LEN: usize = 24;
-const SALTS_LEN: usize = 8;
-/// The two sums that end both kinds of header.
-const SUMS_LEN: usize = 8;
-// What is on the medium: after SQLite's frame header, the identity of the header before it and that of
-// the page in the main file.
-const HEADER_UNIT_LEN: usize = HEADER_LEN + TRAILER_LEN;
-const FRAME_UNIT_PLAIN_LEN: usize = FRAME_HEADER_LEN + 2 * ID_LEN;
-const FRAME_UNIT_LEN: usize = FRAME_UNIT_PLAIN_LEN + TRAILER_LEN;
+use super::wal_frames::{
+    FRAME_HEADER_LEN, FRAME_UNIT_LEN, FRAME_UNIT_PLAIN_LEN, FrameHeader, HEADER_LEN,
+    HEADER_UNIT_LEN, Log, LoggedFrame, SALTS_LEN, SUMS_LEN, bound_fields, page_number, page_place,
+    previous,
+};
 
 /// The write-ahead log. Header, frame headers and pages are units of their own, since SQLite
 /// writes them one by one; a page authenticates the page number and the salts of its frame's
@@ -26,50 +18,20 @@ const FRAME_UNIT_LEN: usize = FRAME_UNIT_PLAIN_LEN + TRAILER_LEN;
 /// A part that is not authentic reads as zeros where SQLite recovers the log (its own checksums
 /// then end the recovery there, as after a torn write), and is an error where it reads a page.
 pub(super) struct WalFile {
-    units: Units,
-    page: usize,
+    pub(super) units: Units,
+    pub(super) page: usize,
     /// One frame as it is on the medium.
-    sealed: Vec<u8>,
+    pub(super) sealed: Vec<u8>,
     /// The frame header written last: its frame, and what the page must authenticate.
     last_header: Option<(u64, [u8; 12])>,
     /// The log as far as this handle knows it.
-    log: Option<Log>,
+    pub(super) log: Option<Log>,
     /// Whether `log` is known to be what the medium holds, up to where SQLite writes next.
-    followed: bool,
+    pub(super) followed: bool,
     /// The frame that SQLite read whole last: it does so before it writes a header anew.
     read_back: Option<u64>,
     /// While SQLite recovers: the frame that comes next, and the header that it must name.
     recovering: Option<(u64, UnitId)>,
-}
-
-struct Log {
-    salts: [u8; SALTS_LEN],
-    /// SQLite's count of the logs since the file was made.
-    checkpoint: u32,
-    id: UnitId,
-    frames: Vec<LoggedFrame>,
-}
-
-/// What is known of a frame.
-#[derive(Clone)]
-pub(super) struct LoggedFrame {
-    /// The page's number.
-    pub page: u64,
-    /// What the main file held as this page when the frame was written; `None` for nothing.
-    pub before: Option<UnitId>,
-    /// The identity that the page gets in the main file.
-    pub id: UnitId,
-    /// The frame header's identity.
-    pub header: UnitId,
-    commits: bool,
-}
-
-/// The frames of a log that are committed.
-pub(super) struct Generation<'a> {
-    pub salts: &'a [u8; SALTS_LEN],
-    /// SQLite's count of the logs since the file was made.
-    pub checkpoint: u32,
-    pub frames: &'a [LoggedFrame],
 }
 
 /// The main file of the connection whose log or journal is used.
@@ -85,8 +47,6 @@ enum Part {
     Page(u64),
     Frame(u64),
 }
-
-type FrameHeader = [u8; FRAME_UNIT_PLAIN_LEN];
 
 impl WalFile {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
@@ -118,12 +78,12 @@ impl WalFile {
         }
     }
 
-    fn frame_offset(&self, index: u64) -> u64 {
+    pub(super) fn frame_offset(&self, index: u64) -> u64 {
         HEADER_UNIT_LEN as u64 + index * self.sealed.len() as u64
     }
 
     /// Opens the log's header; `None` when there is none that is authentic.
-    fn open_header(
+    pub(super) fn open_header(
         &mut self,
         medium: &mut dyn Medium,
     ) -> Result<Option<([u8; HEADER_LEN], UnitId)>, Code> {
@@ -136,7 +96,7 @@ impl WalFile {
     }
 
     /// Opens the frame header in `self.sealed`; `None` when it is not authentic.
-    fn open_frame_header(&mut self, index: u64) -> Result<Option<FrameHeader>, Code> {
+    pub(super) fn open_frame_header(&mut self, index: u64) -> Result<Option<FrameHeader>, Code> {
         let mut header = [0; FRAME_UNIT_PLAIN_LEN];
         let place = Place::new(UnitKind::WalFrameHeader, index);
         let authentic = self
@@ -146,54 +106,16 @@ impl WalFile {
     }
 
     /// Opens the page in `self.sealed`; `false` when it is not authentic.
-    fn open_page(&mut self, index: u64, header: &[u8], page: &mut [u8]) -> Result<bool, Code> {
+    pub(super) fn open_page(
+        &mut self,
+        index: u64,
+        header: &[u8],
+        page: &mut [u8],
+    ) -> Result<bool, Code> {
         let (body, trailer) = page.split_at_mut(self.page - TRAILER_LEN);
         trailer.fill(0);
         let place = page_place(index, bound_fields(header));
         self.units.open(place, &self.sealed[FRAME_UNIT_LEN..], body)
-    }
-
-    /// Brings `self.log` up to what the medium holds, at most `end` frames: whole headers, each of
-    /// which names the one before it.
-    fn follow(&mut self, medium: &mut dyn Medium, end: u64) -> Result<(), Code> {
-        let Some((header, id)) = self.open_header(medium)? else {
-            self.log = None;
-            return Ok(());
-        };
-        let mut log = match self.log.take() {
-            Some(log) if log.id == id => log,
-            _ => Log::new(&header, id),
-        };
-        log.frames
-            .truncate(usize::try_from(end).unwrap_or(usize::MAX));
-        // Another connection may have written over what this one gave up. Since each header names
-        // the one before it, the last that is still there vouches for all of them.
-        let mut there = [0; ID_LEN];
-        while let Some(last) = log.frames.last() {
-            let at = self.frame_offset(log.frames.len() as u64) - self.page as u64;
-            let at = at - TRAILER_LEN as u64;
-            if read_whole(medium, &mut there, at)? && there == last.header {
-                break;
-            }
-            log.frames.pop();
-        }
-        while (log.frames.len() as u64) < end {
-            let index = log.frames.len() as u64;
-            let offset = self.frame_offset(index);
-            if !read_whole(medium, &mut self.sealed, offset)? {
-                break;
-            }
-            let Some(header) = self.open_frame_header(index)? else {
-                break;
-            };
-            if header[8..16] != log.salts || previous(&header) != log.last_header() {
-                break;
-            }
-            let frame = LoggedFrame::of(&header, &self.sealed);
-            log.frames.push(frame);
-        }
-        self.log = Some(log);
-        Ok(())
     }
 
     fn write_header(&mut self, medium: &mut dyn Medium, header: &[u8]) -> Result<(), Code> {
@@ -468,187 +390,9 @@ impl WalFile {
         })
     }
 
-    /// How far the log has come, when this handle wrote to it last.
-    pub(super) fn position(&self) -> Option<LogPosition> {
-        let log = self.log.as_ref().filter(|_| self.followed)?;
-        LogPosition::of(&log.committed())
-    }
-
     /// Told when another connection may have written to the log.
     pub(super) fn forget(&mut self) {
         self.followed = false;
         self.read_back = None;
     }
-
-    /// The frames of the log from the first one to the first commit that frame `last` is part of;
-    /// `None` when there is none.
-    pub(super) fn through_commit_of(
-        &mut self,
-        medium: &mut dyn Medium,
-        last: u64,
-    ) -> Result<Option<Generation<'_>>, Code> {
-        self.follow(medium, u64::MAX)?;
-        let last = usize::try_from(last).unwrap_or(usize::MAX);
-        Ok(self
-            .log
-            .as_ref()
-            .and_then(|log| log.through_commit_of(last)))
-    }
-
-    /// The frames that SQLite takes when it recovers the log: whole ones in a chain, with sums that
-    /// fit, up to the last commit. `None` without a log.
-    pub(super) fn recover(
-        &mut self,
-        medium: &mut dyn Medium,
-    ) -> Result<Option<Generation<'_>>, Code> {
-        self.units.check()?;
-        let Some((header, _)) = self.open_header(medium)? else {
-            return Ok(None);
-        };
-        self.follow(medium, u64::MAX)?;
-        let Some(mut log) = self.log.take() else {
-            return Ok(None);
-        };
-        let mut sums = Sums::of_header(&header);
-        let mut page = vec![0; self.page];
-        for index in 0..log.frames.len() {
-            let at = self.frame_offset(index as u64);
-            let whole = read_whole(medium, &mut self.sealed, at)?;
-            let fits = match self.open_frame_header(index as u64)? {
-                Some(header) if whole && self.open_page(index as u64, &header, &mut page)? => {
-                    sums.fit(&header, &page)
-                }
-                _ => false,
-            };
-            if !fits {
-                log.frames.truncate(index);
-                break;
-            }
-        }
-        Ok(Some(self.log.insert(log).committed()))
-    }
-}
-
-impl Log {
-    fn new(header: &[u8; HEADER_LEN], id: UnitId) -> Self {
-        Self {
-            salts: header[16..24].try_into().expect("8 bytes"),
-            checkpoint: u32::from_be_bytes(header[12..16].try_into().expect("4 bytes")),
-            id,
-            frames: Vec::new(),
-        }
-    }
-
-    fn last_header(&self) -> UnitId {
-        self.frames.last().map_or(self.id, |frame| frame.header)
-    }
-
-    fn through_commit_of(&self, last: usize) -> Option<Generation<'_>> {
-        let after = self.frames.get(last..)?;
-        let commit = last + after.iter().position(|frame| frame.commits)?;
-        Some(self.first(commit + 1))
-    }
-
-    fn committed(&self) -> Generation<'_> {
-        let commit = self.frames.iter().rposition(|frame| frame.commits);
-        self.first(commit.map_or(0, |last| last + 1))
-    }
-
-    fn first(&self, count: usize) -> Generation<'_> {
-        Generation {
-            salts: &self.salts,
-            checkpoint: self.checkpoint,
-            frames: &self.frames[..count],
-        }
-    }
-}
-
-/// SQLite's running sums over header and frames (its file format, section 4.2).
-struct Sums {
-    big_endian: bool,
-    sums: [u32; 2],
-}
-
-impl Sums {
-    fn of_header(header: &[u8; HEADER_LEN]) -> Self {
-        let mut sums = Self {
-            big_endian: header[3] & 1 != 0,
-            sums: [0; 2],
-        };
-        sums.add(&header[..HEADER_LEN - SUMS_LEN]);
-        sums
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        let word = |b: [u8; 4]| match self.big_endian {
-            true => u32::from_be_bytes(b),
-            false => u32::from_le_bytes(b),
-        };
-        let [mut a, mut b] = self.sums;
-        for pair in bytes.as_chunks::<8>().0 {
-            let (first, second) = (
-                word([pair[0], pair[1], pair[2], pair[3]]),
-                word([pair[4], pair[5], pair[6], pair[7]]),
-            );
-            a = a.wrapping_add(first).wrapping_add(b);
-            b = b.wrapping_add(second).wrapping_add(a);
-        }
-        self.sums = [a, b];
-    }
-
-    /// Whether the sums in the frame's header are those of all before it and of its page.
-    fn fit(&mut self, header: &FrameHeader, page: &[u8]) -> bool {
-        self.add(&header[..8]);
-        self.add(page);
-        let [a, b] = self.sums.map(u32::to_be_bytes);
-        header[16..20] == a && header[20..24] == b
-    }
-}
-
-impl LoggedFrame {
-    /// Of a frame as it is on the medium, whose header is opened.
-    fn of(header: &FrameHeader, sealed: &[u8]) -> Self {
-        Self {
-            id: copied(id_of(sealed)),
-            ..Self::of_header(header, &sealed[..FRAME_UNIT_LEN])
-        }
-    }
-
-    fn of_header(header: &FrameHeader, sealed: &[u8]) -> Self {
-        let before: UnitId = header[FRAME_HEADER_LEN + ID_LEN..]
-            .try_into()
-            .expect("16 bytes");
-        Self {
-            page: page_number(header),
-            before: Some(before).filter(|id| *id != [0; ID_LEN]),
-            id: [0; ID_LEN],
-            header: id_of(sealed),
-            commits: header[4..8] != [0; 4],
-        }
-    }
-}
-
-fn page_number(header: &[u8]) -> u64 {
-    u32::from_be_bytes(header[..4].try_into().expect("4 bytes")).into()
-}
-
-/// The identity of the header that this frame's names as the one before it.
-fn previous(header: &FrameHeader) -> UnitId {
-    let at = FRAME_HEADER_LEN..FRAME_HEADER_LEN + ID_LEN;
-    header[at].try_into().expect("16 bytes")
-}
-
-fn page_place(index: u64, bound: [u8; 12]) -> Place {
-    Place {
-        bound,
-        ..Place::new(UnitKind::WalPage, index)
-    }
-}
-
-/// Page number and salts of a frame header.
-fn bound_fields(header: &[u8]) -> [u8; 12] {
-    let mut fields = [0; 12];
-    fields[..4].copy_from_slice(&header[..4]);
-    fields[4..].copy_from_slice(&header[8..16]);
-    fields
 }

@@ -126,7 +126,10 @@ impl SqlDatabase {
             store,
         };
         // The first read shows whether page 1 is what it must be.
-        let conn = database.connect()?;
+        let conn = match &database.store {
+            Store::Sealed { database, .. } => database.connect_to_look()?,
+            Store::Plain => database.connect()?,
+        };
         let size = conn
             .query_row("PRAGMA schema_version", (), |_| Ok(()))
             .and_then(|()| conn.query_row("PRAGMA page_size", (), |row| row.get(0)))

@@ -1,0 +1,167 @@
+use std::sync::Arc;
+
+use super::medium::{Code, Medium};
+use super::page_file::Origin;
+use super::shared::Shared;
+use super::stream_file::{JOURNAL_CHUNK, StreamFile};
+use super::unit::{TRAILER_LEN, UnitKind};
+use super::wal_file::Main;
+
+/// With which each header of a rollback journal begins (SQLite's file format, section 3).
+const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+/// What SQLite uses of the sector that a header of a rollback journal takes.
+const HEADER_LEN: usize = 28;
+/// Where in such a sector the free pages' sum is.
+const FREE_SUM_AT: u64 = 32;
+/// Where SQLite's lock bytes are in the main file.
+const LOCK_BYTES: u64 = 0x4000_0000;
+
+/// A rollback journal. It is bound to the version of the main file that it leads back to, so that no
+/// older one passes for it. SQLite sees zeros where a page's trailer is; in the journal the trailer itself
+/// stands there, so that a page that is rolled back becomes what it was, to the last byte.
+pub(super) struct JournalFile {
+    stream: StreamFile,
+    /// Whether it is known which versions it may lead back to.
+    bound: bool,
+    /// A number of 4 bytes that was read or written, and where it ends. When a page follows, it is the
+    /// page's number.
+    number: Option<(u64, u64)>,
+    /// A page on its way to the medium.
+    image: Vec<u8>,
+    /// Where the last header lies.
+    header_at: u64,
+}
+
+impl JournalFile {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            stream: StreamFile::journal(shared, UnitKind::Journal),
+            bound: false,
+            number: None,
+            image: Vec::new(),
+            header_at: 0,
+        }
+    }
+
+    /// Each look at a journal, which another connection may have left, begins at its start or end;
+    /// so does each new one.
+    fn bind(&mut self, main: &mut Main<'_>, offset: u64) -> Result<(), Code> {
+        if offset == 0 || !self.bound {
+            self.stream
+                .lead_back_to(main.file.journal_versions(main.medium)?);
+            self.bound = true;
+        }
+        Ok(())
+    }
+
+    /// Fills `buf` from `offset`. Past the end: zeros and [`Code::SHORT_READ`].
+    pub(super) fn read(
+        &mut self,
+        medium: &mut dyn Medium,
+        main: &mut Main<'_>,
+        buf: &mut [u8],
+        offset: u64,
+    ) -> Result<(), Code> {
+        self.bind(main, offset)?;
+        self.stream.read(medium, buf, offset)?;
+        let number = self.number.take();
+        let page = self.stream.shared().page_size().bytes();
+        match (number, buf.len()) {
+            (_, 4) => self.number = Some(number_before(buf, offset)),
+            (_, 8) if buf == MAGIC => {
+                let mut sum = [0; 16];
+                self.stream.read(medium, &mut sum, offset + FREE_SUM_AT)?;
+                main.file.restores(u128::from_le_bytes(sum));
+            }
+            (Some((at, number)), len) if at == offset && len == page => {
+                let (image, trailer) = buf.split_at_mut(page - TRAILER_LEN);
+                main.file.journaled(main.medium, number, image)?;
+                main.file.expect(Origin::Journal {
+                    page: number,
+                    trailer: (&*trailer).try_into().expect("32 bytes"),
+                });
+                trailer.fill(0);
+            }
+            _ => (),
+        }
+        Ok(())
+    }
+
+    /// Writes `buf` at `offset`; sealed bytes have reached the medium on return.
+    pub(super) fn write(
+        &mut self,
+        medium: &mut dyn Medium,
+        main: &mut Main<'_>,
+        buf: &[u8],
+        offset: u64,
+    ) -> Result<(), Code> {
+        self.bind(main, offset)?;
+        let number = self.number.take();
+        let page = self.stream.shared().page_size().bytes();
+        // The number of the page that SQLite does not use stands before a super-journal's name.
+        let name = LOCK_BYTES / page as u64 + 1;
+        match (number, buf.len()) {
+            (_, 4) => self.number = Some(number_before(buf, offset)),
+            (Some((at, number)), len) if at == offset && len == page && number != name => {
+                return self.write_page(medium, main, number, buf, offset);
+            }
+            // The header of the part of the journal that SQLite syncs next.
+            (_, len) if len > HEADER_LEN && offset.is_multiple_of(JOURNAL_CHUNK as u64) => {
+                if offset == 0 {
+                    main.file.begin_journal();
+                }
+                self.header_at = offset;
+                self.stream.write(medium, buf, offset)?;
+                return match main.file.free_sum() {
+                    0 => Ok(()),
+                    sum => self.write_free_sum(medium, sum),
+                };
+            }
+            _ => (),
+        }
+        self.stream.write(medium, buf, offset)
+    }
+
+    fn write_page(
+        &mut self,
+        medium: &mut dyn Medium,
+        main: &mut Main<'_>,
+        number: u64,
+        page: &[u8],
+        offset: u64,
+    ) -> Result<(), Code> {
+        let usable = &page[..page.len() - TRAILER_LEN];
+        self.image.clear();
+        self.image.extend_from_slice(usable);
+        let trailer = main.file.trailer_of(main.medium, number)?;
+        self.image.extend_from_slice(&trailer);
+        self.stream.write(medium, &self.image, offset)?;
+        match main.file.journaled(main.medium, number, usable)? {
+            Some(sum) => self.write_free_sum(medium, sum),
+            None => Ok(()),
+        }
+    }
+
+    /// Says what the free pages add to the sum of all pages, in bytes of the journal's header that
+    /// SQLite does not look at.
+    fn write_free_sum(&mut self, medium: &mut dyn Medium, sum: u128) -> Result<(), Code> {
+        let at = self.header_at + FREE_SUM_AT;
+        self.stream.write(medium, &sum.to_le_bytes(), at)
+    }
+
+    /// The length that SQLite sees.
+    pub(super) fn len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code> {
+        self.stream.len(medium)
+    }
+
+    /// Cuts to the length that SQLite sees.
+    pub(super) fn truncate(&mut self, medium: &mut dyn Medium, len: u64) -> Result<(), Code> {
+        self.stream.truncate(medium, len)
+    }
+}
+
+/// A number, and where it ends.
+fn number_before(buf: &[u8], offset: u64) -> (u64, u64) {
+    let number = u32::from_be_bytes(buf.try_into().expect("4 bytes"));
+    (offset + 4, number.into())
+}

@@ -1,0 +1,106 @@
+//! Reading a write-ahead log from its start: to go on where others ended, and to tell how far it is good.
+
+use super::medium::{Code, Medium, read_whole};
+use super::position::LogPosition;
+use super::unit::{ID_LEN, TRAILER_LEN};
+use super::wal_file::WalFile;
+use super::wal_frames::{Generation, Log, LoggedFrame, Sums, previous};
+
+impl WalFile {
+    /// Brings `self.log` up to what the medium holds, at most `end` frames: whole headers, each of
+    /// which names the one before it.
+    pub(super) fn follow(&mut self, medium: &mut dyn Medium, end: u64) -> Result<(), Code> {
+        let Some((header, id)) = self.open_header(medium)? else {
+            self.log = None;
+            return Ok(());
+        };
+        let mut log = match self.log.take() {
+            Some(log) if log.id == id => log,
+            _ => Log::new(&header, id),
+        };
+        log.frames
+            .truncate(usize::try_from(end).unwrap_or(usize::MAX));
+        // Another connection may have written over what this one gave up. Since each header names
+        // the one before it, the last that is still there vouches for all of them.
+        let mut there = [0; ID_LEN];
+        while let Some(last) = log.frames.last() {
+            let at = self.frame_offset(log.frames.len() as u64) - self.page as u64;
+            let at = at - TRAILER_LEN as u64;
+            if read_whole(medium, &mut there, at)? && there == last.header {
+                break;
+            }
+            log.frames.pop();
+        }
+        while (log.frames.len() as u64) < end {
+            let index = log.frames.len() as u64;
+            let offset = self.frame_offset(index);
+            if !read_whole(medium, &mut self.sealed, offset)? {
+                break;
+            }
+            let Some(header) = self.open_frame_header(index)? else {
+                break;
+            };
+            if header[8..16] != log.salts || previous(&header) != log.last_header() {
+                break;
+            }
+            let frame = LoggedFrame::of(&header, &self.sealed);
+            log.frames.push(frame);
+        }
+        self.log = Some(log);
+        Ok(())
+    }
+
+    /// How far the log has come, when this handle wrote to it last.
+    pub(super) fn position(&self) -> Option<LogPosition> {
+        let log = self.log.as_ref().filter(|_| self.followed)?;
+        LogPosition::of(&log.committed())
+    }
+
+    /// The frames of the log from the first one to the first commit that frame `last` is part of;
+    /// `None` when there is none.
+    pub(super) fn through_commit_of(
+        &mut self,
+        medium: &mut dyn Medium,
+        last: u64,
+    ) -> Result<Option<Generation<'_>>, Code> {
+        self.follow(medium, u64::MAX)?;
+        let last = usize::try_from(last).unwrap_or(usize::MAX);
+        Ok(self
+            .log
+            .as_ref()
+            .and_then(|log| log.through_commit_of(last)))
+    }
+
+    /// The frames that SQLite takes when it recovers the log: whole ones in a chain, with sums that
+    /// fit, up to the last commit. `None` without a log.
+    pub(super) fn recover(
+        &mut self,
+        medium: &mut dyn Medium,
+    ) -> Result<Option<Generation<'_>>, Code> {
+        self.units.check()?;
+        let Some((header, _)) = self.open_header(medium)? else {
+            return Ok(None);
+        };
+        self.follow(medium, u64::MAX)?;
+        let Some(mut log) = self.log.take() else {
+            return Ok(None);
+        };
+        let mut sums = Sums::of_header(&header);
+        let mut page = vec![0; self.page];
+        for index in 0..log.frames.len() {
+            let at = self.frame_offset(index as u64);
+            let whole = read_whole(medium, &mut self.sealed, at)?;
+            let fits = match self.open_frame_header(index as u64)? {
+                Some(header) if whole && self.open_page(index as u64, &header, &mut page)? => {
+                    sums.fit(&header, &page)
+                }
+                _ => false,
+            };
+            if !fits {
+                log.frames.truncate(index);
+                break;
+            }
+        }
+        Ok(Some(self.log.insert(log).committed()))
+    }
+}
