@@ -8,6 +8,7 @@ use crate::base::ResourceId;
 use crate::crypto::Secret;
 
 use super::medium::Code;
+use super::unit::UnitKind;
 use super::{KeySource, PageSize, Position, verify};
 
 /// What all open files of one sealed database have in common.
@@ -102,17 +103,22 @@ impl Shared {
         open_table().as_ref()?.get(&token)?.upgrade()
     }
 
-    /// The open database whose super-journal has this name: SQLite appends `-mj` and digits to the
-    /// database's name.
-    pub(super) fn by_super_journal(name: &Path) -> Option<Arc<Self>> {
+    /// The open database that a super-journal belongs to, or a journal that SQLite opens as one to
+    /// see whether it still needs its super-journal. SQLite appends `-mj` and digits, or `-journal`,
+    /// to the database's name.
+    pub(super) fn by_journal(name: &Path) -> Option<(Arc<Self>, UnitKind)> {
         let name = name.to_str()?;
-        let (database, _) = name.rsplit_once("-mj")?;
+        let (database, kind) = match name.strip_suffix("-journal") {
+            Some(database) => (database, UnitKind::Journal),
+            None => (name.rsplit_once("-mj")?.0, UnitKind::SuperJournal),
+        };
         // Dropped outside the lock: the last holder of one may be here by then, and takes the lock.
         let open: Vec<Arc<Self>> = {
             let table = open_table();
             table.as_ref()?.values().filter_map(Weak::upgrade).collect()
         };
-        open.into_iter().find(|s| s.path == Path::new(database))
+        let shared = open.into_iter().find(|s| s.path == Path::new(database))?;
+        Some((shared, kind))
     }
 
     pub(super) fn keys(&self) -> Arc<dyn KeySource> {

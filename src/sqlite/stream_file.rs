@@ -202,14 +202,22 @@ impl StreamFile {
     }
 
     /// SQLite may leave a gap between what it wrote and a new header: the gap is sealed as zeros.
+    /// The chunk before it is sealed anew, and may hold the end of a record that SQLite has synced:
+    /// it is synced again before SQLite changes the page that this record brings back.
     fn fill_gap(&mut self, medium: &mut dyn Medium, offset: u64) -> Result<(), Code> {
         let mut at = self.current_len(medium)?;
+        let within_chunk = at < offset && !at.is_multiple_of(self.chunk as u64);
         let zeros = vec![0; self.chunk];
         while at < offset {
             let within = (at % self.chunk as u64) as usize;
             let count = (self.chunk - within).min((offset - at).min(self.chunk as u64) as usize);
             self.put(medium, at / self.chunk as u64, within, &zeros[..count])?;
             at += count as u64;
+        }
+        if self.write_through && within_chunk {
+            self.flush(medium)?;
+            self.write_stage(medium)?;
+            medium.sync()?;
         }
         Ok(())
     }

@@ -73,6 +73,13 @@ pub(super) fn position(shared: &Shared) -> Result<Option<Position>, Code> {
     Ok(record.map(|record| Position::new(shared.header(), &record, None)))
 }
 
+/// The versions that a rollback journal beside the file may lead back to, for when SQLite reads it
+/// without the file.
+pub(super) fn journal_versions(shared: &Arc<Shared>) -> Result<[u64; 2], Code> {
+    let mut medium = LowerFile::open_path(shared.path())?;
+    PageFile::new(shared.clone(), 0).journal_versions(&mut medium)
+}
+
 /// Sums up the pages anew, as a version later than `past`. Called while nobody else can write;
 /// `false` when the log still holds commits.
 pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<bool, Code> {

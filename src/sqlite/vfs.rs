@@ -22,6 +22,7 @@ use super::page_file::PageFile;
 use super::shared::Shared;
 use super::stream_file::StreamFile;
 use super::unit::UnitKind;
+use super::verify;
 use super::wal_file::{Main, WalFile};
 use super::wal_index::WalIndexHome;
 
@@ -515,8 +516,11 @@ unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
         let path = Path::new(std::ffi::OsStr::from_bytes(
             unsafe { CStr::from_ptr(name) }.to_bytes(),
         ));
-        let shared = Shared::by_super_journal(path).ok_or(unknown)?;
-        let journal = StreamFile::journal(shared, UnitKind::SuperJournal);
+        let (shared, kind) = Shared::by_journal(path).ok_or(unknown)?;
+        let mut journal = StreamFile::journal(shared.clone(), kind);
+        if kind == UnitKind::Journal {
+            journal.lead_back_to(verify::journal_versions(&shared)?);
+        }
         return Ok((Io::Stream(journal), None, none));
     }
     // SAFETY: SQLite made the name of a main file, a journal or a WAL, as these functions demand.
