@@ -1,0 +1,377 @@
+//! What a power cut may leave of the files in one directory.
+//!
+//! The model, which is harsher than any file system that we know of:
+//!
+//! - What was written to a file before a sync of that file is there. Of what was written since, any
+//!   part is there or not, in no order, sector by sector (512 bytes): each sector is as it was
+//!   after some of the writes to it, since these pass through one page in memory.
+//! - A sector is written whole. In the files that [`Disk::tears`] names it may end as it was before.
+//! - A name that was made or removed is durably so after a sync of the directory only. Before,
+//!   any of these changes may be there or not, also when the file itself was synced.
+//! - When a file was cut, the cut reaches the disk after what was done to names before, and before
+//!   what is written to the file afterwards, as on every file system that journals its metadata.
+//!   SQLite relies on both: it cuts the main file after it removed the journal.
+//! - A file has any length that it had since its last sync; where it grew and was not written, it
+//!   holds anything.
+//! - Bytes that nobody wrote to do not change (SQLite's "powersafe overwrite").
+//! - Shared memory (`-shm`) is lost: SQLite makes it anew when nobody has it open.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::strace::Line;
+
+pub const SECTOR: usize = 512;
+
+type Inode = usize;
+
+/// One step in the life of a directory.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Write(Inode, usize, Vec<u8>),
+    SetLen(Inode, usize),
+    SyncFile(Inode),
+    Create(String, Inode),
+    Remove(String),
+    SyncDirectory,
+    /// A line that the child said in between.
+    Said(String),
+}
+
+/// All steps, in order, and the names of the files for people.
+pub struct Recording {
+    pub steps: Vec<Step>,
+    names: Vec<String>,
+}
+
+enum Open {
+    File { inode: Inode, at: usize },
+    Directory,
+}
+
+impl Recording {
+    /// The steps among `calls` that concern `dir`, which was empty at first.
+    pub fn new(calls: &[Line], dir: &Path) -> Self {
+        let mut recording = Self {
+            steps: Vec::new(),
+            names: Vec::new(),
+        };
+        let mut open = HashMap::new();
+        let mut there = BTreeMap::new();
+        for call in calls.iter().filter(|call| call.returned().is_some()) {
+            recording.take(call, dir, &mut open, &mut there);
+        }
+        recording
+    }
+
+    fn take(
+        &mut self,
+        call: &Line,
+        dir: &Path,
+        open: &mut HashMap<u64, Open>,
+        there: &mut BTreeMap<String, Inode>,
+    ) {
+        let name_in_dir = |path: &Path| -> Option<String> {
+            let name = path.strip_prefix(dir).ok()?.to_str()?;
+            (!name.is_empty() && !name.ends_with("-shm")).then(|| name.to_owned())
+        };
+        let returned = call.returned().unwrap();
+        let fd = call.fd(0).unwrap_or(u64::MAX);
+        match call.name.as_str() {
+            "openat" => {
+                open.remove(&returned);
+                let (path, flags) = (call.path(1), call.arg(2));
+                if path == dir {
+                    open.insert(returned, Open::Directory);
+                }
+                let Some(name) = name_in_dir(&path) else {
+                    return;
+                };
+                let inode = *there.entry(name.clone()).or_insert_with(|| {
+                    let inode = self.names.len();
+                    self.names.push(name.clone());
+                    self.steps.push(Step::Create(name, inode));
+                    inode
+                });
+                if flags.contains("O_TRUNC") {
+                    self.steps.push(Step::SetLen(inode, 0));
+                }
+                open.insert(returned, Open::File { inode, at: 0 });
+            }
+            "close" => {
+                open.remove(&fd);
+            }
+            "write" if fd == 2 => {
+                let said = String::from_utf8_lossy(&call.bytes(1)).into_owned();
+                self.steps.push(Step::Said(said));
+            }
+            "unlink" => {
+                if let Some(name) = name_in_dir(&call.path(0)) {
+                    there.remove(&name);
+                    self.steps.push(Step::Remove(name));
+                }
+            }
+            "write" | "pwrite64" => {
+                if let Some(Open::File { inode, at }) = open.get_mut(&fd) {
+                    let mut bytes = call.bytes(1);
+                    bytes.truncate(returned as usize);
+                    let offset = match call.name.as_str() {
+                        "write" => std::mem::replace(at, *at + bytes.len()),
+                        _ => call.number(3) as usize,
+                    };
+                    self.steps.push(Step::Write(*inode, offset, bytes));
+                }
+            }
+            "lseek" => {
+                if let Some(Open::File { at, .. }) = open.get_mut(&fd) {
+                    *at = returned as usize;
+                }
+            }
+            "ftruncate" => {
+                if let Some(Open::File { inode, .. }) = open.get(&fd) {
+                    self.steps
+                        .push(Step::SetLen(*inode, call.number(1) as usize));
+                }
+            }
+            "fsync" | "fdatasync" => match open.get(&fd) {
+                Some(Open::File { inode, .. }) => self.steps.push(Step::SyncFile(*inode)),
+                Some(Open::Directory) => self.steps.push(Step::SyncDirectory),
+                None => {}
+            },
+            // Reads of a mapping; no page of a file is written through one (see `trace.rs`).
+            "mmap" => {}
+            other => {
+                let touches = open.contains_key(&fd) || name_in_dir(&call.path(0)).is_some();
+                assert!(!touches, "the model does not know what {other} does");
+            }
+        }
+    }
+
+    /// The name under which an inode was made.
+    pub fn name(&self, inode: Inode) -> &str {
+        &self.names[inode]
+    }
+
+    /// One step in words.
+    pub fn describe(&self, step: &Step) -> String {
+        match step {
+            Step::Write(inode, offset, bytes) => {
+                format!("{} at {offset}: {} bytes", self.name(*inode), bytes.len())
+            }
+            Step::SetLen(inode, len) => format!("{} has {len} bytes", self.name(*inode)),
+            Step::SyncFile(inode) => format!("{} is synced", self.name(*inode)),
+            Step::Create(name, inode) => format!("{name} is made (file {inode})"),
+            Step::Remove(name) => format!("{name} is removed"),
+            Step::SyncDirectory => "the directory is synced".to_owned(),
+            Step::Said(line) => format!("says: {}", line.trim()),
+        }
+    }
+
+    /// What the disk holds when the power goes after the first `cut` steps.
+    pub fn image(&self, cut: usize, seed: u64, disk: &Disk) -> BTreeMap<String, Vec<u8>> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut files: Vec<File> = self.names.iter().map(|_| File::default()).collect();
+        let mut changes = Vec::new();
+        let mut synced_names = 0;
+        for (at, step) in self.steps[..cut].iter().enumerate() {
+            match step {
+                Step::Write(inode, ..) | Step::SetLen(inode, _) => {
+                    files[*inode].pending.push((at, step));
+                }
+                Step::SyncFile(inode) if disk.lies_about(self.name(*inode)) => {}
+                Step::SyncFile(inode) => files[*inode].sync(),
+                Step::Create(..) | Step::Remove(_) => changes.push((at, step)),
+                Step::SyncDirectory => synced_names = at,
+                Step::Said(_) => {}
+            }
+        }
+        let luck = Luck::draw(&mut rng);
+        let mut after = Vec::new();
+        for (file, name) in files.iter_mut().zip(&self.names) {
+            after.push(file.after_cut(&luck, disk.treats(name), &mut rng));
+            synced_names = synced_names.max(file.shrunk);
+        }
+        let mut names = BTreeMap::new();
+        for (at, step) in changes {
+            if at < synced_names || luck.keeps(&mut rng) {
+                rename(&mut names, step);
+            }
+        }
+        let names = names.into_iter();
+        names
+            .map(|(name, inode)| (name, std::mem::take(&mut after[inode])))
+            .collect()
+    }
+}
+
+/// How the disk treats files, by the endings of their names.
+#[derive(Clone, Copy, Default)]
+pub struct Disk {
+    /// A sector may be torn.
+    pub tears: &'static [&'static str],
+    /// What is written arrives in order.
+    pub in_order: &'static [&'static str],
+    /// The disk says that it synced them, and did not: to show that the checks notice.
+    pub lies: &'static [&'static str],
+}
+
+#[derive(Clone, Copy)]
+struct Treatment {
+    tears: bool,
+    in_order: bool,
+}
+
+impl Disk {
+    fn treats(&self, name: &str) -> Treatment {
+        let among = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        Treatment {
+            tears: among(self.tears),
+            in_order: among(self.in_order),
+        }
+    }
+
+    fn lies_about(&self, name: &str) -> bool {
+        self.lies.iter().any(|ending| name.ends_with(ending))
+    }
+}
+
+fn rename(names: &mut BTreeMap<String, Inode>, step: &Step) {
+    match step {
+        Step::Create(name, inode) => {
+            names.insert(name.clone(), *inode);
+        }
+        Step::Remove(name) => {
+            names.remove(name);
+        }
+        _ => unreachable!(),
+    }
+}
+
+/// How much of what was not synced is there. Some images are rather tidy, since each piece by
+/// chance would hardly ever leave, say, a whole transaction but for its last page.
+enum Luck {
+    Nothing,
+    All,
+    /// Whole writes, each with this chance.
+    Writes(f64),
+    /// Pieces of writes, each with this chance.
+    Pieces(f64),
+}
+
+impl Luck {
+    fn draw(rng: &mut ChaCha8Rng) -> Self {
+        let chance = [0.1, 0.5, 0.9][rng.random_range(0..3)];
+        match rng.random_range(0..10) {
+            0 => Self::Nothing,
+            1 => Self::All,
+            2..6 => Self::Writes(chance),
+            _ => Self::Pieces(chance),
+        }
+    }
+
+    fn keeps(&self, rng: &mut ChaCha8Rng) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Writes(chance) | Self::Pieces(chance) => rng.random_bool(*chance),
+        }
+    }
+}
+
+#[derive(Default)]
+struct File<'a> {
+    durable: Vec<u8>,
+    pending: Vec<(usize, &'a Step)>,
+    /// The last step that cut the file, and reached the disk.
+    shrunk: usize,
+}
+
+impl File<'_> {
+    fn sync(&mut self) {
+        for (at, step) in self.pending.drain(..) {
+            let len = self.durable.len();
+            apply(&mut self.durable, step);
+            if self.durable.len() < len {
+                self.shrunk = at;
+            }
+        }
+    }
+
+    fn after_cut(&mut self, luck: &Luck, treats: Treatment, rng: &mut ChaCha8Rng) -> Vec<u8> {
+        let mut versions = vec![self.durable.clone()];
+        let mut kept_len = self.durable.len();
+        // For each sector, the versions that reached the disk.
+        let mut reached: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (at, step) in &self.pending {
+            let mut bytes = versions[versions.len() - 1].clone();
+            let old_len = bytes.len();
+            apply(&mut bytes, step);
+            let whole = luck.keeps(rng);
+            let (touched, shrinks) = match step {
+                Step::Write(_, offset, new) => (*offset..offset + new.len(), false),
+                _ if bytes.len() < old_len => (bytes.len()..old_len, true),
+                _ => (old_len..bytes.len(), false),
+            };
+            if (shrinks || treats.in_order) && !whole {
+                break;
+            }
+            if shrinks {
+                self.shrunk = *at;
+                reached.retain(|sector, _| sector * SECTOR < bytes.len());
+            }
+            for sector in touched.start / SECTOR..touched.end.div_ceil(SECTOR) {
+                let keeps = match luck {
+                    _ if shrinks || treats.in_order => true,
+                    Luck::Pieces(_) => luck.keeps(rng),
+                    _ => whole,
+                };
+                if keeps {
+                    reached.entry(sector).or_default().push(versions.len());
+                }
+            }
+            if whole {
+                kept_len = bytes.len();
+            }
+            versions.push(bytes);
+        }
+        // Where a sector was never written, the disk may hold anything.
+        let filler = if rng.random() { 0 } else { 0xa5 };
+        let mut bytes = self.durable.clone();
+        bytes.resize(kept_len, filler);
+        for (sector, kept) in reached {
+            let start = sector * SECTOR;
+            let end = kept_len.min(start + SECTOR);
+            let [.., last] = kept[..] else { continue };
+            // A torn sector begins as the last version, and ends as an earlier one that was there.
+            let torn = match treats.tears {
+                true => rng.random_range(0..=SECTOR),
+                false => SECTOR,
+            };
+            let earlier = kept.len().checked_sub(2).map_or(0, |at| kept[at]);
+            for at in start..end {
+                let version = if at - start < torn { last } else { earlier };
+                bytes[at] = versions[version].get(at).copied().unwrap_or(filler);
+            }
+        }
+        bytes
+    }
+}
+
+fn apply(bytes: &mut Vec<u8>, step: &Step) {
+    match step {
+        Step::Write(_, offset, new) => put(bytes, *offset, new),
+        Step::SetLen(_, len) => bytes.resize(*len, 0),
+        _ => unreachable!(),
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
+    let end = offset + new.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    bytes[offset..end].copy_from_slice(new);
+}
