@@ -8,9 +8,10 @@
 //! - A sector is written whole. In the files that [`Disk::tears`] names it may end as it was before.
 //! - A name that was made or removed is durably so after a sync of the directory only. Before,
 //!   any of these changes may be there or not, also when the file itself was synced.
-//! - When a file was cut, the cut reaches the disk after what was done to names before, and before
-//!   what is written to the file afterwards, as on every file system that journals its metadata.
-//!   SQLite relies on both: it cuts the main file after it removed the journal.
+//! - When a file was cut, the cut reaches the disk after what was done to names and other files'
+//!   lengths before, and before what is written to the file afterwards, as on every file system
+//!   that journals its metadata. SQLite relies on it: it cuts the main file after it removed the
+//!   journal.
 //! - A file has any length that it had since its last sync; where it grew and was not written, it
 //!   holds anything.
 //! - Bytes that nobody wrote to do not change (SQLite's "powersafe overwrite").
@@ -189,11 +190,18 @@ impl Recording {
             }
         }
         let luck = Luck::draw(&mut rng);
-        let mut after = Vec::new();
-        for (file, name) in files.iter_mut().zip(&self.names) {
-            after.push(file.after_cut(&luck, disk.treats(name), &mut rng));
-            synced_names = synced_names.max(file.shrunk);
-        }
+        // The last cut of a file that reached the disk: so did all before it.
+        let synced_cut = files.iter().map(|file| file.shrunk).max().unwrap_or(0);
+        let mut cuts: Vec<usize> = files.iter().flat_map(File::pending_cuts).collect();
+        cuts.sort();
+        let reached = |at: &&usize| **at < synced_cut || luck.keeps(&mut rng);
+        let last_cut = cuts.iter().take_while(reached).last();
+        let last_cut = last_cut.map_or(synced_cut, |at| synced_cut.max(*at));
+        synced_names = synced_names.max(last_cut);
+        let after = files.iter().zip(&self.names);
+        let mut after: Vec<_> = after
+            .map(|(file, name)| file.after_cut(&luck, last_cut, disk.treats(name), &mut rng))
+            .collect();
         let mut names = BTreeMap::new();
         for (at, step) in changes {
             if at < synced_names || luck.keeps(&mut rng) {
@@ -285,7 +293,7 @@ impl Luck {
 struct File<'a> {
     durable: Vec<u8>,
     pending: Vec<(usize, &'a Step)>,
-    /// The last step that cut the file, and reached the disk.
+    /// The last step that cut the file and was synced.
     shrunk: usize,
 }
 
@@ -300,7 +308,32 @@ impl File<'_> {
         }
     }
 
-    fn after_cut(&mut self, luck: &Luck, treats: Treatment, rng: &mut ChaCha8Rng) -> Vec<u8> {
+    /// The steps that cut the file since its last sync.
+    fn pending_cuts(&self) -> Vec<usize> {
+        let mut len = self.durable.len();
+        let mut cuts = Vec::new();
+        for (at, step) in &self.pending {
+            let new = match step {
+                Step::Write(_, offset, new) => len.max(offset + new.len()),
+                Step::SetLen(_, new) => *new,
+                _ => unreachable!(),
+            };
+            if new < len {
+                cuts.push(*at);
+            }
+            len = new;
+        }
+        cuts
+    }
+
+    /// What is there of it, if the cuts of files up to step `last_cut` reached the disk.
+    fn after_cut(
+        &self,
+        luck: &Luck,
+        last_cut: usize,
+        treats: Treatment,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<u8> {
         let mut versions = vec![self.durable.clone()];
         let mut kept_len = self.durable.len();
         // For each sector, the versions that reached the disk.
@@ -309,17 +342,19 @@ impl File<'_> {
             let mut bytes = versions[versions.len() - 1].clone();
             let old_len = bytes.len();
             apply(&mut bytes, step);
-            let whole = luck.keeps(rng);
             let (touched, shrinks) = match step {
                 Step::Write(_, offset, new) => (*offset..offset + new.len(), false),
                 _ if bytes.len() < old_len => (bytes.len()..old_len, true),
                 _ => (old_len..bytes.len(), false),
             };
+            let whole = match shrinks {
+                true => *at <= last_cut,
+                false => luck.keeps(rng),
+            };
             if (shrinks || treats.in_order) && !whole {
                 break;
             }
             if shrinks {
-                self.shrunk = *at;
                 reached.retain(|sector, _| sector * SECTOR < bytes.len());
             }
             for sector in touched.start / SECTOR..touched.end.div_ceil(SECTOR) {
