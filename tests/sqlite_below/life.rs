@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use atrest::resource::sql::content_hash;
-use atrest::sqlite::SealedDatabase;
+use atrest::sqlite::{PageSize, SealedDatabase};
 use rusqlite::Connection;
 
-use crate::fixture::{SLOT, create, open};
+use crate::fixture::{FILE, SLOT, key, open};
 
 /// Which of the two twins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,17 +26,32 @@ pub struct Database {
 }
 
 impl Database {
-    pub fn create(kind: Kind, path: &Path, page_size: u32) -> Self {
-        let sealed = (kind == Kind::Sealed).then(|| create(path, page_size));
+    pub fn create(kind: Kind, path: &Path, page_size: u32) -> Result<Self, String> {
+        let sealed = match kind {
+            Kind::Sealed => {
+                let page_size = PageSize::new(page_size).unwrap();
+                let made = SealedDatabase::create(path, FILE, page_size, &SLOT, key());
+                Some(made.map_err(|e| format!("create: {e}"))?)
+            }
+            Kind::Plain => None,
+        };
         let path = path.to_owned();
         let database = Self { path, sealed };
         if kind == Kind::Plain {
-            let conn = database.connect().unwrap();
             // The page size is part of the file from the first write on.
             let sql = format!("PRAGMA page_size = {page_size}; VACUUM");
-            conn.execute_batch(&sql).unwrap();
+            let made = database.connect()?.execute_batch(&sql);
+            made.map_err(|e| database.explain(e))?;
         }
-        database
+        Ok(database)
+    }
+
+    /// An error of a connection, in the words that a user sees.
+    fn explain(&self, error: rusqlite::Error) -> String {
+        match &self.sealed {
+            Some(sealed) => sealed.explain(error).to_string(),
+            None => error.to_string(),
+        }
     }
 
     pub fn open(kind: Kind, path: &Path) -> Result<Self, String> {
@@ -51,7 +66,10 @@ impl Database {
     pub fn connect(&self) -> Result<Connection, String> {
         match &self.sealed {
             Some(sealed) => sealed.connect().map_err(|e| format!("connect: {e}")),
-            None => Connection::open(&self.path).map_err(|e| format!("connect: {e}")),
+            None => {
+                let conn = Connection::open(&self.path);
+                conn.map_err(|e| format!("connect: {e}"))
+            }
         }
     }
 
@@ -240,27 +258,28 @@ pub struct Life {
 
 impl Life {
     /// New databases `db` and `other` in `dir`.
-    pub fn begin(kind: Kind, plan: Plan, dir: &Path) -> Self {
-        let main = Database::create(kind, &dir.join("db"), plan.page_size);
-        let other = plan
-            .two
-            .then(|| Database::create(kind, &dir.join("other"), plan.page_size));
-        Self {
+    pub fn begin(kind: Kind, plan: Plan, dir: &Path) -> Result<Self, String> {
+        let main = Database::create(kind, &dir.join("db"), plan.page_size)?;
+        let other = match plan.two {
+            true => Some(Database::create(kind, &dir.join("other"), plan.page_size)?),
+            false => None,
+        };
+        Ok(Self {
             plan,
             main,
             other,
             conn: None,
             reader: None,
             committed: 0,
-        }
+        })
     }
 
     /// Lives all of it, and says what was committed.
     pub fn live(mut self) {
-        self.conn = Some(self.connect());
+        self.conn = Some(self.connect().unwrap());
         self.say_committed();
         for act in self.plan.acts() {
-            self.act(&act).unwrap_or_else(|e| panic!("{act:?}: {e:?}"));
+            self.act(&act).unwrap_or_else(|e| panic!("{act:?}: {e}"));
             if matches!(act, Act::Commit(_)) {
                 self.committed += 1;
                 self.say_committed();
@@ -269,53 +288,148 @@ impl Life {
         say("closes");
     }
 
-    fn connect(&self) -> Connection {
+    /// Lives on through failures of the system, beside a twin in memory that has none: what failed
+    /// has no effect, or all of it where it was a commit; what did not fail has its effect. Says
+    /// what is there, and what may be there since.
+    pub fn endure(mut self) {
+        let mut twin = Connection::open_in_memory().unwrap();
+        say(&format!("is {}", content(&twin).unwrap()));
+        // Commits that failed: as long as no other follows, a recovery may find them whole.
+        let mut doubts = Vec::new();
+        for act in self.plan.acts() {
+            if self.conn.is_none() {
+                self.conn = self.connect().map_err(|why| self.is_clean(&why)).ok();
+            }
+            let mut commits = false;
+            if let Act::Commit(sql) = &act {
+                let after = copy(&twin);
+                // Fails here as there, when what it builds on has failed.
+                if after.execute_batch(sql).is_err() {
+                    continue;
+                }
+                say(&format!("may be {}", content(&after).unwrap()));
+                doubts.push(after);
+                commits = true;
+            }
+            if self.conn.is_none() {
+                continue;
+            }
+            let done = self.act(&act);
+            if let Err(why) = &done {
+                self.is_clean(why);
+                self.undo();
+            }
+            let found = self.look();
+            let is = |twin: &Connection| found == content(twin).ok();
+            if commits && done.is_ok() {
+                twin = doubts.pop().unwrap();
+                assert!(
+                    found.is_none() || is(&twin),
+                    "{act:?}: was done, and is not there"
+                );
+            } else if found.is_some() && !is(&twin) {
+                let came_true = doubts.iter().position(is);
+                let came_true = came_true.unwrap_or_else(|| panic!("{act:?}: another content"));
+                twin = doubts.swap_remove(came_true);
+            } else {
+                continue;
+            }
+            doubts.clear();
+            say(&format!("is {}", content(&twin).unwrap()));
+        }
+        say("ends");
+    }
+
+    /// Ends what a failed act left open.
+    fn undo(&mut self) {
+        let open = self.conn.as_ref().filter(|conn| !conn.is_autocommit());
+        if open.is_some_and(|conn| conn.execute_batch("ROLLBACK").is_err()) {
+            self.conn = None;
+        }
+    }
+
+    /// What can be read now, on this connection or a new one.
+    fn look(&mut self) -> Option<String> {
+        for _ in 0..2 {
+            if self.conn.is_none() {
+                self.conn = self.connect().map_err(|why| self.is_clean(&why)).ok();
+            }
+            match content(self.conn.as_ref()?) {
+                Ok(content) => return Some(content),
+                Err(why) => self.is_clean(&why),
+            }
+            self.conn = None;
+        }
+        None
+    }
+
+    /// A failure of the system is told as what it is: not as altered bytes, a wrong key, a bug.
+    fn is_clean(&self, why: &str) {
+        say(&format!("fails: {why}"));
+        // SQLite itself calls a page that cannot be read malformed.
+        let malformed = match &self.main.sealed {
+            Some(_) => "malformed",
+            None => "misuse",
+        };
+        let wrong = [malformed, "authenti", "not a database", "locked", "misuse"];
+        assert!(!wrong.iter().any(|word| why.contains(word)), "{why}");
+    }
+
+    fn connect(&self) -> Result<Connection, String> {
         let Plan {
             mode, synchronous, ..
         } = self.plan;
-        let conn = self.main.connect().unwrap();
-        let setup = |name: &str| {
+        let conn = self.main.connect()?;
+        let setup = |name: &str| -> Result<(), String> {
             let mode = if mode == "changing" { "delete" } else { mode };
-            let set: String = conn
-                .query_row(&format!("PRAGMA {name}.journal_mode = {mode}"), (), |row| {
-                    row.get(0)
-                })
-                .unwrap();
-            assert_eq!(set, mode);
-            let sql =
-                format!("PRAGMA {name}.cache_size = 5; PRAGMA {name}.synchronous = {synchronous}");
-            conn.execute_batch(&sql).unwrap();
+            conn.pragma_update(Some(name), "cache_size", 5)
+                .map_err(|e| self.main.explain(e))?;
+            conn.pragma_update(Some(name), "synchronous", synchronous)
+                .map_err(|e| self.main.explain(e))?;
+            let sql = format!("PRAGMA {name}.journal_mode = {mode}");
+            let set = conn.query_row(&sql, (), |row| row.get::<_, String>(0));
+            match set.map_err(|e| self.main.explain(e))? == mode {
+                true => Ok(()),
+                false => Err("the journal mode was not taken".to_owned()),
+            }
         };
-        setup("main");
+        setup("main")?;
         if let Some(other) = &self.other {
-            conn.execute("ATTACH ? AS other", [other.uri()]).unwrap();
-            setup("other");
+            conn.execute("ATTACH ? AS other", [other.uri()])
+                .map_err(|e| self.main.explain(e))?;
+            setup("other")?;
         }
         conn.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 60")
-            .unwrap();
-        conn
+            .map_err(|e| self.main.explain(e))?;
+        Ok(conn)
     }
 
-    fn act(&mut self, act: &Act) -> rusqlite::Result<()> {
-        let conn = self.conn.as_ref().unwrap();
+    fn act(&mut self, act: &Act) -> Result<(), String> {
+        let explain = |e| self.main.explain(e);
         match act {
-            Act::Commit(sql) | Act::Run(sql) => return conn.execute_batch(sql),
+            Act::Commit(sql) | Act::Run(sql) => {
+                let conn = self.conn.as_ref().unwrap();
+                return conn.execute_batch(sql).map_err(explain);
+            }
             Act::Reopen => {
                 self.conn = None;
-                self.conn = Some(self.connect());
+                self.conn = Some(self.connect()?);
             }
             Act::Rewrap => {
                 if let Some(sealed) = &self.main.sealed {
-                    sealed.replace_key_slot(&SLOT.map(|b| b ^ 0xff)).unwrap();
+                    let slot = SLOT.map(|b| b ^ 0xff);
+                    sealed.replace_key_slot(&slot).map_err(|e| e.to_string())?;
                 }
             }
             // Keeps a checkpoint from coming to its end; with a rollback journal, nobody could write.
             Act::ReaderBegins => {
-                if conn.query_row("PRAGMA journal_mode", (), |row| row.get::<_, String>(0))?
-                    == "wal"
-                {
-                    let reader = self.main.connect().unwrap();
-                    reader.execute_batch("BEGIN; SELECT count(*) FROM t")?;
+                let conn = self.conn.as_ref().unwrap();
+                let mode = conn.query_row("PRAGMA journal_mode", (), |row| row.get(0));
+                let mode: String = mode.map_err(explain)?;
+                if mode == "wal" {
+                    let reader = self.main.connect()?;
+                    let begun = reader.execute_batch("BEGIN; SELECT count(*) FROM t");
+                    begun.map_err(explain)?;
                     self.reader = Some(reader);
                 }
             }
@@ -326,16 +440,26 @@ impl Life {
 
     fn say_committed(&self) {
         say(&format!("committed {}", self.committed));
-        let mut content = content(self.conn.as_ref().unwrap()).unwrap();
+        let mut all = content(self.conn.as_ref().unwrap()).unwrap();
         if let Some(other) = &self.other {
-            content += &crate::life::content(&other.connect().unwrap()).unwrap();
+            all += &content(&other.connect().unwrap()).unwrap();
         }
-        say(&format!("state {} {content}", self.committed));
+        say(&format!("state {} {all}", self.committed));
     }
 }
 
+fn copy(from: &Connection) -> Connection {
+    let mut to = Connection::open_in_memory().unwrap();
+    let copying = rusqlite::backup::Backup::new(from, &mut to).unwrap();
+    copying
+        .run_to_completion(1000, std::time::Duration::ZERO, None)
+        .unwrap();
+    drop(copying);
+    to
+}
+
 /// A line that the trace records in its place: one call of `write`.
-fn say(line: &str) {
+pub fn say(line: &str) {
     let line = format!("{line}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod disk;
+mod faults;
 #[path = "../sqlite_sealed/fixture.rs"]
 #[allow(dead_code, reason = "shared with the tests above the system")]
 mod fixture;

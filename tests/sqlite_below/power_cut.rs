@@ -39,14 +39,15 @@ fn part_lives() {
         return;
     };
     let [kind, plan, dir] = life.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
-    Life::begin(kind_named(kind), Plan::named(plan), Path::new(dir)).live();
+    let life = Life::begin(kind_named(kind), Plan::named(plan), Path::new(dir));
+    life.unwrap().live();
 }
 
-fn kind_named(name: &str) -> Kind {
+pub fn kind_named(name: &str) -> Kind {
     *KINDS.iter().find(|kind| label(**kind) == name).unwrap()
 }
 
-fn label(kind: Kind) -> &'static str {
+pub fn label(kind: Kind) -> &'static str {
     match kind {
         Kind::Sealed => "sealed",
         Kind::Plain => "plain",
@@ -188,7 +189,7 @@ impl Lived {
     }
 }
 
-fn whole(conn: &rusqlite::Connection) -> Result<(), String> {
+pub fn whole(conn: &rusqlite::Connection) -> Result<(), String> {
     let check = conn.query_row("PRAGMA integrity_check", (), |row| row.get::<_, String>(0));
     match check.map_err(|e| format!("integrity_check: {e}"))?.as_str() {
         "ok" => Ok(()),
@@ -197,7 +198,7 @@ fn whole(conn: &rusqlite::Connection) -> Result<(), String> {
 }
 
 /// What was recovered can be written again, and stays.
-fn goes_on(database: &Database) -> Result<(), String> {
+pub fn goes_on(database: &Database) -> Result<(), String> {
     let conn = database.connect()?;
     conn.execute_batch(
         "CREATE TABLE later (a); INSERT INTO later VALUES (1); PRAGMA wal_checkpoint(TRUNCATE)",

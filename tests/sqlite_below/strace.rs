@@ -52,6 +52,11 @@ impl Line {
         self.result[..end.unwrap_or(self.result.len())].parse().ok()
     }
 
+    /// Whether strace made it fail.
+    pub fn is_injected(&self) -> bool {
+        self.result.ends_with("(INJECTED)")
+    }
+
     pub fn arg(&self, index: usize) -> &str {
         self.args.get(index).map_or("", String::as_str)
     }
