@@ -207,6 +207,8 @@ impl Medium for LowerFile {
                 let there = end.saturating_sub(offset.unsigned_abs());
                 Ok(usize::try_from(there).unwrap_or(usize::MAX).min(buf.len()))
             }
+            // SQLite would take it for a malformed file, which here means that it was altered.
+            Err(Code(ffi::SQLITE_IOERR_CORRUPTFS)) => Err(Code(ffi::SQLITE_IOERR_READ)),
             Err(code) => Err(code),
         }
     }
