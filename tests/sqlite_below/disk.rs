@@ -85,7 +85,7 @@ impl Recording {
             "openat" => {
                 open.remove(&returned);
                 let (path, flags) = (call.path(1), call.arg(2));
-                if path == dir {
+                if path == dir && !flags.contains("O_TMPFILE") {
                     open.insert(returned, Open::Directory);
                 }
                 let Some(name) = name_in_dir(&path) else {

@@ -297,9 +297,7 @@ impl Life {
         // Commits that failed: as long as no other follows, a recovery may find them whole.
         let mut doubts = Vec::new();
         for act in self.plan.acts() {
-            if self.conn.is_none() {
-                self.conn = self.connect().map_err(|why| self.is_clean(&why)).ok();
-            }
+            self.reconnect();
             let mut commits = false;
             if let Act::Commit(sql) = &act {
                 let after = copy(&twin);
@@ -348,12 +346,18 @@ impl Life {
         }
     }
 
+    /// Connects where there is no connection.
+    fn reconnect(&mut self) {
+        if self.conn.is_none() {
+            self.reader = None;
+            self.conn = self.connect().map_err(|why| self.is_clean(&why)).ok();
+        }
+    }
+
     /// What can be read now, on this connection or a new one.
     fn look(&mut self) -> Option<String> {
         for _ in 0..2 {
-            if self.conn.is_none() {
-                self.conn = self.connect().map_err(|why| self.is_clean(&why)).ok();
-            }
+            self.reconnect();
             match content(self.conn.as_ref()?) {
                 Ok(content) => return Some(content),
                 Err(why) => self.is_clean(&why),

@@ -12,3 +12,4 @@ mod fixture;
 mod life;
 mod power_cut;
 mod strace;
+mod trace;

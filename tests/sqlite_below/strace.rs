@@ -72,11 +72,11 @@ impl Line {
         self.arg(index).split('<').next()?.parse().ok()
     }
 
-    /// The path behind the descriptor in argument `index`, by which the file was opened.
+    /// The path behind the descriptor in argument `index`, when it is a file's.
     pub fn fd_path(&self, index: usize) -> Option<PathBuf> {
         let (_, path) = self.arg(index).split_once('<')?;
         let hex = path.split(['<', '>']).next()?;
-        path_of(&unescape(hex)?)
+        path_of(&unescape(hex)?).filter(|path| path.is_absolute())
     }
 
     /// The path in argument `index`.
