@@ -6,6 +6,7 @@ mod crash;
 mod features;
 mod fixture;
 mod freshness;
+mod hammer;
 mod journals;
 mod leaks;
 mod model;

@@ -10,14 +10,16 @@ use crate::fixture::{Files, Fixture, assert_intact, get, open, run, set_journal}
 const DATABASE: &str = "ATREST_TEST_DATABASE";
 
 /// This process's part, when it is a child.
-fn database() -> Option<PathBuf> {
+pub fn database() -> Option<PathBuf> {
     std::env::var_os(DATABASE).map(PathBuf::from)
 }
 
-fn start(part: &str, database: &Path) -> Child {
+/// Starts the test `part` of this binary on a database.
+pub fn start(part: &str, database: &Path, variables: &[(&str, String)]) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("processes::{part}"), "--nocapture"])
+        .args(["--exact", part, "--nocapture"])
         .env(DATABASE, database)
+        .envs(variables.iter().cloned())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -56,7 +58,7 @@ fn two_processes_that_write_lose_no_commit_of_the_other() {
             &conn,
             "CREATE TABLE t (n); INSERT INTO t VALUES (0); CREATE TABLE log (n, b)",
         );
-        let mut other = start("part_counts_up", &f.path("db"));
+        let mut other = start("processes::part_counts_up", &f.path("db"), &[]);
         count_up(&f.path("db"));
         assert!(other.wait().unwrap().success());
         assert_eq!(get::<i64>(&conn, "SELECT n FROM t"), 2 * ROUNDS, "{mode}");
@@ -97,7 +99,7 @@ fn a_killed_process_loses_nothing_that_it_committed() {
                 INSERT INTO t SELECT i, 0, zeroblob(500) FROM n",
         );
         drop(conn);
-        let mut child = start("part_commits_until_killed", &f.path("db"));
+        let mut child = start("processes::part_commits_until_killed", &f.path("db"), &[]);
         let out = BufReader::new(child.stdout.take().unwrap());
         let committed = out
             .lines()
