@@ -27,6 +27,9 @@ use crate::strace::Line;
 
 pub const SECTOR: usize = 512;
 
+/// Files by name.
+pub type Image = BTreeMap<String, Vec<u8>>;
+
 type Inode = usize;
 
 /// One step in the life of a directory.
@@ -46,6 +49,8 @@ pub enum Step {
 pub struct Recording {
     pub steps: Vec<Step>,
     names: Vec<String>,
+    /// What was there before: the first files of `names`.
+    before: Vec<Vec<u8>>,
 }
 
 enum Open {
@@ -54,14 +59,16 @@ enum Open {
 }
 
 impl Recording {
-    /// The steps among `calls` that concern `dir`, which was empty at first.
-    pub fn new(calls: &[Line], dir: &Path) -> Self {
+    /// The steps among `calls` that concern `dir`, which held some files before.
+    pub fn new(calls: &[Line], dir: &Path, before: Image) -> Self {
+        let (names, before): (Vec<_>, Vec<_>) = before.into_iter().unzip();
+        let mut open = HashMap::new();
+        let mut there = names.iter().cloned().zip(0..).collect();
         let mut recording = Self {
             steps: Vec::new(),
-            names: Vec::new(),
+            names,
+            before,
         };
-        let mut open = HashMap::new();
-        let mut there = BTreeMap::new();
         for call in calls.iter().filter(|call| call.returned().is_some()) {
             recording.take(call, dir, &mut open, &mut there);
         }
@@ -172,9 +179,12 @@ impl Recording {
     }
 
     /// What the disk holds when the power goes after the first `cut` steps.
-    pub fn image(&self, cut: usize, seed: u64, disk: &Disk) -> BTreeMap<String, Vec<u8>> {
+    pub fn image(&self, cut: usize, seed: u64, disk: &Disk) -> Image {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut files: Vec<File> = self.names.iter().map(|_| File::default()).collect();
+        for (file, bytes) in files.iter_mut().zip(&self.before) {
+            file.durable.clone_from(bytes);
+        }
         let mut changes = Vec::new();
         let mut synced_names = 0;
         for (at, step) in self.steps[..cut].iter().enumerate() {
@@ -202,7 +212,8 @@ impl Recording {
         let mut after: Vec<_> = after
             .map(|(file, name)| file.after_cut(&luck, last_cut, disk.treats(name), &mut rng))
             .collect();
-        let mut names = BTreeMap::new();
+        let before = self.names.iter().take(self.before.len());
+        let mut names: BTreeMap<_, _> = before.cloned().zip(0..).collect();
         for (at, step) in changes {
             if at < synced_names || luck.keeps(&mut rng) {
                 rename(&mut names, step);

@@ -6,26 +6,28 @@
 //! images. A failure names its image; `ATREST_TEST_IMAGE=sealed/wal-full-512/300/7` makes that one
 //! again, alone, and leaves it on the disk.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use tempfile::TempDir;
 
-use crate::disk::{Disk, Recording, Step};
+use crate::disk::{Disk, Image, Recording, Step};
 use crate::fixture::{Files, Fixture, open, scratch, set_journal};
-use crate::life::{Database, KINDS, Kind, Life, PLANS, Plan, content};
+use crate::life::{Database, KINDS, Kind, Life, PLANS, Plan, content, say};
 use crate::strace;
 
 const LIFE: &str = "ATREST_TEST_LIFE";
+const RECOVERY: &str = "ATREST_TEST_RECOVERY";
 
 /// A life that was recorded.
 struct Lived {
     kind: Kind,
     plan: Plan,
     /// Where it was lived: images are put there, since journals name their super-journal by path.
-    dir: TempDir,
+    dir: Arc<TempDir>,
     recording: Recording,
     /// Content of each state that was committed, by number.
     states: Vec<String>,
@@ -54,14 +56,61 @@ pub fn label(kind: Kind) -> &'static str {
     }
 }
 
+/// Opens what a cut left, which recovers it, and closes it.
+#[test]
+fn part_recovers() {
+    let Ok(life) = std::env::var(RECOVERY) else {
+        return;
+    };
+    let [kind, plan, dir] = life.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (kind, plan) = (kind_named(kind), Plan::named(plan));
+    let databases = open_all(kind, plan, Path::new(dir)).unwrap();
+    let contents = databases.iter().map(|database| {
+        let conn = database.connect().unwrap();
+        whole(&conn).unwrap();
+        content(&conn).unwrap()
+    });
+    say(&format!("state 0 {}", contents.collect::<String>()));
+}
+
+fn open_all(kind: Kind, plan: Plan, dir: &Path) -> Result<Vec<Database>, String> {
+    let names = ["db", "other"].into_iter().take(1 + usize::from(plan.two));
+    names
+        .map(|name| Database::open(kind, &dir.join(name)))
+        .collect()
+}
+
 impl Lived {
     fn record(kind: Kind, plan: Plan) -> Self {
-        let dir = scratch();
+        let lived = Self::trace(kind, plan, Arc::new(scratch()), LIFE, Image::new());
+        let states: BTreeSet<_> = lived.states.iter().collect();
+        assert_eq!(states.len(), lived.states.len(), "two states are alike");
+        assert!(states.len() > 10);
+        lived
+    }
+
+    /// The recovery of an image as a life of its own, of one state.
+    fn recovery(&self, cut: usize, seed: u64) -> Self {
+        let image = self.recording.image(cut, seed, &self.disk());
+        place(&image, self.dir.path());
+        let recovery = Self::trace(self.kind, self.plan, self.dir.clone(), RECOVERY, image);
+        assert!(self.states.contains(&recovery.states[0]));
+        Self {
+            begin: 0,
+            ..recovery
+        }
+    }
+
+    fn trace(kind: Kind, plan: Plan, dir: Arc<TempDir>, what: &str, before: Image) -> Self {
         let life = format!("{} {} {}", label(kind), plan.name(), dir.path().display());
         let options = ["-e".to_owned(), format!("trace={}", strace::CALLS)];
-        let traced = strace::run("power_cut::part_lives", &options, &[(LIFE, &life)]);
+        let part = match what {
+            LIFE => "power_cut::part_lives",
+            _ => "power_cut::part_recovers",
+        };
+        let traced = strace::run(part, &options, &[(what, &life)]);
         assert!(traced.status.success(), "{life}: {}", traced.stderr);
-        let recording = Recording::new(&traced.calls, dir.path());
+        let recording = Recording::new(&traced.calls, dir.path(), before);
         let (mut states, mut begin) = (Vec::new(), None);
         for (at, step) in recording.steps.iter().enumerate() {
             let Step::Said(said) = step else { continue };
@@ -72,13 +121,6 @@ impl Lived {
                 begin = begin.or(Some(at));
             }
         }
-        let distinct: std::collections::BTreeSet<_> = states.iter().collect();
-        assert_eq!(
-            distinct.len(),
-            states.len(),
-            "each commit makes another state"
-        );
-        assert!(states.len() > 10);
         Self {
             kind,
             plan,
@@ -142,11 +184,7 @@ impl Lived {
     }
 
     fn judge(&self, (first, last): (usize, usize), seed: u64) -> Result<(), String> {
-        let path = |name: &str| self.dir.path().join(name);
-        let mut databases = vec![Database::open(self.kind, &path("db"))?];
-        if self.plan.two {
-            databases.push(Database::open(self.kind, &path("other"))?);
-        }
+        let mut databases = open_all(self.kind, self.plan, self.dir.path())?;
         // Whichever is looked at first, they agree.
         if seed % 2 == 1 {
             databases.reverse();
@@ -175,6 +213,21 @@ impl Lived {
             Some(_) => {}
         }
         databases.iter().try_for_each(goes_on)
+    }
+
+    /// Cuts within the recovery from cuts: as many as `images`, of a few recoveries.
+    fn sweep_recoveries(&self, images: usize, seed: u64) -> Result<usize, String> {
+        let each = 20;
+        let steps = self.recording.steps.len() - self.begin;
+        for n in 0..images.div_ceil(each) {
+            let seed = seed + n as u64;
+            let cut = self.begin + (seed as usize * 7919) % steps;
+            let recovery = self.recovery(cut, seed);
+            recovery
+                .sweep(each, seed, &self.disk())
+                .map_err(|why| format!("after {cut}/{seed}, in the recovery: {why}"))?;
+        }
+        Ok(images)
     }
 
     /// Images at cuts that are spread over the whole life; the first that fails.
@@ -213,7 +266,7 @@ pub fn goes_on(database: &Database) -> Result<(), String> {
     database.verify()
 }
 
-fn place(image: &BTreeMap<String, Vec<u8>>, dir: &Path) {
+fn place(image: &Image, dir: &Path) {
     for entry in fs::read_dir(dir).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
@@ -232,23 +285,34 @@ fn no_power_cut_loses_a_commit_or_leaves_a_mixture() {
     if let Ok(image) = std::env::var("ATREST_TEST_IMAGE") {
         return one_image(&image);
     }
+    let all = of_all_lives(|lived, images, seed| lived.sweep(images, seed, &lived.disk()));
+    assert!(all >= 1000 || std::env::var_os("ATREST_TEST_CUTS").is_some());
+}
+
+#[test]
+fn no_power_cut_within_a_recovery_leaves_another_state() {
+    of_all_lives(Lived::sweep_recoveries);
+}
+
+/// Records every life, and returns how many images of them passed.
+fn of_all_lives(sweep: impl Fn(&Lived, usize, u64) -> Result<usize, String> + Sync) -> usize {
     let images = number("ATREST_TEST_CUTS", 100) as usize;
     let seed = number("ATREST_TEST_SEED", 1);
     let lives: Vec<_> = PLANS
         .iter()
         .flat_map(|plan| KINDS.map(|kind| (kind, *plan)))
         .collect();
-    let results: Vec<Result<usize, String>> = lives
+    let swept = lives
         .par_iter()
-        .map(|&(kind, plan)| {
-            let lived = Lived::record(kind, plan);
-            lived.sweep(images, seed, &lived.disk())
-        })
-        .collect();
-    let failures: Vec<_> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+        .map(|&(kind, plan)| sweep(&Lived::record(kind, plan), images, seed));
+    let (passed, failures): (Vec<_>, Vec<_>) = swept
+        .collect::<Vec<_>>()
+        .into_iter()
+        .partition(Result::is_ok);
     assert!(failures.is_empty(), "{failures:#?}");
-    let all: usize = results.into_iter().map(Result::unwrap).sum();
+    let all = passed.into_iter().map(Result::unwrap).sum();
     println!("{all} images of {} lives", lives.len());
+    all
 }
 
 /// The checks see it when one file is not synced though the disk says so.
@@ -302,17 +366,23 @@ fn a_log_torn_by_a_power_cut_is_not_reported_as_altered() {
     db.verify(&mut |_, _| ()).unwrap();
 }
 
+/// `kind/plan/cut/seed`, and the same again of a cut within the recovery.
 fn one_image(image: &str) {
-    let [kind, plan, cut, seed] = image.split('/').collect::<Vec<_>>().try_into().unwrap();
-    let lived = Lived::record(kind_named(kind), Plan::named(plan));
-    let cut: usize = cut.parse().unwrap();
+    let parts: Vec<_> = image.split('/').collect();
+    let number = |at: usize| parts[at].parse::<usize>().unwrap();
+    let mut lived = Lived::record(kind_named(parts[0]), Plan::named(parts[1]));
+    let disk = lived.disk();
+    let (mut cut, mut seed) = (number(2), number(3) as u64);
+    if parts.len() == 6 {
+        lived = lived.recovery(cut, seed);
+        (cut, seed) = (number(4), number(5) as u64);
+    }
     for (at, step) in lived.recording.steps[..cut].iter().enumerate() {
         println!("{at:5} {}", lived.recording.describe(step));
     }
     println!("allowed: {:?}", lived.allowed(cut));
-    let seed = seed.parse().unwrap();
     let kept = scratch().keep();
-    place(&lived.recording.image(cut, seed, &lived.disk()), &kept);
+    place(&lived.recording.image(cut, seed, &disk), &kept);
     println!("the image is in {}", kept.display());
-    lived.try_image(cut, seed, &lived.disk()).unwrap();
+    lived.try_image(cut, seed, &disk).unwrap();
 }

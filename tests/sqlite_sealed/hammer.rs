@@ -115,11 +115,12 @@ fn processes_that_are_killed_and_replaced_lose_no_commit_of_any() {
         let mut child = part(writer, i64::MAX);
         let kill_after = rng.random_range(1..25);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let said = lines.map(Result::unwrap).filter_map(|line| {
+        let mut said = lines.map(Result::unwrap).filter_map(|line| {
             let (_, n) = line.split_once("committed ")?;
             n.parse::<i64>().ok()
         });
-        let committed = said.take(kill_after).last().unwrap();
+        // The pipe stays open: the child is to die by the kill and nothing else.
+        let committed = said.by_ref().take(kill_after).last().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         let conn = connect(&f.db);
