@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use atrest::resource::sql::content_hash;
-use atrest::sqlite::{PageSize, SealedDatabase};
+use atrest::sqlite::{Freshness, PageSize, SealedDatabase};
 use rusqlite::Connection;
 
 use crate::fixture::{FILE, SLOT, key, open};
@@ -30,7 +30,8 @@ impl Database {
         let sealed = match kind {
             Kind::Sealed => {
                 let page_size = PageSize::new(page_size).unwrap();
-                let made = SealedDatabase::create(path, FILE, page_size, &SLOT, key());
+                let made =
+                    SealedDatabase::create(path, FILE, page_size, Freshness::Kept, &SLOT, key());
                 Some(made.map_err(|e| format!("create: {e}"))?)
             }
             Kind::Plain => None,
