@@ -17,167 +17,16 @@
 //! - Bytes that nobody wrote to do not change (SQLite's "powersafe overwrite").
 //! - Shared memory (`-shm`) is lost: SQLite makes it anew when nobody has it open.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::strace::Line;
+use crate::recording::{Image, Inode, Recording, Step};
 
-pub const SECTOR: usize = 512;
-
-/// Files by name.
-pub type Image = BTreeMap<String, Vec<u8>>;
-
-type Inode = usize;
-
-/// One step in the life of a directory.
-#[derive(Clone, Debug)]
-pub enum Step {
-    Write(Inode, usize, Vec<u8>),
-    SetLen(Inode, usize),
-    SyncFile(Inode),
-    Create(String, Inode),
-    Remove(String),
-    SyncDirectory,
-    /// A line that the child said in between.
-    Said(String),
-}
-
-/// All steps, in order, and the names of the files for people.
-pub struct Recording {
-    pub steps: Vec<Step>,
-    names: Vec<String>,
-    /// What was there before: the first files of `names`.
-    before: Vec<Vec<u8>>,
-}
-
-enum Open {
-    File { inode: Inode, at: usize },
-    Directory,
-}
+const SECTOR: usize = 512;
 
 impl Recording {
-    /// The steps among `calls` that concern `dir`, which held some files before.
-    pub fn new(calls: &[Line], dir: &Path, before: Image) -> Self {
-        let (names, before): (Vec<_>, Vec<_>) = before.into_iter().unzip();
-        let mut open = HashMap::new();
-        let mut there = names.iter().cloned().zip(0..).collect();
-        let mut recording = Self {
-            steps: Vec::new(),
-            names,
-            before,
-        };
-        for call in calls.iter().filter(|call| call.returned().is_some()) {
-            recording.take(call, dir, &mut open, &mut there);
-        }
-        recording
-    }
-
-    fn take(
-        &mut self,
-        call: &Line,
-        dir: &Path,
-        open: &mut HashMap<u64, Open>,
-        there: &mut BTreeMap<String, Inode>,
-    ) {
-        let name_in_dir = |path: &Path| -> Option<String> {
-            let name = path.strip_prefix(dir).ok()?.to_str()?;
-            (!name.is_empty() && !name.ends_with("-shm")).then(|| name.to_owned())
-        };
-        let returned = call.returned().unwrap();
-        let fd = call.fd(0).unwrap_or(u64::MAX);
-        match call.name.as_str() {
-            "openat" => {
-                open.remove(&returned);
-                let (path, flags) = (call.path(1), call.arg(2));
-                if path == dir && !flags.contains("O_TMPFILE") {
-                    open.insert(returned, Open::Directory);
-                }
-                let Some(name) = name_in_dir(&path) else {
-                    return;
-                };
-                let inode = *there.entry(name.clone()).or_insert_with(|| {
-                    let inode = self.names.len();
-                    self.names.push(name.clone());
-                    self.steps.push(Step::Create(name, inode));
-                    inode
-                });
-                if flags.contains("O_TRUNC") {
-                    self.steps.push(Step::SetLen(inode, 0));
-                }
-                open.insert(returned, Open::File { inode, at: 0 });
-            }
-            "close" => {
-                open.remove(&fd);
-            }
-            "write" if fd == 2 => {
-                let said = String::from_utf8_lossy(&call.bytes(1)).into_owned();
-                self.steps.push(Step::Said(said));
-            }
-            "unlink" => {
-                if let Some(name) = name_in_dir(&call.path(0)) {
-                    there.remove(&name);
-                    self.steps.push(Step::Remove(name));
-                }
-            }
-            "write" | "pwrite64" => {
-                if let Some(Open::File { inode, at }) = open.get_mut(&fd) {
-                    let mut bytes = call.bytes(1);
-                    bytes.truncate(returned as usize);
-                    let offset = match call.name.as_str() {
-                        "write" => std::mem::replace(at, *at + bytes.len()),
-                        _ => call.number(3) as usize,
-                    };
-                    self.steps.push(Step::Write(*inode, offset, bytes));
-                }
-            }
-            "lseek" => {
-                if let Some(Open::File { at, .. }) = open.get_mut(&fd) {
-                    *at = returned as usize;
-                }
-            }
-            "ftruncate" => {
-                if let Some(Open::File { inode, .. }) = open.get(&fd) {
-                    self.steps
-                        .push(Step::SetLen(*inode, call.number(1) as usize));
-                }
-            }
-            "fsync" | "fdatasync" => match open.get(&fd) {
-                Some(Open::File { inode, .. }) => self.steps.push(Step::SyncFile(*inode)),
-                Some(Open::Directory) => self.steps.push(Step::SyncDirectory),
-                None => {}
-            },
-            // Reads of a mapping; no page of a file is written through one (see `trace.rs`).
-            "mmap" => {}
-            other => {
-                let touches = open.contains_key(&fd) || name_in_dir(&call.path(0)).is_some();
-                assert!(!touches, "the model does not know what {other} does");
-            }
-        }
-    }
-
-    /// The name under which an inode was made.
-    pub fn name(&self, inode: Inode) -> &str {
-        &self.names[inode]
-    }
-
-    /// One step in words.
-    pub fn describe(&self, step: &Step) -> String {
-        match step {
-            Step::Write(inode, offset, bytes) => {
-                format!("{} at {offset}: {} bytes", self.name(*inode), bytes.len())
-            }
-            Step::SetLen(inode, len) => format!("{} has {len} bytes", self.name(*inode)),
-            Step::SyncFile(inode) => format!("{} is synced", self.name(*inode)),
-            Step::Create(name, inode) => format!("{name} is made (file {inode})"),
-            Step::Remove(name) => format!("{name} is removed"),
-            Step::SyncDirectory => "the directory is synced".to_owned(),
-            Step::Said(line) => format!("says: {}", line.trim()),
-        }
-    }
-
     /// What the disk holds when the power goes after the first `cut` steps.
     pub fn image(&self, cut: usize, seed: u64, disk: &Disk) -> Image {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -397,9 +246,9 @@ impl File<'_> {
                 false => SECTOR,
             };
             let earlier = kept.len().checked_sub(2).map_or(0, |at| kept[at]);
-            for at in start..end {
+            for (at, byte) in bytes.iter_mut().enumerate().take(end).skip(start) {
                 let version = if at - start < torn { last } else { earlier };
-                bytes[at] = versions[version].get(at).copied().unwrap_or(filler);
+                *byte = versions[version].get(at).copied().unwrap_or(filler);
             }
         }
         bytes

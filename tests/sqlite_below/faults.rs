@@ -7,9 +7,10 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::database::{Database, KINDS, Kind, content, goes_on, label, whole};
 use crate::fixture::scratch;
-use crate::life::{Database, KINDS, Kind, Life, Plan, content, say};
-use crate::power_cut::{goes_on, kind_named, label, whole};
+use crate::life::{Life, say};
+use crate::lived::asked;
 use crate::strace::{self, Line, Traced};
 
 const LIFE: &str = "ATREST_TEST_ENDURE";
@@ -37,11 +38,10 @@ const LIVES: [&str; 5] = [
 
 #[test]
 fn part_endures() {
-    let Ok(life) = std::env::var(LIFE) else {
+    let Some((kind, plan, dir)) = asked(LIFE) else {
         return;
     };
-    let [kind, plan, dir] = life.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
-    match Life::begin(kind_named(kind), Plan::named(plan), Path::new(dir)) {
+    match Life::begin(kind, plan, &dir) {
         Ok(life) => life.endure(),
         Err(why) => say(&format!("not made: {why}")),
     }

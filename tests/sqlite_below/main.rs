@@ -4,12 +4,17 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+mod database;
 mod disk;
+mod endure;
 mod faults;
 #[path = "../sqlite_sealed/fixture.rs"]
 #[allow(dead_code, reason = "shared with the tests above the system")]
 mod fixture;
 mod life;
+mod lived;
+mod plan;
 mod power_cut;
+mod recording;
 mod strace;
 mod trace;

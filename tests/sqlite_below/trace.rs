@@ -13,9 +13,8 @@ use aho_corasick::AhoCorasick;
 use rayon::prelude::*;
 use rusqlite::backup::Backup;
 
+use crate::database::{Database, Kind, kind_named, label};
 use crate::fixture::{HEADER_LEN, SLOT, run, scratch, set_journal};
-use crate::life::{Database, Kind};
-use crate::power_cut::{kind_named, label};
 use crate::strace::{self, Line};
 
 const LIFE: &str = "ATREST_TEST_WHOLE_LIFE";
