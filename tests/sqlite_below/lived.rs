@@ -57,7 +57,7 @@ impl Lived {
     /// The recovery of an image as a life of its own, of one state.
     pub fn recovery(&self, cut: usize, seed: u64) -> Self {
         let image = self.recording.image(cut, seed, &self.disk());
-        place(&image, self.dir.path());
+        self.place(&image);
         let recovery = Self::trace(self.kind, self.plan, self.dir.clone(), RECOVERY, image);
         assert!(self.states.contains(&recovery.states[0]));
         Self {
@@ -94,6 +94,12 @@ impl Lived {
             states,
             begin: begin.unwrap(),
         }
+    }
+
+    /// Puts an image where the life was lived.
+    pub fn place(&self, image: &Image) -> &Path {
+        place(image, self.dir.path());
+        self.dir.path()
     }
 
     /// The first and the last state that may be there after a cut.
@@ -141,7 +147,7 @@ impl Lived {
     /// Builds the image and judges it.
     pub fn try_image(&self, cut: usize, seed: u64, disk: &Disk) -> Result<(), String> {
         let image = self.recording.image(cut, seed, disk);
-        place(&image, self.dir.path());
+        self.place(&image);
         self.judge(self.allowed(cut), seed).map_err(|why| {
             let (kind, plan) = (label(self.kind), self.plan.name());
             format!("image {kind}/{plan}/{cut}/{seed}: {why}")
