@@ -71,7 +71,8 @@ impl JournalFile {
             (_, 8) if buf == MAGIC => {
                 let mut sum = [0; 16];
                 self.stream.read(medium, &mut sum, offset + FREE_SUM_AT)?;
-                main.file.restores(u128::from_le_bytes(sum));
+                let version = self.stream.leads_to();
+                main.file.restores(version, u128::from_le_bytes(sum));
             }
             (Some((at, number)), len) if at == offset && len == page => {
                 let (image, trailer) = buf.split_at_mut(page - TRAILER_LEN);

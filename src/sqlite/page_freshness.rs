@@ -138,10 +138,10 @@ impl PageFile {
         self.tracker.is_some() && self.checkpoint == Checkpoint::Copying
     }
 
-    /// A journal that is played back says that of the free pages.
-    pub(super) fn restores(&mut self, free_sum: u128) {
+    /// A journal that is played back leads to this version, and says that of the free pages.
+    pub(super) fn restores(&mut self, version: u64, free_sum: u128) {
         if let Some(tracker) = &mut self.tracker {
-            tracker.restores(free_sum);
+            tracker.restores(version, free_sum);
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct StreamFile {
     /// The versions of the main file that a rollback journal may lead back to; the first one is
     /// what it is written for.
     versions: [u64; 2],
+    /// Which of them the chunk that was read last leads back to.
+    leads_to: u64,
 }
 
 struct Held {
@@ -67,7 +69,13 @@ impl StreamFile {
             stage_at: 0,
             write_through,
             versions: [0; 2],
+            leads_to: 0,
         }
+    }
+
+    /// The version of the main file that the chunk that was read last leads back to.
+    pub(super) fn leads_to(&self) -> u64 {
+        self.leads_to
     }
 
     /// The journal is looked at anew: it leads back to one of these versions of the main file.
@@ -153,9 +161,11 @@ impl StreamFile {
             let [version, other] = self.versions;
             let place = self.place(index, version);
             let mut authentic = self.units.open(place, sealed, &mut self.plain[..len])?;
+            self.leads_to = version;
             if !authentic && other != version {
                 let place = self.place(index, other);
                 authentic = self.units.open(place, sealed, &mut self.plain[..len])?;
+                self.leads_to = other;
             }
             if !authentic && self.kind == UnitKind::Temporary {
                 let why = "a temporary file is not authentic";

@@ -13,8 +13,9 @@ use super::wal_frames::LoggedFrame;
 #[derive(Default)]
 pub(super) struct Tracker {
     transaction: Option<Transaction>,
-    /// A journal that another connection left is being played back.
-    restoring: bool,
+    /// The version to which a journal leads back that another connection left and that is being
+    /// played back.
+    restoring: Option<u64>,
     /// The database's size in pages, as page 1 said when it was last written.
     pub size_field: Option<u32>,
     /// What the journal says of free pages.
@@ -74,7 +75,7 @@ impl Tracker {
         let count = usize::try_from(number(4)).map_or(most, |count| count.min(most));
         for leaf in (0..count).map(|n| number(8 + 4 * n)) {
             if self.free.pages.insert(leaf)
-                && !self.restoring
+                && self.restoring.is_none()
                 && leaf > 0
                 && let Some(id) = id_at(units, medium, leaf)?
             {
@@ -92,12 +93,12 @@ impl Tracker {
 
     /// A journal is played back, which says this of the free pages. It leads to what was counted
     /// before, unless the transaction is this connection's own and its changes are known.
-    pub(super) fn restores(&mut self, free_sum: u128) {
-        if self.transaction.is_none() && !self.restoring {
-            self.restoring = true;
+    pub(super) fn restores(&mut self, version: u64, free_sum: u128) {
+        if self.transaction.is_none() && self.restoring.is_none() {
+            self.restoring = Some(version);
             self.free = FreePages::default();
         }
-        if self.restoring {
+        if self.restoring.is_some() {
             self.free.sum = free_sum;
         }
     }
@@ -109,11 +110,11 @@ impl Tracker {
         }
         let mut record = newest(units, medium)?;
         let (base_version, base) = match record.stage {
-            _ if self.restoring => (record.base_version, record.base),
+            _ if self.restoring == Some(record.base_version) => (record.base_version, record.base),
             Stage::Open => (record.version, record.base),
             Stage::Settled | Stage::Committing => (record.version, record.now),
         };
-        if !self.restoring {
+        if self.restoring.is_none() {
             record = Record {
                 stage: Stage::Open,
                 base_version,
@@ -141,7 +142,7 @@ impl Tracker {
     /// The transaction whose changes are counted. What a journal brings back is not: it leads to
     /// what was counted before.
     fn changing(&mut self) -> Option<&mut Transaction> {
-        let restoring = self.restoring;
+        let restoring = self.restoring.is_some();
         self.transaction.as_mut().filter(|_| !restoring)
     }
 
@@ -195,11 +196,11 @@ impl Tracker {
         let Some(transaction) = self
             .transaction
             .as_mut()
-            .filter(|t| t.changed || self.restoring)
+            .filter(|t| t.changed || self.restoring.is_some())
         else {
             return Ok(());
         };
-        if self.restoring {
+        if self.restoring.is_some() {
             let mut pages = transaction.base;
             pages.sum = pages.sum.wrapping_sub(self.free.sum);
             for &leaf in self.free.pages.range(1..=pages.count) {
@@ -223,7 +224,7 @@ impl Tracker {
     /// The journal is gone, or the lock goes: the transaction is over. Failing to say so is no harm:
     /// the record stays at "committing".
     pub(super) fn end(&mut self, units: &mut Units, medium: &mut dyn Medium) {
-        self.restoring = false;
+        self.restoring = None;
         if let Some(Transaction { record, .. }) = self.transaction.take()
             && record.stage == Stage::Committing
         {

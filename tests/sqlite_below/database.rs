@@ -28,7 +28,8 @@ impl Database {
         let sealed = match kind {
             Kind::Sealed => {
                 let page_size = PageSize::new(page_size).unwrap();
-                let made = SealedDatabase::create(path, FILE, page_size, Freshness::Kept, &SLOT, key());
+                let made =
+                    SealedDatabase::create(path, FILE, page_size, Freshness::Kept, &SLOT, key());
                 Some(made.map_err(|e| format!("create: {e}"))?)
             }
             Kind::Plain => None,
