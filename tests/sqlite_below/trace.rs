@@ -137,7 +137,8 @@ fn kind_of(path: &Path) -> &'static str {
 
 /// The shared memory of a log: beside the database, or in the system's directory for it.
 fn is_shared_memory(path: &Path) -> bool {
-    path.to_string_lossy().ends_with("-shm") || path.parent() == Some(Path::new("/dev/shm"))
+    let path = path.to_string_lossy();
+    path.ends_with("-shm") || path.starts_with("/dev/shm/atrest-")
 }
 
 #[derive(Default)]
