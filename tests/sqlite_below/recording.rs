@@ -70,8 +70,8 @@ impl Recording {
         match call.name.as_str() {
             "openat" => {
                 open.remove(&returned);
-                let (path, flags) = (call.path(1), call.arg(2));
-                if path == dir && !flags.contains("O_TMPFILE") {
+                let (path, flags) = (call.returned_path().unwrap_or_default(), call.arg(2));
+                if path == dir {
                     open.insert(returned, Open::Directory);
                 }
                 let Some(name) = name_in_dir(&path) else {

@@ -74,9 +74,12 @@ impl Line {
 
     /// The path behind the descriptor in argument `index`, when it is a file's.
     pub fn fd_path(&self, index: usize) -> Option<PathBuf> {
-        let (_, path) = self.arg(index).split_once('<')?;
-        let hex = path.split(['<', '>']).next()?;
-        path_of(&unescape(hex)?).filter(|path| path.is_absolute())
+        fd_path(self.arg(index))
+    }
+
+    /// The path behind the descriptor that the call returned: no link leads to another.
+    pub fn returned_path(&self) -> Option<PathBuf> {
+        fd_path(&self.result)
     }
 
     /// The path in argument `index`.
@@ -91,6 +94,12 @@ impl Line {
         let strings = arg.split('"').skip(1).step_by(2);
         strings.flat_map(|hex| unescape(hex).unwrap()).collect()
     }
+}
+
+fn fd_path(fd: &str) -> Option<PathBuf> {
+    let (_, path) = fd.split_once('<')?;
+    let hex = path.split(['<', '>']).next()?;
+    path_of(&unescape(hex)?).filter(|path| path.is_absolute())
 }
 
 fn path_of(bytes: &[u8]) -> Option<PathBuf> {
