@@ -68,11 +68,13 @@ impl JournalFile {
         let page = self.stream.shared().page_size().bytes();
         match (number, buf.len()) {
             (_, 4) => self.number = Some(number_before(buf, offset)),
-            (_, 8) if buf == MAGIC => {
+            // A super-journal's name at the journal's end is followed by the same bytes.
+            (_, 8) if buf == MAGIC && offset.is_multiple_of(JOURNAL_CHUNK as u64) => {
                 let mut sum = [0; 16];
-                self.stream.read(medium, &mut sum, offset + FREE_SUM_AT)?;
-                let version = self.stream.leads_to();
-                main.file.restores(version, u128::from_le_bytes(sum));
+                match self.stream.read(medium, &mut sum, offset + FREE_SUM_AT) {
+                    Err(Code::SHORT_READ) => (),
+                    read => self.restore(main, offset, read.map(|()| sum)?),
+                }
             }
             (Some((at, number)), len) if at == offset && len == page => {
                 let (image, trailer) = buf.split_at_mut(page - TRAILER_LEN);
@@ -86,6 +88,20 @@ impl JournalFile {
             _ => (),
         }
         Ok(())
+    }
+
+    /// SQLite read the header at `offset`, which says this of the free pages.
+    fn restore(&mut self, main: &mut Main<'_>, offset: u64, sum: [u8; 16]) {
+        let sum = u128::from_le_bytes(sum);
+        if offset > 0 {
+            // Or what SQLite finds behind its own transaction, left from a longer one.
+            return main.file.restores_more(sum);
+        }
+        // From its first header on it is of one version: behind it may be what is left of a longer
+        // journal.
+        let version = self.stream.leads_to();
+        self.stream.lead_back_to([version; 2]);
+        main.file.restores(version, sum);
     }
 
     /// Writes `buf` at `offset`; sealed bytes have reached the medium on return.

@@ -145,6 +145,13 @@ impl PageFile {
         }
     }
 
+    /// The journal that is played back goes on, and says this of the free pages by now.
+    pub(super) fn restores_more(&mut self, free_sum: u128) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.restores_more(free_sum);
+        }
+    }
+
     /// A new journal begins.
     pub(super) fn begin_journal(&mut self) {
         if let Some(tracker) = &mut self.tracker {

@@ -98,6 +98,11 @@ impl Tracker {
             self.restoring = Some(version);
             self.free = FreePages::default();
         }
+        self.restores_more(free_sum);
+    }
+
+    /// The journal that is played back says this of the free pages, further on.
+    pub(super) fn restores_more(&mut self, free_sum: u128) {
         if self.restoring.is_some() {
             self.free.sum = free_sum;
         }
