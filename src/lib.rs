@@ -8,6 +8,7 @@
 //!
 //! | layer        | what it is for |
 //! |--------------|----------------|
+//! | [`extension`] | databases of working directories for other programs' SQLite |
 //! | [`cli`]      | arguments to a plan, text, JSON, exit codes |
 //! | [`scenario`] | the demo: builds a world, runs steps, checks what came out |
 //! | [`lab`]      | theft, attacks, detectors, verdicts, the evidence report |
@@ -23,6 +24,7 @@ pub mod base;
 pub mod cli;
 pub mod crypto;
 pub mod envelope;
+pub mod extension;
 pub mod lab;
 pub mod resource;
 pub mod scenario;

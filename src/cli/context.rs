@@ -96,7 +96,7 @@ fn ask(prompt: &str) -> Result<SecretBytes, CliError> {
 }
 
 /// The first line of a file, without its end.
-fn passphrase_in(path: &Path) -> Result<SecretBytes, CliError> {
+pub(crate) fn passphrase_in(path: &Path) -> Result<SecretBytes, CliError> {
     const MAX_LEN: u64 = 4096;
     let mut line = Zeroizing::new(Vec::with_capacity(MAX_LEN as usize));
     let read = File::open(path)

@@ -34,6 +34,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::crypto::Backend;
 
 pub use context::Context;
+pub(crate) use context::passphrase_in;
 pub use error::CliError;
 pub use output::{Format, Output, Progress, table};
 

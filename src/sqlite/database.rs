@@ -140,6 +140,10 @@ impl SealedDatabase {
         uri + &format!("?vfs={vfs}&atrest={}", self.shared.token())
     }
 
+    pub(super) fn into_shared(self) -> Arc<Shared> {
+        self.shared
+    }
+
     /// The size of its pages.
     pub fn page_size(&self) -> PageSize {
         self.shared.page_size()

@@ -5,11 +5,13 @@
 //! From below: [`vfs`] is the shim over the system's VFS (the only `unsafe`); [`medium`] the two
 //! interfaces between it and the sealed files; [`unit`] seals and opens one unit; [`page_file`],
 //! [`wal_file`] and [`stream_file`] map what SQLite sees to units; [`header`] is the block before
-//! page 1; [`database`] is what the rest of the program uses.
+//! page 1; [`database`] is what the rest of the program uses; [`host`] is for programs that load this
+//! library into their own SQLite.
 
 mod database;
 mod error;
 mod header;
+mod host;
 mod journal_file;
 mod keys;
 mod medium;
@@ -31,6 +33,8 @@ mod wal_index;
 
 pub use database::SealedDatabase;
 pub use error::SealedError;
+pub use host::{Host, Refused};
 pub use keys::{KeySource, KeyUnavailable};
 pub use page_size::{Freshness, KEY_SLOT_LEN, PageSize};
 pub use position::Position;
+pub use vfs::load_extension;

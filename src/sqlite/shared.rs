@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::ResourceId;
@@ -9,6 +9,7 @@ use crate::crypto::Secret;
 
 use super::medium::Code;
 use super::unit::UnitKind;
+use super::vfs::Sqlite;
 use super::{KeySource, PageSize, Position, verify};
 
 /// What all open files of one sealed database have in common.
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     /// The sequence number of the newest header slot that this process read or wrote.
     header: AtomicU64,
     anchor: Mutex<Anchor>,
+    /// The SQLite that has its files open, when that is not the bundled one.
+    server: OnceLock<&'static Sqlite>,
 }
 
 /// What this process has told of the file's position.
@@ -63,6 +66,7 @@ impl Shared {
             refusal: Mutex::new(None),
             header: AtomicU64::new(0),
             anchor: Mutex::default(),
+            server: OnceLock::new(),
         });
         open_table()
             .get_or_insert_default()
@@ -95,6 +99,7 @@ impl Shared {
             refusal: Mutex::new(None),
             header: AtomicU64::new(0),
             anchor: Mutex::default(),
+            server: OnceLock::new(),
         }
     }
 
@@ -112,13 +117,25 @@ impl Shared {
             Some(database) => (database, UnitKind::Journal),
             None => (name.rsplit_once("-mj")?.0, UnitKind::SuperJournal),
         };
-        // Dropped outside the lock: the last holder of one may be here by then, and takes the lock.
-        let open: Vec<Arc<Self>> = {
-            let table = open_table();
-            table.as_ref()?.values().filter_map(Weak::upgrade).collect()
-        };
-        let shared = open.into_iter().find(|s| s.path == Path::new(database))?;
+        let shared = find_open(|s| s.path == Path::new(database))?;
         Some((shared, kind))
+    }
+
+    /// The database at `path`, when a SQLite other than the bundled one has it open.
+    pub(super) fn served_at(path: &Path) -> Option<Arc<Self>> {
+        let path = path.canonicalize().ok()?;
+        find_open(|s| s.path == path && s.server().is_some())
+    }
+
+    /// The SQLite that opens its files, when that is not the bundled one.
+    pub(super) fn server(&self) -> Option<&'static Sqlite> {
+        self.server.get().copied()
+    }
+
+    /// From now on `sqlite` alone opens its files: two of them in one process would undo each
+    /// other's locks. `false` when another one does already.
+    pub(super) fn serve(&self, sqlite: &'static Sqlite) -> bool {
+        std::ptr::eq(*self.server.get_or_init(|| sqlite), sqlite)
     }
 
     pub(super) fn keys(&self) -> Arc<dyn KeySource> {
@@ -200,6 +217,9 @@ impl Shared {
     /// Remembers why, for the error that the caller of SQLite gets, and gives the code for SQLite.
     pub(super) fn refuse(&self, code: Code, why: &str) -> Code {
         *lock(&self.refusal) = Some(why.to_owned());
+        if let Some(host) = self.server().and_then(Sqlite::host) {
+            host.refuse(&format!("{}: {why}", self.path.display()));
+        }
         code
     }
 
@@ -225,11 +245,19 @@ impl Drop for Shared {
     }
 }
 
+/// The others are let go of only after the table: the last holder of one takes it out of there.
+fn find_open(wanted: impl Fn(&Shared) -> bool) -> Option<Arc<Shared>> {
+    let table = open_table();
+    let open: Vec<_> = table.as_ref()?.values().filter_map(Weak::upgrade).collect();
+    drop(table);
+    open.into_iter().find(|shared| wanted(shared))
+}
+
 fn open_table() -> MutexGuard<'static, Option<HashMap<u64, Weak<Shared>>>> {
     lock(&OPEN)
 }
 
 /// A panic while one of these locks is held leaves nothing half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -69,7 +69,7 @@ pub(super) fn position(shared: &Shared) -> Result<Option<Position>, Code> {
     let detached = Shared::detached(path, file, shared.page_size(), shared.keys());
     let mut units = Units::new(Arc::new(detached), UnitKind::Page);
     units.check()?;
-    let record = Record::read(&mut units, &mut LowerFile::open_path(path)?)?;
+    let record = Record::read(&mut units, &mut LowerFile::open_main(shared)?)?;
     Ok(record.map(|record| Position::new(shared.header(), &record, None)))
 }
 

@@ -1,10 +1,13 @@
 //! The shim between SQLite's VFS interface (<https://www.sqlite.org/vfs.html>) and sealed files:
 //! it opens the file below through the system's own VFS, turns pointers into slices, and passes
 //! on what is not data (locks, shared memory, names, time). The only file with `unsafe` code.
+//! It is registered with the bundled SQLite, and with that of a program that loads this library as
+//! an extension (the last part).
 //!
 //! SQLite promises, and every block here relies on it: a file's methods get the `sqlite3_file`
 //! that `xOpen` filled, one call at a time, not after `xClose`; names end in NUL and live as long
-//! as the file is open; buffers have the length given.
+//! as the file is open; buffers have the length given. A panic in a method ends the process, as Rust
+//! does at every such border: a file whose method stopped half way must not be used again.
 //!
 //! Over 400 lines because all `unsafe` code of the program is in this one file.
 #![allow(unsafe_code)]
@@ -16,6 +19,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
+use super::host::{self, Host};
 use super::journal_file::JournalFile;
 use super::medium::{Code, Medium};
 use super::page_file::PageFile;
@@ -43,18 +47,25 @@ pub(super) struct LowerFile {
 }
 
 /// A file's name in the form in which SQLite hands names to a VFS, which may ask it for parameters.
-struct FileName(*const c_char);
+struct FileName {
+    name: *const c_char,
+    free: unsafe extern "C" fn(*const c_char),
+}
 
 impl FileName {
-    fn new(path: &Path) -> Result<Self, Code> {
+    fn new(sqlite: &Sqlite, path: &Path) -> Result<Self, Code> {
         let path = CString::new(path.as_os_str().as_bytes());
         let path = path.map_err(|_| Code(ffi::SQLITE_CANTOPEN))?;
         let (none, empty) = (std::ptr::null_mut(), c"".as_ptr());
+        let create = sqlite.functions.create_filename;
         // SAFETY: all names end in NUL, and there are no parameters.
-        let name = unsafe { ffi::sqlite3_create_filename(path.as_ptr(), empty, empty, 0, none) };
+        let name = unsafe { create(path.as_ptr(), empty, empty, 0, none) };
         match name.is_null() {
             true => Err(Code(ffi::SQLITE_NOMEM)),
-            false => Ok(Self(name)),
+            false => Ok(Self {
+                name,
+                free: sqlite.functions.free_filename,
+            }),
         }
     }
 }
@@ -62,7 +73,7 @@ impl FileName {
 impl Drop for FileName {
     fn drop(&mut self) {
         // SAFETY: `new` made it, and this is the last use of it.
-        unsafe { ffi::sqlite3_free_filename(self.0) }
+        unsafe { (self.free)(self.name) }
     }
 }
 
@@ -72,24 +83,39 @@ unsafe impl Send for LowerFile {}
 
 impl LowerFile {
     /// Opens an existing database file beside SQLite, for header and verification. It goes through
-    /// the VFS below, since a descriptor opened and closed elsewhere would drop SQLite's locks.
+    /// the VFS below, since a descriptor opened and closed elsewhere would drop SQLite's locks; of
+    /// the SQLite that has the file open, since the other one knows nothing of those.
     pub(super) fn open_path(path: &Path) -> Result<Self, Code> {
-        let name = FileName::new(path)?;
+        let server = Shared::served_at(path).and_then(|shared| shared.server());
+        Self::open_by(server, path)
+    }
+
+    /// The same for the main file of `shared`, also when that is being let go of.
+    pub(super) fn open_main(shared: &Shared) -> Result<Self, Code> {
+        Self::open_by(shared.server(), shared.path())
+    }
+
+    fn open_by(server: Option<&'static Sqlite>, path: &Path) -> Result<Self, Code> {
+        let sqlite = match server {
+            Some(sqlite) => sqlite,
+            None => bundled()?,
+        };
+        let name = FileName::new(sqlite, path)?;
         let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_MAIN_DB;
         // SAFETY: the name ends in NUL and is kept in the file below until it is closed.
-        let mut file = unsafe { Self::open(name.0, flags, std::ptr::null_mut())? };
+        let mut file = unsafe { Self::open(sqlite, name.name, flags, std::ptr::null_mut())? };
         file._name = Some(name);
         Ok(file)
     }
 
-    /// Opens the file at `path` by its name `link`, while this process has a lock on it. The VFS below
+    /// Opens the main file of `shared` by its name `link`, while this process has a lock on it. The VFS below
     /// follows no link, but takes over the descriptor of a file that was closed under a lock, whatever
     /// name it is asked for: so one is closed first. Another thread may be quicker to take it.
-    fn open_by_link(path: &Path, link: &Path) -> Result<Self, Code> {
+    fn open_by_link(shared: &Shared, link: &Path) -> Result<Self, Code> {
         let mut opened = Err(Code(ffi::SQLITE_CANTOPEN));
         for _ in 0..100 {
-            drop(Self::open_path(path)?);
-            opened = Self::open_path(link);
+            drop(Self::open_main(shared)?);
+            opened = Self::open_by(shared.server(), link);
             if opened.is_ok() {
                 break;
             }
@@ -99,8 +125,13 @@ impl LowerFile {
 
     /// # Safety
     /// `name` is null or ends in NUL and outlives the file; `out_flags` is null or writable.
-    unsafe fn open(name: *const c_char, flags: c_int, out_flags: *mut c_int) -> Result<Self, Code> {
-        let base = base()?;
+    unsafe fn open(
+        sqlite: &Sqlite,
+        name: *const c_char,
+        flags: c_int,
+        out_flags: *mut c_int,
+    ) -> Result<Self, Code> {
+        let base = sqlite.base;
         // SAFETY: `base` is a registered VFS, which SQLite never frees.
         let (size, open) = unsafe { ((*base).szOsFile, (*base).xOpen) };
         let words = usize::try_from(size)
@@ -386,7 +417,7 @@ impl Open {
             let shared = self.database.as_ref().ok_or(Code(ffi::SQLITE_IOERR))?;
             let home = WalIndexHome::enter(shared.path())
                 .map_err(|e| shared.refuse(Code(ffi::SQLITE_IOERR_SHMOPEN), &e.to_string()))?;
-            let file = LowerFile::open_by_link(shared.path(), &home.link())?;
+            let file = LowerFile::open_by_link(shared, &home.link())?;
             self.index = Some((file, home));
         }
         let (file, _) = self.index.as_mut().expect("opened above");
@@ -438,36 +469,71 @@ unsafe fn main<'a>(open: *mut Open) -> Option<Main<'a>> {
     }
 }
 
-struct Base(*mut ffi::sqlite3_vfs);
-// SAFETY: a registered VFS is immutable and lives as long as the process.
-unsafe impl Send for Base {}
-// SAFETY: as above.
-unsafe impl Sync for Base {}
+/// A SQLite in this process: the bundled one, or that of a program which loaded this library as an
+/// extension. They are two libraries that know nothing of each other's files, locks and VFSs.
+pub(super) struct Sqlite {
+    /// Its default VFS, which ours stands above.
+    base: *mut ffi::sqlite3_vfs,
+    functions: Functions,
+    /// Finds its databases; those of the bundled one are found by the token in their URI.
+    host: Option<Host>,
+}
 
-/// The system's VFS; registers ours above it on first use.
-fn base() -> Result<*mut ffi::sqlite3_vfs, Code> {
-    static BASE: OnceLock<Result<Base, Code>> = OnceLock::new();
-    let base = BASE.get_or_init(|| {
-        // SAFETY: null asks for the default VFS; ours is built from it and is leaked, since
+// SAFETY: it never changes, and a registered VFS is immutable and lives as long as the process.
+unsafe impl Send for Sqlite {}
+// SAFETY: as above.
+unsafe impl Sync for Sqlite {}
+
+/// What of a SQLite the VFS calls.
+struct Functions {
+    vfs_find: unsafe extern "C" fn(*const c_char) -> *mut ffi::sqlite3_vfs,
+    vfs_register: unsafe extern "C" fn(*mut ffi::sqlite3_vfs, c_int) -> c_int,
+    filename_database: unsafe extern "C" fn(*const c_char) -> *const c_char,
+    database_file_object: unsafe extern "C" fn(*const c_char) -> *mut ffi::sqlite3_file,
+    create_filename: CreateFilename,
+    free_filename: unsafe extern "C" fn(*const c_char),
+    uri_int64: unsafe extern "C" fn(*const c_char, *const c_char, i64) -> i64,
+}
+
+type CreateFilename = unsafe extern "C" fn(
+    *const c_char,
+    *const c_char,
+    *const c_char,
+    c_int,
+    *mut *const c_char,
+) -> *const c_char;
+
+impl Sqlite {
+    /// Registers our VFS above the default one.
+    ///
+    /// # Safety
+    /// The functions are those of one SQLite.
+    unsafe fn register(functions: Functions, host: Option<Host>) -> Result<&'static Self, Code> {
+        // SAFETY: null asks for the default VFS; ours is built from it. Both parts are leaked, since
         // SQLite keeps the pointer.
         unsafe {
-            let base = ffi::sqlite3_vfs_find(std::ptr::null());
+            let base = (functions.vfs_find)(std::ptr::null());
             let lower = base.as_ref().ok_or(Code(ffi::SQLITE_ERROR))?;
+            let sqlite = Box::leak(Box::new(Self {
+                base,
+                functions,
+                host,
+            }));
             let ours = Box::leak(Box::new(ffi::sqlite3_vfs {
                 iVersion: 2,
                 szOsFile: size_of::<File>() as c_int,
                 mxPathname: lower.mxPathname,
                 pNext: std::ptr::null_mut(),
                 zName: NAME.as_ptr(),
-                pAppData: std::ptr::null_mut(),
+                pAppData: (&raw const *sqlite).cast_mut().cast(),
                 xOpen: Some(open),
                 xDelete: Some(delete),
                 xAccess: Some(access),
                 xFullPathname: Some(full_pathname),
-                xDlOpen: None,
-                xDlError: None,
-                xDlSym: None,
-                xDlClose: None,
+                xDlOpen: Some(dl_open),
+                xDlError: Some(dl_error),
+                xDlSym: Some(dl_sym),
+                xDlClose: Some(dl_close),
                 xRandomness: Some(randomness),
                 xSleep: Some(sleep),
                 xCurrentTime: Some(current_time),
@@ -477,19 +543,83 @@ fn base() -> Result<*mut ffi::sqlite3_vfs, Code> {
                 xGetSystemCall: None,
                 xNextSystemCall: None,
             }));
-            check(ffi::sqlite3_vfs_register(ours, 0))?;
-            Ok(Base(base))
+            check((sqlite.functions.vfs_register)(ours, 0))?;
+            Ok(sqlite)
         }
-    });
-    match base {
-        Ok(base) => Ok(base.0),
-        Err(code) => Err(*code),
+    }
+
+    /// The one that calls a method of our VFS.
+    ///
+    /// # Safety
+    /// `vfs` is ours.
+    unsafe fn of(vfs: *mut ffi::sqlite3_vfs) -> &'static Self {
+        // SAFETY: `register` put it there, and leaked it.
+        unsafe { &*(*vfs).pAppData.cast::<Self>() }
+    }
+
+    pub(super) fn host(&self) -> Option<Host> {
+        self.host
+    }
+
+    /// The database that the name of a main file, a journal or a log belongs to, in what SQLite
+    /// calls a file name: with the URI's parameters behind it.
+    ///
+    /// # Safety
+    /// SQLite made the name.
+    unsafe fn database(
+        &'static self,
+        name: *const c_char,
+        flags: c_int,
+    ) -> Result<Arc<Shared>, Code> {
+        // SAFETY: the caller's promise; the parameter's name ends in NUL.
+        let (path, token) = unsafe {
+            (
+                path(name),
+                (self.functions.uri_int64)(name, c"atrest".as_ptr(), 0),
+            )
+        };
+        let found = match self.host {
+            Some(host) if flags & ffi::SQLITE_OPEN_MAIN_DB != 0 => return host.open(path, self),
+            // A token is no use to a program from outside: it could name the vault's own file.
+            Some(_) => Shared::served_at(path),
+            None => Shared::by_token(token.unsigned_abs()),
+        };
+        found.ok_or(Code(ffi::SQLITE_CANTOPEN))
     }
 }
 
-/// Makes the VFS known to SQLite.
+/// The SQLite that this library brings along, with our VFS registered on first use.
+fn bundled() -> Result<&'static Sqlite, Code> {
+    static BUNDLED: OnceLock<Result<&Sqlite, Code>> = OnceLock::new();
+    *BUNDLED.get_or_init(|| {
+        let functions = Functions {
+            vfs_find: ffi::sqlite3_vfs_find,
+            vfs_register: ffi::sqlite3_vfs_register,
+            filename_database: ffi::sqlite3_filename_database,
+            database_file_object: ffi::sqlite3_database_file_object,
+            create_filename: ffi::sqlite3_create_filename,
+            free_filename: ffi::sqlite3_free_filename,
+            uri_int64: ffi::sqlite3_uri_int64,
+        };
+        // SAFETY: they are all the bundled SQLite's.
+        unsafe { Sqlite::register(functions, None) }
+    })
+}
+
+/// Makes the VFS known to the bundled SQLite.
 pub(super) fn register() -> Result<(), Code> {
-    base().map(|_| ())
+    bundled().map(|_| ())
+}
+
+/// A name as a path.
+///
+/// # Safety
+/// `name` ends in NUL and outlives the path.
+unsafe fn path<'a>(name: *const c_char) -> &'a Path {
+    // SAFETY: the caller's promise.
+    Path::new(std::ffi::OsStr::from_bytes(
+        unsafe { CStr::from_ptr(name) }.to_bytes(),
+    ))
 }
 
 /// A sealed file, the database when it is the main file of one, and otherwise the main file that it
@@ -500,7 +630,11 @@ type Sealed = (Io, Option<Arc<Shared>>, *mut Open);
 ///
 /// # Safety
 /// `name` is null or was handed to `xOpen` by SQLite.
-unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
+unsafe fn sealed_io(
+    sqlite: &'static Sqlite,
+    name: *const c_char,
+    flags: c_int,
+) -> Result<Sealed, Code> {
     let none = std::ptr::null_mut();
     const TEMPORARY: c_int = ffi::SQLITE_OPEN_TEMP_DB
         | ffi::SQLITE_OPEN_TRANSIENT_DB
@@ -515,9 +649,7 @@ unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
     }
     if flags & ffi::SQLITE_OPEN_SUPER_JOURNAL != 0 {
         // SAFETY: the name ends in NUL.
-        let path = Path::new(std::ffi::OsStr::from_bytes(
-            unsafe { CStr::from_ptr(name) }.to_bytes(),
-        ));
+        let path = unsafe { path(name) };
         let (shared, kind) = Shared::by_journal(path).ok_or(unknown)?;
         let mut journal = StreamFile::journal(shared.clone(), kind);
         if kind == UnitKind::Journal {
@@ -526,19 +658,18 @@ unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
         return Ok((Io::Stream(journal), None, none));
     }
     // SAFETY: SQLite made the name of a main file, a journal or a WAL, as these functions demand.
-    let (token, auto_vacuum) = unsafe {
-        let database = ffi::sqlite3_filename_database(name);
+    let (shared, auto_vacuum) = unsafe {
+        let database = (sqlite.functions.filename_database)(name);
         (
-            ffi::sqlite3_uri_int64(database, c"atrest".as_ptr(), 0),
-            ffi::sqlite3_uri_int64(database, c"auto_vacuum".as_ptr(), 0),
+            sqlite.database(database, flags)?,
+            (sqlite.functions.uri_int64)(database, c"auto_vacuum".as_ptr(), 0),
         )
     };
-    let shared = Shared::by_token(token.unsigned_abs()).ok_or(unknown)?;
     if flags & (ffi::SQLITE_OPEN_WAL | ffi::SQLITE_OPEN_MAIN_JOURNAL) != 0 {
         // SAFETY: SQLite made the name of a journal or a WAL, and has the main file open, which is
         // ours when its methods are.
         let main = unsafe {
-            let file = ffi::sqlite3_database_file_object(name);
+            let file = (sqlite.functions.database_file_object)(name);
             match !file.is_null() && std::ptr::eq((*file).pMethods, &METHODS) {
                 true => (*file.cast::<File>()).open,
                 false => return Err(unknown),
@@ -556,7 +687,7 @@ unsafe fn sealed_io(name: *const c_char, flags: c_int) -> Result<Sealed, Code> {
 }
 
 unsafe extern "C" fn open(
-    _vfs: *mut ffi::sqlite3_vfs,
+    vfs: *mut ffi::sqlite3_vfs,
     name: *const c_char,
     file: *mut ffi::sqlite3_file,
     flags: c_int,
@@ -565,8 +696,14 @@ unsafe extern "C" fn open(
     // SAFETY: `file` has room for our `File`; a null `pMethods` tells SQLite not to close it.
     unsafe {
         (*file).pMethods = std::ptr::null();
-        let opened = sealed_io(name, flags).and_then(|(io, database, main)| {
-            let lower = LowerFile::open(name, flags, out_flags)?;
+        let sqlite = Sqlite::of(vfs);
+        let opened = sealed_io(sqlite, name, flags).and_then(|(io, database, main)| {
+            // A main file has its header before SQLite opens it; SQLite must not make one.
+            let not_created = match database {
+                Some(_) => !ffi::SQLITE_OPEN_CREATE,
+                None => !0,
+            };
+            let lower = LowerFile::open(sqlite, name, flags & not_created, out_flags)?;
             Ok(Open {
                 lower,
                 io,
@@ -942,22 +1079,188 @@ unsafe extern "C" fn unfetch(
     ffi::SQLITE_OK
 }
 
+/// What `xDlSym` gives.
+type Symbol = Option<unsafe extern "C" fn(*mut ffi::sqlite3_vfs, *mut c_void, *const c_char)>;
+
 /// Passes a call on to the VFS below, with that VFS as its first argument.
 macro_rules! pass_on {
-    ($name:ident, $method:ident, $failure:expr, ($($argument:ident: $type:ty),*)) => {
-        unsafe extern "C" fn $name(_vfs: *mut ffi::sqlite3_vfs, $($argument: $type),*) -> c_int {
-            let Ok(base) = base() else { return $failure };
-            // SAFETY: the VFS below is registered; the arguments are SQLite's own.
-            unsafe { (*base).$method.map_or($failure, |method| method(base, $($argument),*)) }
+    ($name:ident, $method:ident, $result:ty, $failure:expr, ($($argument:ident: $type:ty),*)) => {
+        unsafe extern "C" fn $name(vfs: *mut ffi::sqlite3_vfs, $($argument: $type),*) -> $result {
+            // SAFETY: the VFS is ours, and the one below is registered; the arguments are SQLite's own.
+            unsafe {
+                let base = Sqlite::of(vfs).base;
+                match (*base).$method {
+                    Some(method) => method(base, $($argument),*),
+                    None => $failure,
+                }
+            }
         }
     };
 }
 
-pass_on!(delete, xDelete, ffi::SQLITE_IOERR_DELETE, (name: *const c_char, sync: c_int));
-pass_on!(access, xAccess, ffi::SQLITE_IOERR_ACCESS, (name: *const c_char, flags: c_int, out: *mut c_int));
-pass_on!(full_pathname, xFullPathname, ffi::SQLITE_CANTOPEN, (name: *const c_char, len: c_int, out: *mut c_char));
-pass_on!(randomness, xRandomness, 0, (len: c_int, out: *mut c_char));
-pass_on!(sleep, xSleep, 0, (microseconds: c_int));
-pass_on!(current_time, xCurrentTime, ffi::SQLITE_ERROR, (out: *mut f64));
-pass_on!(current_time_ms, xCurrentTimeInt64, ffi::SQLITE_ERROR, (out: *mut i64));
-pass_on!(last_error, xGetLastError, 0, (len: c_int, out: *mut c_char));
+pass_on!(delete, xDelete, c_int, ffi::SQLITE_IOERR_DELETE, (name: *const c_char, sync: c_int));
+pass_on!(access, xAccess, c_int, ffi::SQLITE_IOERR_ACCESS, (name: *const c_char, flags: c_int, out: *mut c_int));
+pass_on!(full_pathname, xFullPathname, c_int, ffi::SQLITE_CANTOPEN, (name: *const c_char, len: c_int, out: *mut c_char));
+pass_on!(dl_open, xDlOpen, *mut c_void, std::ptr::null_mut(), (name: *const c_char));
+pass_on!(dl_error, xDlError, (), (), (len: c_int, out: *mut c_char));
+pass_on!(dl_sym, xDlSym, Symbol, None, (library: *mut c_void, name: *const c_char));
+pass_on!(dl_close, xDlClose, (), (), (library: *mut c_void));
+pass_on!(randomness, xRandomness, c_int, 0, (len: c_int, out: *mut c_char));
+pass_on!(sleep, xSleep, c_int, 0, (microseconds: c_int));
+pass_on!(current_time, xCurrentTime, c_int, ffi::SQLITE_ERROR, (out: *mut f64));
+pass_on!(current_time_ms, xCurrentTimeInt64, c_int, ffi::SQLITE_ERROR, (out: *mut i64));
+pass_on!(last_error, xGetLastError, c_int, 0, (len: c_int, out: *mut c_char));
+
+/// The functions that a SQLite gives to an extension: of `sqlite3_api_routines` (`sqlite3ext.h`),
+/// to which SQLite only ever appends, those that are used here, and how many lie between.
+#[repr(C)]
+struct Routines {
+    _0: [usize; 67],
+    libversion_number: unsafe extern "C" fn() -> c_int,
+    _68: [usize; 1],
+    mprintf: unsafe extern "C" fn(*const c_char, ...) -> *mut c_char,
+    _70: [usize; 15],
+    result_text: unsafe extern "C" fn(
+        *mut ffi::sqlite3_context,
+        *const c_char,
+        c_int,
+        ffi::sqlite3_destructor_type,
+    ),
+    _86: [usize; 55],
+    vfs_find: unsafe extern "C" fn(*const c_char) -> *mut ffi::sqlite3_vfs,
+    vfs_register: unsafe extern "C" fn(*mut ffi::sqlite3_vfs, c_int) -> c_int,
+    _143: [usize; 19],
+    create_function_v2: unsafe extern "C" fn(
+        *mut ffi::sqlite3,
+        *const c_char,
+        c_int,
+        c_int,
+        *mut c_void,
+        Option<Function>,
+        Option<Function>,
+        Option<unsafe extern "C" fn(*mut ffi::sqlite3_context)>,
+        Option<unsafe extern "C" fn(*mut c_void)>,
+    ) -> c_int,
+    _163: [usize; 25],
+    uri_int64: unsafe extern "C" fn(*const c_char, *const c_char, i64) -> i64,
+    _189: [usize; 3],
+    auto_extension: unsafe extern "C" fn(Option<EntryPoint>) -> c_int,
+    _193: [usize; 53],
+    filename_database: unsafe extern "C" fn(*const c_char) -> *const c_char,
+    _247: [usize; 2],
+    create_filename: CreateFilename,
+    free_filename: unsafe extern "C" fn(*const c_char),
+    database_file_object: unsafe extern "C" fn(*const c_char) -> *mut ffi::sqlite3_file,
+}
+
+type Function =
+    unsafe extern "C" fn(*mut ffi::sqlite3_context, c_int, *mut *mut ffi::sqlite3_value);
+
+type EntryPoint = unsafe extern "C" fn(
+    *mut ffi::sqlite3,
+    *mut *mut c_char,
+    *const ffi::sqlite3_api_routines,
+) -> c_int;
+
+const _: () = assert!(size_of::<Routines>() == 252 * size_of::<usize>());
+
+/// The oldest SQLite that has all of them: 3.32.0.
+const OLDEST: c_int = 3_032_000;
+
+/// What the entry point of a loadable extension does: registers the VFS with the SQLite that loads
+/// it, and gives each connection the function `atrest_last_error()`. The library then stays.
+///
+/// # Safety
+/// The arguments are those of an entry point that SQLite calls
+/// (<https://www.sqlite.org/loadext.html>).
+pub unsafe fn load_extension(
+    db: *mut ffi::sqlite3,
+    message: *mut *mut c_char,
+    api: *const ffi::sqlite3_api_routines,
+    host: Host,
+) -> c_int {
+    let routines = api.cast::<Routines>();
+    // SAFETY: every SQLite that loads extensions has these two.
+    let (version, print) = unsafe { ((*routines).libversion_number, (*routines).mprintf) };
+    // SAFETY: it takes no arguments.
+    if unsafe { version() } < OLDEST {
+        if !message.is_null() {
+            // SAFETY: the text holds no `%`; SQLite frees what its own function made.
+            unsafe { *message = print(c"atrest needs SQLite 3.32 or newer".as_ptr()) };
+        }
+        return ffi::SQLITE_ERROR;
+    }
+    // SAFETY: it is new enough to have them all.
+    let api_of_host = unsafe { &*routines };
+    let functions = Functions {
+        vfs_find: api_of_host.vfs_find,
+        vfs_register: api_of_host.vfs_register,
+        filename_database: api_of_host.filename_database,
+        database_file_object: api_of_host.database_file_object,
+        create_filename: api_of_host.create_filename,
+        free_filename: api_of_host.free_filename,
+        uri_int64: api_of_host.uri_int64,
+    };
+    // SAFETY: the name ends in NUL; the functions are of the SQLite that loads us; the entry point
+    // has the type of one.
+    let loaded = unsafe {
+        // Another connection of the same program may have loaded it already.
+        let registered = match (functions.vfs_find)(NAME.as_ptr()).is_null() {
+            true => Sqlite::register(functions, Some(host)).map(|_| ()),
+            false => Ok(()),
+        };
+        registered
+            .and_then(|()| check((api_of_host.auto_extension)(Some(add_function))))
+            .and_then(|()| check(add_function(db, message, api)))
+    };
+    match code(loaded) {
+        ffi::SQLITE_OK => ffi::SQLITE_OK_LOAD_PERMANENTLY,
+        code => code,
+    }
+}
+
+/// The functions of the program's SQLite. A second one in the same process gets the VFS only: a SQL
+/// function is not told which SQLite calls it.
+static ROUTINES: OnceLock<&Routines> = OnceLock::new();
+
+unsafe extern "C" fn add_function(
+    db: *mut ffi::sqlite3,
+    _message: *mut *mut c_char,
+    api: *const ffi::sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: `load_extension` found the table complete, and SQLite never frees it.
+    let api = unsafe { &*api.cast::<Routines>() };
+    if !std::ptr::eq(*ROUTINES.get_or_init(|| api), api) {
+        return ffi::SQLITE_OK;
+    }
+    // SAFETY: the name ends in NUL; the function has the type of one.
+    unsafe {
+        (api.create_function_v2)(
+            db,
+            c"atrest_last_error".as_ptr(),
+            0,
+            ffi::SQLITE_UTF8,
+            std::ptr::null_mut(),
+            Some(tell_last_error),
+            None,
+            None,
+            None,
+        )
+    }
+}
+
+unsafe extern "C" fn tell_last_error(
+    context: *mut ffi::sqlite3_context,
+    _count: c_int,
+    _arguments: *mut *mut ffi::sqlite3_value,
+) {
+    // SQLite takes it as NULL when no result is set.
+    let (Some(api), Some(why)) = (ROUTINES.get(), host::last_refusal()) else {
+        return;
+    };
+    let Ok(len) = c_int::try_from(why.len()) else {
+        return;
+    };
+    // SAFETY: the text has the length given, and SQLite copies it.
+    unsafe { (api.result_text)(context, why.as_ptr().cast(), len, ffi::SQLITE_TRANSIENT()) }
+}

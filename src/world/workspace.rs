@@ -119,6 +119,13 @@ impl Workspace {
         }
     }
 
+    /// The innermost working directory that the file at `path` lies in.
+    pub fn around(path: &Path) -> Option<&Path> {
+        path.ancestors()
+            .skip(1)
+            .find(|dir| dir.join(CONFIG).is_file())
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -213,6 +220,18 @@ impl Workspace {
     /// Where the file of a SQL database or the directory of a storage account is.
     pub fn path(&self, address: &ResourceAddress) -> Result<PathBuf, WorldError> {
         Ok(self.resolved_path(&self.config().resolve(address)?))
+    }
+
+    /// The SQL database whose main file is the one at `file`.
+    pub fn sql_at(&self, file: &Path) -> Option<ResourceAddress> {
+        let file = file.canonicalize().ok()?;
+        let addresses = self.resources().into_iter().map(|(address, _)| address);
+        addresses
+            .filter(|address| address.kind == Kind::Sql)
+            .find(|address| {
+                let path = self.resolved_path(address).canonicalize();
+                path.is_ok_and(|path| path == file)
+            })
     }
 
     /// What somebody who takes the data's disks gets: files and directories, everything in the

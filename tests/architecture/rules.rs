@@ -5,9 +5,19 @@ use std::collections::BTreeSet;
 use crate::scan::Source;
 
 /// From bottom to top: a module may name itself and those before it.
-const LAYERS: [&str; 11] = [
-    "base", "crypto", "sqlite", "vault", "envelope", "resource", "world", "lab", "scenario",
-    "server", "cli",
+const LAYERS: [&str; 12] = [
+    "base",
+    "crypto",
+    "sqlite",
+    "vault",
+    "envelope",
+    "resource",
+    "world",
+    "lab",
+    "scenario",
+    "server",
+    "cli",
+    "extension",
 ];
 
 /// The one file that may hold `unsafe`: the shim between SQLite's C interface and ours.

@@ -167,6 +167,14 @@ impl SqlDatabase {
         }
     }
 
+    /// What lies below a protected one.
+    pub fn into_sealed(self) -> Option<SealedDatabase> {
+        match self.store {
+            Store::Sealed { database, .. } => Some(database),
+            Store::Plain => None,
+        }
+    }
+
     /// The main file.
     pub fn path(&self) -> &Path {
         &self.path
