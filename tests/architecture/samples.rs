@@ -34,7 +34,7 @@ fn each_rule_complains_about_its_bad_sample() {
             ],
         ),
         (
-            unsafe_is_in_one_file,
+            unsafe_is_at_the_border,
             "src/sqlite/database.rs",
             "// unsafe\nconst A: &str = \"unsafe\";",
             &[
@@ -83,8 +83,12 @@ fn each_rule_complains_about_its_bad_sample() {
         imports_point_down(&Source::new("src/stray.rs", "")),
         [""; 0]
     );
-    let vfs = Source::new(UNSAFE_FILE, "unsafe fn f() {}");
-    assert_eq!(unsafe_is_in_one_file(&vfs), [""; 0]);
+    for path in UNSAFE_FILES {
+        let border = Source::new(path, "unsafe fn f() {}");
+        assert_eq!(unsafe_is_at_the_border(&border), [""; 0]);
+    }
+    let example = Source::new("examples/other.rs", "unsafe fn f() {}");
+    assert_ne!(unsafe_is_at_the_border(&example), [""; 0]);
     let mut tests = Source::new("src/vault/tests.rs", "fn f() { g().unwrap(); }");
     assert_ne!(nothing_unwraps(&tests), [""; 0]);
     tests.is_test = true;

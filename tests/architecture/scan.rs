@@ -23,9 +23,12 @@ impl Source {
         }
     }
 
-    /// `src/vault/local.rs` is `vault::local`, `src/vault/mod.rs` is `vault`.
+    /// `src/vault/local.rs` is `vault::local`, `src/vault/mod.rs` is `vault`. An example is a crate
+    /// of its own.
     pub fn module(&self) -> Vec<String> {
-        let inside = self.path.strip_prefix("src/").unwrap();
+        let Some(inside) = self.path.strip_prefix("src/") else {
+            return vec![];
+        };
         let mut parts: Vec<_> = inside.strip_suffix(".rs").unwrap().split('/').collect();
         if parts.len() == 1 && ["lib", "main"].contains(&parts[0]) || parts.last() == Some(&"mod") {
             parts.pop();
