@@ -1,0 +1,138 @@
+//! The program and another one on the same database at the same time.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use atrest::base::SystemClock;
+use atrest::world::{AskPassphrase, Workspace};
+
+use crate::python::{LOAD_BY_CTYPES, python};
+use crate::work::{LEASE_OVER, Work, shell, uri};
+
+const ROUNDS: usize = 200;
+
+#[test]
+fn two_sqlites_that_write_at_once_lose_no_commit_of_the_other() {
+    for mode in ["delete", "wal"] {
+        let (work, path) = Work::with_ledger();
+        let setup = format!(
+            "PRAGMA journal_mode = {mode}; CREATE TABLE n (n); INSERT INTO n VALUES (0);
+             CREATE TABLE log (n, b)"
+        );
+        work.ok(&["sql", "exec", "ledger", &setup]);
+        let program = format!(
+            "{LOAD_BY_CTYPES}
+connection = sqlite3.connect(uri, uri=True, timeout=600, isolation_level=None)
+for _ in range({ROUNDS}):
+    connection.execute('BEGIN IMMEDIATE')
+    connection.execute('UPDATE n SET n = n + 1')
+    connection.execute('INSERT INTO log SELECT n, randomblob(600) FROM n')
+    connection.execute('COMMIT')
+print(sqlite3.sqlite_version)"
+        );
+        let ask: AskPassphrase = Arc::new(|| Err("no passphrase".to_owned()));
+        let workspace = Workspace::open(&work.dir(), ask, Arc::new(SystemClock)).unwrap();
+        let database = workspace.open_sql(&"sql/ledger".parse().unwrap()).unwrap();
+        let conn = database.connect().unwrap();
+        conn.busy_timeout(Duration::from_secs(600)).unwrap();
+        thread::scope(|scope| {
+            let other = scope.spawn(|| python("python3", &program, &path));
+            for _ in 0..ROUNDS {
+                conn.execute_batch(
+                    "BEGIN IMMEDIATE; UPDATE n SET n = n + 1;
+                     INSERT INTO log SELECT n, randomblob(600) FROM n; COMMIT",
+                )
+                .unwrap();
+            }
+            let said = other.join().unwrap();
+            assert_eq!(said.err, "");
+            assert_eq!(said.out.lines().count(), 1, "it came to its end");
+        });
+        drop(conn);
+        let sql = "SELECT (SELECT n FROM n), (SELECT count(DISTINCT n) FROM log)";
+        let both = 2 * ROUNDS;
+        assert_eq!(
+            work.query("ledger", sql),
+            format!("{both},{both}\n"),
+            "{mode}"
+        );
+        work.ok(&["sql", "verify", "ledger"]);
+    }
+}
+
+#[test]
+fn in_wal_mode_each_sees_what_the_other_committed_while_both_have_it_open() {
+    let (work, path) = Work::with_ledger();
+    let setup = "PRAGMA journal_mode = wal; CREATE TABLE t (a); INSERT INTO t VALUES (1)";
+    work.ok(&["sql", "exec", "ledger", setup]);
+    let said = shell(&[
+        &format!(".open {}", uri(&path)),
+        "SELECT count(*) FROM t;",
+        &work.atrest_in_the_shell("sql exec ledger 'INSERT INTO t VALUES (2)'"),
+        "SELECT count(*) FROM t;",
+        "INSERT INTO t VALUES (3);",
+        // With the shell's frame still in the log.
+        &format!(".shell test -s {}-wal || echo no log", path.display()),
+        &format!(
+            ".shell {} --dir {} sql query ledger 'SELECT count(*) FROM t' --format csv > {}",
+            env!("CARGO_BIN_EXE_atrest"),
+            work.dir().display(),
+            work.beside("answer").display()
+        ),
+        "BEGIN; SELECT count(*) FROM t;",
+        &work.atrest_in_the_shell("sql exec ledger 'INSERT INTO t VALUES (4)'"),
+        "SELECT count(*) FROM t;",
+        "COMMIT; SELECT count(*) FROM t;",
+    ]);
+    assert_eq!(said.err, "");
+    assert_eq!(said.out, "1\n2\n3\n3\n4\n");
+    let answer = std::fs::read_to_string(work.beside("answer")).unwrap();
+    assert!(answer.ends_with("\r\n3\r\n"), "{answer}");
+}
+
+/// When a key is refused, the library looks at the file's header, in case the key was rewrapped.
+/// A descriptor that is closed drops all of the process's locks on the file, unless the SQLite that
+/// holds them closes it.
+#[test]
+fn a_refusal_on_one_connection_does_not_drop_the_lock_of_another_one() {
+    let (work, path) = Work::with_ledger();
+    work.ok(&[
+        "sql",
+        "exec",
+        "ledger",
+        "CREATE TABLE t (a); INSERT INTO t VALUES (1)",
+    ]);
+    let (atrest, dir) = (env!("CARGO_BIN_EXE_atrest"), work.dir());
+    let program = format!(
+        "{LOAD_BY_CTYPES}
+import os, subprocess
+def atrest(*args):
+    said = subprocess.run([{atrest:?}, '--dir', {dir:?}, *args], capture_output=True, text=True)
+    return said.returncode, said.stderr
+writer = sqlite3.connect(uri, uri=True, isolation_level=None)
+reader = sqlite3.connect(uri, uri=True, isolation_level=None)
+print(reader.execute('SELECT count(*) FROM t').fetchone()[0])
+writer.execute('BEGIN IMMEDIATE')
+writer.execute('INSERT INTO t VALUES (2)')
+atrest('key', 'disable', 'customer-key')
+os.system('{LEASE_OVER}')
+try:
+    reader.execute('SELECT count(*) FROM t').fetchone()
+except sqlite3.OperationalError as error:
+    print(error)
+atrest('key', 'enable', 'customer-key')
+os.system('{LEASE_OVER}')
+code, said = atrest('sql', 'exec', 'ledger', 'INSERT INTO t VALUES (3)')
+print(code, 'in use by another process' in said)
+writer.execute('COMMIT')
+print(atrest('sql', 'exec', 'ledger', 'INSERT INTO t VALUES (4)')[0])
+print(reader.execute('SELECT group_concat(a) FROM t').fetchone()[0])"
+    );
+    let said = python("python3", &program, &path);
+    assert_eq!(
+        said.out, "1\ndisk I/O error\n2 True\n0\n1,2,4\n",
+        "{}",
+        said.err
+    );
+}
