@@ -91,11 +91,11 @@ fn in_wal_mode_each_sees_what_the_other_committed_while_both_have_it_open() {
     assert!(answer.ends_with("\r\n3\r\n"), "{answer}");
 }
 
-/// When a key is refused, the library looks at the file's header, in case the key was rewrapped.
-/// A descriptor that is closed drops all of the process's locks on the file, unless the SQLite that
-/// holds them closes it.
+/// A database is opened by the library's own SQLite first, and when its key is refused the library
+/// looks at the file's header, in case the key was rewrapped. A descriptor that is closed drops all
+/// of the process's locks on the file, unless the SQLite that holds them closes it.
 #[test]
-fn a_refusal_on_one_connection_does_not_drop_the_lock_of_another_one() {
+fn a_lock_is_not_dropped_when_another_connection_is_opened_or_refused() {
     let (work, path) = Work::with_ledger();
     work.ok(&[
         "sql",
@@ -115,6 +115,13 @@ reader = sqlite3.connect(uri, uri=True, isolation_level=None)
 print(reader.execute('SELECT count(*) FROM t').fetchone()[0])
 writer.execute('BEGIN IMMEDIATE')
 writer.execute('INSERT INTO t VALUES (2)')
+late = sqlite3.connect(uri, uri=True)
+print(late.execute('SELECT count(*) FROM t').fetchone()[0])
+late.close()
+def exec(a):
+    code, said = atrest('sql', 'exec', 'ledger', f'INSERT INTO t VALUES ({{a}})')
+    return code, 'in use by another process' in said
+print(exec(3))
 atrest('key', 'disable', 'customer-key')
 os.system('{LEASE_OVER}')
 try:
@@ -123,16 +130,46 @@ except sqlite3.OperationalError as error:
     print(error)
 atrest('key', 'enable', 'customer-key')
 os.system('{LEASE_OVER}')
-code, said = atrest('sql', 'exec', 'ledger', 'INSERT INTO t VALUES (3)')
-print(code, 'in use by another process' in said)
+print(exec(4))
 writer.execute('COMMIT')
-print(atrest('sql', 'exec', 'ledger', 'INSERT INTO t VALUES (4)')[0])
+print(exec(5))
 print(reader.execute('SELECT group_concat(a) FROM t').fetchone()[0])"
     );
     let said = python("python3", &program, &path);
-    assert_eq!(
-        said.out, "1\ndisk I/O error\n2 True\n0\n1,2,4\n",
-        "{}",
-        said.err
+    let expected = "1\n1\n(2, True)\ndisk I/O error\n(2, True)\n(0, False)\n1,2,5\n";
+    assert_eq!(said.out, expected, "{}", said.err);
+}
+
+#[test]
+fn connections_that_come_and_go_on_many_threads_lose_no_commit() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 30;
+    let (work, path) = Work::with_ledger();
+    work.ok(&[
+        "sql",
+        "exec",
+        "ledger",
+        "CREATE TABLE n (n); INSERT INTO n VALUES (0)",
+    ]);
+    let program = format!(
+        "{LOAD_BY_CTYPES}
+import threading
+def count_up():
+    for _ in range({ROUNDS}):
+        connection = sqlite3.connect(uri, uri=True, timeout=600, isolation_level=None)
+        connection.execute('UPDATE n SET n = n + 1')
+        connection.close()
+threads = [threading.Thread(target=count_up) for _ in range({THREADS})]
+for thread in threads: thread.start()
+for thread in threads: thread.join()"
     );
+    let said = thread::scope(|scope| {
+        let one = scope.spawn(|| python("python3", &program, &path));
+        let other = python("python3", &program, &path);
+        one.join().unwrap().err + &other.err
+    });
+    assert_eq!(said, "");
+    let all = 2 * THREADS * ROUNDS;
+    assert_eq!(work.query("ledger", "SELECT n FROM n"), format!("{all}\n"));
+    work.ok(&["sql", "verify", "ledger"]);
 }
