@@ -102,3 +102,22 @@ fn an_altered_page_is_not_shown() {
     file.write_all_at(&byte, at).unwrap();
     assert_eq!(shell(&lines).out, "1\n");
 }
+
+/// What the shell commits is told to the vault as what the program commits is.
+#[test]
+fn an_older_copy_put_back_is_refused_also_when_only_the_shell_wrote() {
+    let (work, path) = Work::with_ledger();
+    let open = format!(".open {}", uri(&path));
+    let say = |sql: &str| shell(&[&open, sql]);
+    say("CREATE TABLE t (a); INSERT INTO t VALUES (1);");
+    let older = fs::read(&path).unwrap();
+    say("INSERT INTO t VALUES (2);");
+    let newer = fs::read(&path).unwrap();
+    fs::write(&path, older).unwrap();
+    let said = say("SELECT count(*) FROM t;");
+    assert_eq!(said.out, "");
+    assert!(said.err.contains("not fresh"), "{}", said.err);
+    assert!(!work.atrest(&["sql", "verify", "ledger"]).status.success());
+    fs::write(&path, newer).unwrap();
+    assert_eq!(say("SELECT count(*) FROM t;").out, "2\n");
+}
