@@ -20,8 +20,18 @@ impl SqlDatabase {
         let Some((database, key)) = self.sealed() else {
             return Ok(());
         };
-        let vault = key.envelope().key.vault;
-        let epoch = self.epoch(keeper, vault)?;
+        self.compare(keeper, key.envelope().key.vault, |epoch| {
+            self.keep_fresh_since(epoch, keeper, database, key)
+        })
+    }
+
+    fn keep_fresh_since(
+        &self,
+        epoch: Option<Epoch>,
+        keeper: &Keeper,
+        database: &SealedDatabase,
+        key: &LiveKey,
+    ) -> Result<(), ResourceError> {
         let (check, kept) = match epoch {
             Some(epoch) => (epoch.check, Some(epoch.position)),
             None if !database.keeps_freshness() => return Ok(()),
@@ -100,12 +110,35 @@ impl SqlDatabase {
         let Some(keeper) = key.keeper() else {
             return Ok(());
         };
-        let epoch = self.epoch(keeper, key.envelope().key.vault)?;
-        if let Some(kept) = epoch.and_then(|epoch| epoch.position) {
-            let position = database.check_freshness(Some(&kept))?;
-            database.anchor(&position);
+        self.compare(keeper, key.envelope().key.vault, |epoch| {
+            if let Some(kept) = epoch.and_then(|epoch| epoch.position) {
+                let position = database.check_freshness(Some(&kept))?;
+                database.anchor(&position);
+            }
+            Ok(())
+        })
+    }
+
+    /// Compares with what the vault remembers. Between the two looks others may commit, and tell the
+    /// vault: what does not fit is compared anew as long as the vault remembers more each time.
+    fn compare(
+        &self,
+        keeper: &Keeper,
+        vault: VaultId,
+        with: impl Fn(Option<Epoch>) -> Result<(), ResourceError>,
+    ) -> Result<(), ResourceError> {
+        let mut epoch = self.epoch(keeper, vault)?;
+        loop {
+            let compared = with(epoch.clone());
+            if !matches!(compared, Err(ResourceError::Stale { .. })) {
+                return compared;
+            }
+            let now = self.epoch(keeper, vault)?;
+            if now == epoch {
+                return compared;
+            }
+            epoch = now;
         }
-        Ok(())
     }
 
     /// After a rewrap: the vault of the new key remembers it from now on.
