@@ -173,3 +173,40 @@ for thread in threads: thread.join()"
     assert_eq!(work.query("ledger", "SELECT n FROM n"), format!("{all}\n"));
     work.ok(&["sql", "verify", "ledger"]);
 }
+
+/// Two SQLites that have one file open in one process undo each other's locks.
+#[test]
+fn a_second_sqlite_in_the_same_process_does_not_get_at_an_open_database() {
+    let (work, path) = Work::with_ledger();
+    work.ok(&["sql", "exec", "ledger", "CREATE TABLE t (a)"]);
+    let copy = work.beside("another-libsqlite3.so");
+    let program = format!(
+        "{LOAD_BY_CTYPES}
+import shutil
+maps = open('/proc/self/maps').read().split()
+shutil.copy(next(word for word in maps if 'libsqlite3.so' in word), {copy:?})
+other = ctypes.CDLL({copy:?})
+other.sqlite3_open(b':memory:', ctypes.byref(db))
+other.sqlite3_enable_load_extension(db, 1)
+print(other.sqlite3_load_extension(db, library.encode(), None, None))
+def open_by_the_other():
+    code = other.sqlite3_open_v2(uri.encode(), ctypes.byref(db), 0x46, None)
+    if code == 0:
+        code = other.sqlite3_exec(db, b'INSERT INTO t VALUES (1)', None, None, None)
+    other.sqlite3_close(db)
+    return code
+first = sqlite3.connect(uri, uri=True)
+print(first.execute('SELECT count(*) FROM t').fetchone()[0])
+print(open_by_the_other())
+first.close()
+print(open_by_the_other())"
+    );
+    let said = python("python3", &program, &path);
+    assert_eq!(said.out, "0\n0\n14\n0\n", "{}", said.err);
+    assert!(
+        said.err.contains("through another SQLite library"),
+        "{}",
+        said.err
+    );
+    assert_eq!(work.query("ledger", "SELECT count(*) FROM t"), "1\n");
+}
