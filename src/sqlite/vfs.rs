@@ -331,8 +331,13 @@ struct File {
     open: *mut Open,
 }
 
+/// Fields are dropped in this order: the files below are closed before the database is let go of,
+/// after which another SQLite may open it.
 struct Open {
     lower: LowerFile,
+    /// Of a main file with a write-ahead log: the same file under the name by which its shared
+    /// memory lies in a memory file system.
+    index: Option<(LowerFile, WalIndexHome)>,
     io: Io,
     /// The database, when this is its main file: its locks ask whether the key may be used.
     database: Option<Arc<Shared>>,
@@ -340,9 +345,6 @@ struct Open {
     main: *mut Open,
     /// Of a main file: the log of the same connection, while it is open.
     log: *mut Open,
-    /// Of a main file with a write-ahead log: the same file under the name by which its shared
-    /// memory lies in a memory file system.
-    index: Option<(LowerFile, WalIndexHome)>,
 }
 
 /// What SQLite sees of a file: plain bytes at plain offsets.
