@@ -349,7 +349,7 @@ struct Open {
 
 /// What SQLite sees of a file: plain bytes at plain offsets.
 enum Io {
-    Pages(PageFile),
+    Pages(Box<PageFile>),
     Log(WalFile),
     Journal(JournalFile),
     Stream(StreamFile),
@@ -685,7 +685,7 @@ unsafe fn sealed_io(
     }
     let auto_vacuum = u8::try_from(auto_vacuum.clamp(0, 2)).expect("0 to 2");
     let io = PageFile::new(shared.clone(), auto_vacuum);
-    Ok((Io::Pages(io), Some(shared), none))
+    Ok((Io::Pages(Box::new(io)), Some(shared), none))
 }
 
 unsafe extern "C" fn open(

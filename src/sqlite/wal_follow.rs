@@ -65,10 +65,13 @@ impl WalFile {
     ) -> Result<Option<Generation<'_>>, Code> {
         self.follow(medium, u64::MAX)?;
         let last = usize::try_from(last).unwrap_or(usize::MAX);
-        Ok(self
-            .log
-            .as_ref()
-            .and_then(|log| log.through_commit_of(last)))
+        let Some(log) = &mut self.log else {
+            return Ok(None);
+        };
+        let end = log.end_of_commit(last);
+        // What comes after may be on its way: a header without its page.
+        log.frames.truncate(end.unwrap_or(0));
+        Ok(end.map(|end| log.first(end)))
     }
 
     /// The frames that SQLite takes when it recovers the log: whole ones in a chain, with sums that

@@ -63,10 +63,10 @@ impl Log {
         self.frames.last().map_or(self.id, |frame| frame.header)
     }
 
-    pub(super) fn through_commit_of(&self, last: usize) -> Option<Generation<'_>> {
+    /// How many frames there are up to the first commit that frame `last` is part of.
+    pub(super) fn end_of_commit(&self, last: usize) -> Option<usize> {
         let after = self.frames.get(last..)?;
-        let commit = last + after.iter().position(|frame| frame.commits)?;
-        Some(self.first(commit + 1))
+        Some(last + after.iter().position(|frame| frame.commits)? + 1)
     }
 
     pub(super) fn committed(&self) -> Generation<'_> {
@@ -74,7 +74,7 @@ impl Log {
         self.first(commit.map_or(0, |last| last + 1))
     }
 
-    fn first(&self, count: usize) -> Generation<'_> {
+    pub(super) fn first(&self, count: usize) -> Generation<'_> {
         Generation {
             salts: &self.salts,
             checkpoint: self.checkpoint,
