@@ -130,6 +130,8 @@ fn open_log(shared: &Shared) -> Result<Option<LowerFile>, Code> {
 /// What the file's record and log say.
 struct State {
     record: Option<Record>,
+    /// Pages in the main file.
+    pages: u64,
     overlay: Option<Overlay>,
     log: Option<LogPosition>,
     /// The salts of a log of which nothing is committed yet, and zeros without a log.
@@ -144,7 +146,7 @@ impl State {
         let Some(record) = &self.record else {
             return Err("it keeps no freshness record, and is remembered to keep one".into());
         };
-        if record.stage == Stage::Open {
+        if self.is_cut_short() {
             return Err(CUT_SHORT.into());
         }
         let frames = self.frames.len() as u64;
@@ -199,6 +201,14 @@ impl State {
         }
     }
 
+    /// Whether a transaction began to change the file and nothing leads back. The first one of a file
+    /// without pages, of which none was written, changed nothing; SQLite then removes its journal.
+    fn is_cut_short(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| {
+            record.stage == Stage::Open && (record.base.count, self.pages) != (0, 0)
+        })
+    }
+
     /// Whether the log, or the main file that took it in, holds all that `kept` names.
     fn holds(&self, kept: &LogPosition, record: &Record) -> bool {
         if record.log == kept.salts && kept.frames <= record.log_frames {
@@ -219,8 +229,10 @@ impl State {
             true => Some(tracker::newest(file.units(), medium)?),
             false => None,
         };
+        let pages = page_file::pages_of(medium.len()?, shared.page_size().bytes());
         let mut state = Self {
             record,
+            pages,
             overlay: None,
             log: None,
             salts: [0; 8],
@@ -276,10 +288,7 @@ fn read_all(
         }
     }
     match &state.record {
-        Some(record) if record.stage == Stage::Open => Err(shared.refuse(
-            Code::STALE,
-            CUT_SHORT,
-        )),
+        Some(_) if state.is_cut_short() => Err(shared.refuse(Code::STALE, CUT_SHORT)),
         Some(record) if record.now.sum != sum => Err(shared.refuse(
             Code::STALE,
             "its pages are not those of its newest version: some are older, or of a fork of this file",
