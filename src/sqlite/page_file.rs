@@ -324,17 +324,17 @@ impl PageFile {
         let page = self.plain.len();
         let count = len.div_ceil(page as u64);
         self.known_pages = 0;
-        let copied = self
-            .copied
-            .take()
-            .filter(|_| self.checkpoint == Checkpoint::Copied);
-        self.checkpoint = Checkpoint::No;
+        let copied = self.copied.take();
+        let checkpoint = std::mem::replace(&mut self.checkpoint, Checkpoint::No);
         if let Some(tracker) = &mut self.tracker {
             self.units.check()?;
-            match (copied, log) {
-                (Some(last), Some((log, log_medium))) => {
-                    if let Some(log) = log.through_commit_of(log_medium, last)? {
-                        self.take_in(medium, &log, count)?;
+            match (checkpoint, log) {
+                (Checkpoint::Copied, Some((log, log_medium))) => {
+                    if let Some(last) = copied {
+                        match log.through_commit_of(log_medium, last)? {
+                            Some(log) => self.take_in(medium, &log, count)?,
+                            None => return Err(log.altered()),
+                        }
                     }
                 }
                 _ => {

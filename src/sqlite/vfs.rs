@@ -377,7 +377,9 @@ impl Open {
         let mut main = unsafe { main(self.main) };
         match &mut self.io {
             Io::Pages(file) => file.write(lower, buf, offset),
-            Io::Log(file) => file.write(lower, &mut main, buf, offset),
+            Io::Log(file) => file
+                .write(lower, &mut main, buf, offset)
+                .inspect_err(|_| file.failed()),
             Io::Journal(file) => match &mut main {
                 Some(main) => file.write(lower, main, buf, offset),
                 None => Err(Code(ffi::SQLITE_IOERR_WRITE)),
@@ -462,11 +464,14 @@ impl Open {
 unsafe fn main<'a>(open: *mut Open) -> Option<Main<'a>> {
     // SAFETY: the caller's promise.
     let open = unsafe { open.as_mut() }?;
+    // A log's connection may look at pages that a checkpoint elsewhere is cutting off: it reads past
+    // the mapping, in which that would be a fault.
+    let medium = match &mut open.index {
+        Some((unmapped, _)) => unmapped,
+        None => &mut open.lower,
+    };
     match &mut open.io {
-        Io::Pages(file) => Some(Main {
-            file,
-            medium: &mut open.lower,
-        }),
+        Io::Pages(file) => Some(Main { file, medium }),
         _ => None,
     }
 }
@@ -826,6 +831,9 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
             unsafe { sync(f, flags) }
         },
     );
+    if let (Err(_), Io::Log(log)) = (&synced, &mut open.io) {
+        log.failed();
+    }
     code(synced.and_then(|()| open.synced()))
 }
 

@@ -48,6 +48,8 @@ enum Part {
     Frame(u64),
 }
 
+const ALTERED: &str = "the write-ahead log is not what was written to it";
+
 impl WalFile {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let page = shared.page_size().bytes();
@@ -143,14 +145,13 @@ impl WalFile {
             self.followed = true;
         }
         self.recovering = None;
-        let broken = || "the write-ahead log is not what was written to it".to_owned();
         let shared = self.units.shared();
         let log = self
             .log
             .as_mut()
             .filter(|log| log.frames.len() as u64 >= index);
         let Some(log) = log else {
-            return Err(shared.refuse(Code::UNAUTHENTIC, &broken()));
+            return Err(shared.refuse(Code::UNAUTHENTIC, ALTERED));
         };
         let at = usize::try_from(index).expect("no more than were counted");
         let anew = self.read_back == Some(index) && at < log.frames.len();
@@ -163,7 +164,7 @@ impl WalFile {
         match salts.iter().all(|&b| b == 0) {
             true => salts.copy_from_slice(&log.salts),
             false if *salts == log.salts => (),
-            false => return Err(shared.refuse(Code::UNAUTHENTIC, &broken())),
+            false => return Err(shared.refuse(Code::UNAUTHENTIC, ALTERED)),
         }
         let before = match at.checked_sub(1) {
             Some(last) => log.frames[last].header,
@@ -248,6 +249,11 @@ impl WalFile {
         }
         sums.copy_from_slice(&header[len - SUMS_LEN..]);
         Ok(())
+    }
+
+    /// The error for a log that does not go on as it did.
+    pub(super) fn altered(&self) -> Code {
+        self.units.shared().refuse(Code::UNAUTHENTIC, ALTERED)
     }
 
     fn unauthentic(&self, index: u64) -> Code {
@@ -394,5 +400,15 @@ impl WalFile {
     pub(super) fn forget(&mut self) {
         self.followed = false;
         self.read_back = None;
+        // What is not committed others write over, as far as they come: the rest stays in the file.
+        if let Some(log) = &mut self.log {
+            log.drop_uncommitted();
+        }
+    }
+
+    /// Told when a write or a sync failed: what was to be committed may not be.
+    pub(super) fn failed(&mut self) {
+        self.followed = false;
+        self.log = None;
     }
 }

@@ -20,8 +20,7 @@ impl WalFile {
         };
         log.frames
             .truncate(usize::try_from(end).unwrap_or(usize::MAX));
-        // Another connection may have written over what this one gave up. Since each header names
-        // the one before it, the last that is still there vouches for all of them.
+        // These are committed; while the log is the same one, nobody writes over them.
         let mut there = [0; ID_LEN];
         while let Some(last) = log.frames.last() {
             let at = self.frame_offset(log.frames.len() as u64) - self.page as u64;

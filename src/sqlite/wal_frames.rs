@@ -74,6 +74,12 @@ impl Log {
         self.first(commit.map_or(0, |last| last + 1))
     }
 
+    /// Keeps the frames up to the last commit.
+    pub(super) fn drop_uncommitted(&mut self) {
+        let commit = self.frames.iter().rposition(|frame| frame.commits);
+        self.frames.truncate(commit.map_or(0, |last| last + 1));
+    }
+
     pub(super) fn first(&self, count: usize) -> Generation<'_> {
         Generation {
             salts: &self.salts,
