@@ -246,8 +246,9 @@ impl State {
             state.salts = *log.salts;
             state.log = LogPosition::of(&log);
             state.frames = log.frames.iter().map(|frame| frame.header).collect();
-            let overlay = |record| Overlay::new(record, log.salts, log.frames);
-            state.overlay = state.record.as_ref().map(overlay);
+            let none = Record::first();
+            let record = state.record.as_ref().unwrap_or(&none);
+            state.overlay = Some(Overlay::new(record, log.salts, log.frames));
         }
         Ok(state)
     }
@@ -279,10 +280,15 @@ fn read_all(
     let counted = state.record.as_ref().map_or(0, |record| record.now.count);
     for number in 1..=pages.max(counted) {
         file.check()?;
-        let there = number <= pages && file.read_page(medium, number, &mut plain)?;
         progress((number * page as u64).min(len), len);
-        let overlay = state.overlay.as_ref().and_then(|o| o.counted(number));
-        let id = overlay.unwrap_or_else(|| there.then(|| file.last_id()));
+        // A page that the log holds is not read here, and may be half written by a checkpoint.
+        let id = match state.overlay.as_ref().and_then(|o| o.counted(number)) {
+            Some(counted) => counted,
+            None => {
+                let there = number <= pages && file.read_page(medium, number, &mut plain)?;
+                there.then(|| file.last_id())
+            }
+        };
         if let Some(id) = id.filter(|_| number <= counted) {
             sum = sum.wrapping_add(file.units().summand(number, &id)?);
         }

@@ -29,7 +29,7 @@ pub(super) struct WalFile {
     /// Whether `log` is known to be what the medium holds, up to where SQLite writes next.
     pub(super) followed: bool,
     /// The frame that SQLite read whole last: it does so before it writes a header anew.
-    read_back: Option<u64>,
+    pub(super) read_back: Option<u64>,
     /// While SQLite recovers: the frame that comes next, and the header that it must name.
     recovering: Option<(u64, UnitId)>,
 }
@@ -394,21 +394,5 @@ impl WalFile {
                 self.frame_offset(frames.div_ceil((FRAME_HEADER_LEN + self.page) as u64))
             }
         })
-    }
-
-    /// Told when another connection may have written to the log.
-    pub(super) fn forget(&mut self) {
-        self.followed = false;
-        self.read_back = None;
-        // What is not committed others write over, as far as they come: the rest stays in the file.
-        if let Some(log) = &mut self.log {
-            log.drop_uncommitted();
-        }
-    }
-
-    /// Told when a write or a sync failed: what was to be committed may not be.
-    pub(super) fn failed(&mut self) {
-        self.followed = false;
-        self.log = None;
     }
 }

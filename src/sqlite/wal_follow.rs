@@ -105,4 +105,20 @@ impl WalFile {
         }
         Ok(Some(self.log.insert(log).committed()))
     }
+
+    /// Told when another connection may have written to the log.
+    pub(super) fn forget(&mut self) {
+        self.followed = false;
+        self.read_back = None;
+        // What is not committed others write over, as far as they come: the rest stays in the file.
+        if let Some(log) = &mut self.log {
+            log.drop_uncommitted();
+        }
+    }
+
+    /// Told when a write or a sync failed: what was to be committed may not be.
+    pub(super) fn failed(&mut self) {
+        self.followed = false;
+        self.log = None;
+    }
 }
