@@ -1,164 +1,150 @@
-//! SQL on sealed files beside plain SQLite, interleaved in one process: seconds, and the ratio.
+//! SQL on sealed files beside plain SQLite, interleaved in one process: seconds, and ratios.
 //!
 //! `cargo bench --bench sql` measures both AEAD backends, each in a process of its own, since a
 //! process has one. `cargo bench --bench sql -- aws-lc-rs 200000 3` measures one, with so many rows
-//! and rounds. The files are in the system's directory for temporary files (`TMPDIR`).
+//! and rounds, and `-- aws-lc-rs 200000 3 VACUUM` one kind of work. The files are in the system's
+//! directory for temporary files (`TMPDIR`).
+//!
+//! `-- once SUBJECT ROWS [WORK]` prints the seconds of one round, for benches/peers/, which compares
+//! with other programs. SUBJECT is `plain`, or a backend and `kept` or `not-kept`: `aes-gcm/kept`.
 #![allow(clippy::unwrap_used)]
+
+#[path = "sql/workload.rs"]
+mod workload;
 
 use std::env;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, exit};
 use std::sync::Arc;
-use std::time::Instant;
 
 use atrest::base::ResourceId;
 use atrest::crypto::{Backend, Secret, random_id, select_backend};
 use atrest::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-const ROWS: i64 = 1_000_000;
+use workload::{ROWS, Taken, WORK};
+
 const ROUNDS: usize = 5;
-const TRANSACTIONS: i64 = 20_000;
-const READS: i64 = 200_000;
 
-/// What is measured, and the most that its ratio may be.
-const WORK: [(&str, Option<f64>); 4] = [
-    ("bulk insert", Some(1.25)),
-    ("five full scans", Some(1.25)),
-    ("small transactions (WAL)", None),
-    ("random point reads, 2 MiB cache", None),
-];
+/// The most that each ratio of [`WORK`] may be, without freshness.
+const BARS: [f64; WORK.len()] = [1.10, 1.05, 1.10, 1.10, 1.05, 1.10];
+/// The most that freshness may add to a ratio.
+const FRESHNESS_BAR: f64 = 0.05;
+const SIZE_BAR: f64 = 1.02;
+
+/// Plain SQLite, and the two kinds of sealed files.
+const SUBJECTS: [Option<Freshness>; 3] = [None, Some(Freshness::NotKept), Some(Freshness::Kept)];
 
 fn main() {
     // Cargo adds `--bench`.
     let args: Vec<String> = env::args().skip(1).filter(|a| a != "--bench").collect();
-    match args.first().map(|name| name.parse::<Backend>()) {
-        Some(Ok(backend)) => {
-            let number = |n: usize| args.get(n).and_then(|a| a.parse::<i64>().ok());
-            let rounds = number(2).and_then(|n| usize::try_from(n).ok());
-            measure(backend, number(1).unwrap_or(ROWS), rounds.unwrap_or(ROUNDS));
-        }
-        Some(Err(_)) => {
-            eprintln!("expected: [BACKEND [ROWS [ROUNDS]]]");
-            std::process::exit(2);
-        }
-        None => {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args[..] {
+        [] => {
             for backend in Backend::ALL {
-                let this = env::current_exe().unwrap();
-                let status = Command::new(this)
-                    .arg(backend.to_string())
-                    .status()
-                    .unwrap();
+                let mut this = Command::new(env::current_exe().unwrap());
+                let status = this.arg(backend.to_string()).status().unwrap();
                 assert!(status.success());
             }
+            Some(())
         }
+        ["once", subject, rows, ref work @ ..] => once(subject, rows, work),
+        [backend, ref sizes @ ..] => compare(backend, sizes),
+    };
+    if done.is_none() {
+        eprintln!("expected: [BACKEND [ROWS [ROUNDS [WORK]]]], or once SUBJECT ROWS [WORK]");
+        eprintln!("WORK is one of: {}", WORK.join(", "));
+        exit(2);
     }
 }
 
-fn measure(backend: Backend, rows: i64, rounds: usize) {
-    select_backend(backend);
-    println!("{backend}, {rows} rows of 100 bytes, {rounds} rounds: medians");
-    println!(
-        "{:34} {:>9} {:>9} {:>6}",
-        "", "plain s", "sealed s", "ratio"
-    );
-    let mut taken = vec![[const { Vec::new() }; 2]; WORK.len()];
-    for round in 0..rounds {
-        for turn in 0..2 {
-            // Each goes first as often as the other.
-            let sealed = (round + turn) % 2;
-            for (work, seconds) in run(sealed == 1, rows).into_iter().enumerate() {
-                taken[work][sealed].push(seconds);
+fn once(subject: &str, rows: &str, work: &[&str]) -> Option<()> {
+    let freshness = match subject.split_once('/') {
+        None if subject == "plain" => None,
+        None => return None,
+        Some((backend, freshness)) => {
+            select_backend(backend.parse().ok()?);
+            match freshness {
+                "kept" => Some(Freshness::Kept),
+                "not-kept" => Some(Freshness::NotKept),
+                _ => return None,
             }
         }
+    };
+    println!("version\tSQLite {}", rusqlite::version());
+    workload::print(&run(freshness, rows.parse().ok()?, one_of(work)?));
+    Some(())
+}
+
+fn compare(backend: &str, sizes: &[&str]) -> Option<()> {
+    let backend: Backend = backend.parse().ok()?;
+    let rows = sizes.first().map_or(Some(ROWS), |n| n.parse().ok())?;
+    let rounds = sizes.get(1).map_or(Some(ROUNDS), |n| n.parse().ok())?;
+    let only = one_of(sizes.get(2..).unwrap_or_default())?;
+    select_backend(backend);
+    println!("{backend}, {rows} rows of 100 bytes, {rounds} rounds: medians");
+    println!("                            plain      sealed, ratio    fresh, ratio    freshness");
+    let mut taken = [const { Vec::new() }; SUBJECTS.len()];
+    for round in 0..rounds {
+        for turn in 0..SUBJECTS.len() {
+            // Each goes first as often as the others.
+            let subject = (round + turn) % SUBJECTS.len();
+            taken[subject].push(run(SUBJECTS[subject], rows, only));
+        }
     }
-    for ((name, bar), taken) in WORK.iter().zip(taken) {
-        let [plain, sealed] = taken.map(median);
-        let bar = bar.map_or(String::new(), |bar| format!("   at most {bar}"));
-        let ratio = sealed / plain;
-        println!("{name:34} {plain:9.3} {sealed:9.3} {ratio:6.2}{bar}");
+    for (work, (name, bar)) in WORK.iter().zip(BARS).enumerate() {
+        let row = taken.each_ref().map(|taken| median(taken, work));
+        if let [Some(plain), Some(sealed), Some(fresh)] = row {
+            line(name, plain, sealed, fresh, bar);
+        }
     }
+    let mib = |taken: &Vec<Taken>| taken[0].bytes as f64 / f64::from(1 << 20);
+    let [plain, sealed, fresh] = taken.each_ref().map(mib);
+    line("file size (MiB)", plain, sealed, fresh, SIZE_BAR);
     println!();
+    Some(())
 }
 
-fn median(mut seconds: Vec<f64>) -> f64 {
+fn line(name: &str, plain: f64, sealed: f64, fresh: f64, bar: f64) {
+    let (ratio, with_freshness) = (sealed / plain, fresh / plain);
+    let more = with_freshness - ratio;
+    println!(
+        "{name:22} {plain:10.3} {sealed:10.3} {ratio:6.2} {fresh:8.3} {with_freshness:6.2}       \
+         {more:+.2}   at most {bar:.2}, and {FRESHNESS_BAR} for freshness"
+    );
+}
+
+/// Of the seconds that a kind of work took, if it was done.
+fn median(taken: &[Taken], work: usize) -> Option<f64> {
+    let mut seconds: Vec<f64> = taken.iter().filter_map(|t| t.seconds[work]).collect();
     seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    seconds.get(seconds.len() / 2).copied()
 }
 
-/// Seconds of each kind of work, on a database of its own.
-fn run(sealed: bool, rows: i64) -> [f64; WORK.len()] {
+/// The kind of work that is asked for, if one is.
+fn one_of(asked: &[&str]) -> Option<Option<&'static str>> {
+    match asked {
+        [] => Some(None),
+        [name] => Some(Some(WORK.into_iter().find(|work| work == name)?)),
+        _ => None,
+    }
+}
+
+/// One round, on a database of its own; plain where no freshness is given.
+fn run(freshness: Option<Freshness>, rows: i64, only: Option<&str>) -> Taken {
     let dir = tempfile::tempdir().unwrap();
-    let connect = connector(sealed, &dir.path().join("db"));
-    let conn = connect();
-    let bulk = timed(|| {
-        conn.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, body BLOB); BEGIN")
-            .unwrap();
-        let mut insert = conn.prepare("INSERT INTO t VALUES (?1, ?2)").unwrap();
-        let mut body = [0u8; 100];
-        for id in 0..rows {
-            body[..8].copy_from_slice(
-                &id.wrapping_mul(0x9e37_79b9_7f4a_7c15u64 as i64)
-                    .to_le_bytes(),
-            );
-            insert.execute(params![id, &body[..]]).unwrap();
-        }
-        conn.execute_batch("COMMIT").unwrap();
-    });
-    drop(conn);
-    let conn = connect();
-    let scan = timed(|| {
-        for _ in 0..5 {
-            let sum: i64 = conn
-                .query_row("SELECT sum(length(body)) FROM t", (), |row| row.get(0))
-                .unwrap();
-            assert_eq!(sum, rows * 100);
-        }
-    });
-    conn.pragma_update(None, "cache_size", -2048).unwrap();
-    let reads = timed(|| {
-        let mut read = conn.prepare("SELECT body FROM t WHERE id = ?1").unwrap();
-        let mut id = 1i64;
-        for _ in 0..READS {
-            // A full-period generator (Knuth, MMIX): the same places for both.
-            id = id
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let row: Vec<u8> = read
-                .query_row([(id >> 1).rem_euclid(rows)], |row| row.get(0))
-                .unwrap();
-            assert_eq!(row.len(), 100);
-        }
-    });
-    conn.pragma_update(None, "journal_mode", "wal").unwrap();
-    conn.pragma_update(None, "synchronous", "normal").unwrap();
-    let small = timed(|| {
-        let mut update = conn
-            .prepare("UPDATE t SET body = ?2 WHERE id = ?1")
-            .unwrap();
-        for n in 0..TRANSACTIONS {
-            update
-                .execute(params![n * 48_611 % rows, [n as u8; 100]])
-                .unwrap();
-        }
-    });
-    [bulk, scan, small, reads]
+    let path = dir.path().join("db");
+    workload::run(&connector(freshness, &path), &path, rows, only)
 }
 
-fn connector(sealed: bool, path: &Path) -> Box<dyn Fn() -> Connection> {
-    if !sealed {
+fn connector(freshness: Option<Freshness>, path: &Path) -> Box<dyn Fn() -> Connection> {
+    let Some(freshness) = freshness else {
         let path = path.to_owned();
         return Box::new(move || Connection::open(&path).unwrap());
-    }
+    };
     let file = random_id(ResourceId::from_bytes);
     let (size, slot) = (PageSize::DEFAULT, [0; KEY_SLOT_LEN]);
     let key = Arc::new(Secret::<32>::random());
-    let db = SealedDatabase::create(path, file, size, Freshness::Kept, &slot, key).unwrap();
+    let db = SealedDatabase::create(path, file, size, freshness, &slot, key).unwrap();
     Box::new(move || db.connect().unwrap())
-}
-
-fn timed(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
 }
