@@ -108,9 +108,13 @@ fn compare(backend: &str, sizes: &[&str]) -> Option<()> {
 fn line(name: &str, plain: f64, sealed: f64, fresh: f64, bar: f64) {
     let (ratio, with_freshness) = (sealed / plain, fresh / plain);
     let more = with_freshness - ratio;
+    let missed = match ratio > bar || more > FRESHNESS_BAR {
+        true => ": missed",
+        false => "",
+    };
     println!(
-        "{name:22} {plain:10.3} {sealed:10.3} {ratio:6.2} {fresh:8.3} {with_freshness:6.2}       \
-         {more:+.2}   at most {bar:.2}, and {FRESHNESS_BAR} for freshness"
+        "{name:22} {plain:10.3} {sealed:10.3} {ratio:6.3} {fresh:8.3} {with_freshness:6.3}      \
+         {more:+.3}   at most {bar:.2}, and {FRESHNESS_BAR} for freshness{missed}"
     );
 }
 

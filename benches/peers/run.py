@@ -143,10 +143,10 @@ def table(found, taken):
         cells = []
         for work in works:
             own, base = median[name, work], median[plain, work]
-            if name != plain:
+            if work == "file size":
+                cells.append(f"{own / base:.3f}" if name != plain else f"{own / 2**20:.1f} MiB")
+            elif name != plain:
                 cells.append(f"{own / base:.2f}")
-            elif work == "file size":
-                cells.append(f"{own / 2**20:.1f} MiB")
             else:
                 cells.append(f"{own:.2f} s")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
