@@ -823,6 +823,12 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
+    if let Io::Log(log) = &mut open.io
+        && let Err(Code(code)) = log.write_pending(&mut open.lower)
+    {
+        log.failed();
+        return code;
+    }
     let synced = call(
         &mut open.lower,
         |m| m.xSync,

@@ -24,6 +24,8 @@ pub(super) struct WalFile {
     pub(super) sealed: Vec<u8>,
     /// The frame header written last: its frame, and what the page must authenticate.
     last_header: Option<(u64, [u8; 12])>,
+    /// A frame header, in `sealed`, that goes to the medium with its page, which SQLite writes next.
+    pub(super) pending: Option<u64>,
     /// The log as far as this handle knows it.
     pub(super) log: Option<Log>,
     /// Whether `log` is known to be what the medium holds, up to where SQLite writes next.
@@ -58,6 +60,7 @@ impl WalFile {
             page,
             sealed: vec![0; FRAME_UNIT_LEN + page],
             last_header: None,
+            pending: None,
             log: None,
             followed: false,
             read_back: None,
@@ -82,42 +85,6 @@ impl WalFile {
 
     pub(super) fn frame_offset(&self, index: u64) -> u64 {
         HEADER_UNIT_LEN as u64 + index * self.sealed.len() as u64
-    }
-
-    /// Opens the log's header; `None` when there is none that is authentic.
-    pub(super) fn open_header(
-        &mut self,
-        medium: &mut dyn Medium,
-    ) -> Result<Option<([u8; HEADER_LEN], UnitId)>, Code> {
-        let mut sealed = [0; HEADER_UNIT_LEN];
-        let mut header = [0; HEADER_LEN];
-        let place = Place::new(UnitKind::WalHeader, 0);
-        let authentic =
-            read_whole(medium, &mut sealed, 0)? && self.units.open(place, &sealed, &mut header)?;
-        Ok(authentic.then(|| (header, id_of(&sealed))))
-    }
-
-    /// Opens the frame header in `self.sealed`; `None` when it is not authentic.
-    pub(super) fn open_frame_header(&mut self, index: u64) -> Result<Option<FrameHeader>, Code> {
-        let mut header = [0; FRAME_UNIT_PLAIN_LEN];
-        let place = Place::new(UnitKind::WalFrameHeader, index);
-        let authentic = self
-            .units
-            .open(place, &self.sealed[..FRAME_UNIT_LEN], &mut header)?;
-        Ok(authentic.then_some(header))
-    }
-
-    /// Opens the page in `self.sealed`; `false` when it is not authentic.
-    pub(super) fn open_page(
-        &mut self,
-        index: u64,
-        header: &[u8],
-        page: &mut [u8],
-    ) -> Result<bool, Code> {
-        let (body, trailer) = page.split_at_mut(self.page - TRAILER_LEN);
-        trailer.fill(0);
-        let place = page_place(index, bound_fields(header));
-        self.units.open(place, &self.sealed[FRAME_UNIT_LEN..], body)
     }
 
     fn write_header(&mut self, medium: &mut dyn Medium, header: &[u8]) -> Result<(), Code> {
@@ -176,10 +143,10 @@ impl WalFile {
             let trailer = main.file.trailer_of(main.medium, page)?;
             plain[FRAME_HEADER_LEN + ID_LEN..].copy_from_slice(&trailer[..ID_LEN]);
         }
-        let mut sealed = [0; FRAME_UNIT_LEN];
+        let sealed = &mut self.sealed[..FRAME_UNIT_LEN];
         let place = Place::new(UnitKind::WalFrameHeader, index);
-        self.units.seal(place, &plain, &mut sealed)?;
-        let mut frame = LoggedFrame::of_header(&plain, &sealed);
+        self.units.seal(place, &plain, sealed)?;
+        let mut frame = LoggedFrame::of_header(&plain, sealed);
         match anew {
             true => {
                 frame.id = log.frames[at].id;
@@ -190,9 +157,23 @@ impl WalFile {
                 log.frames.push(frame);
             }
         }
-        medium.write_at(&sealed, self.frame_offset(index))?;
         self.last_header = Some((index, bound_fields(&plain)));
-        Ok(())
+        self.pending = Some(index);
+        match anew {
+            true => self.write_pending(medium),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes a frame header whose page did not follow.
+    pub(super) fn write_pending(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
+        match self.pending.take() {
+            Some(index) => {
+                let offset = self.frame_offset(index);
+                medium.write_at(&self.sealed[..FRAME_UNIT_LEN], offset)
+            }
+            None => Ok(()),
+        }
     }
 
     fn write_page(&mut self, medium: &mut dyn Medium, index: u64, page: &[u8]) -> Result<(), Code> {
@@ -208,14 +189,17 @@ impl WalFile {
             _ => self.fields_of(medium, index)?,
         };
         let place = page_place(index, fields);
-        let offset = self.frame_offset(index) + FRAME_UNIT_LEN as u64;
+        let offset = self.frame_offset(index);
         let sealed = &mut self.sealed[FRAME_UNIT_LEN..];
         self.units.seal(place, &page[..usable], sealed)?;
         let at = usize::try_from(index).unwrap_or(usize::MAX);
         if let Some(frame) = self.log.as_mut().and_then(|log| log.frames.get_mut(at)) {
             frame.id = copied(id_of(sealed));
         }
-        medium.write_at(sealed, offset)
+        match self.pending.take() {
+            Some(_) => medium.write_at(&self.sealed, offset),
+            None => medium.write_at(sealed, offset + FRAME_UNIT_LEN as u64),
+        }
     }
 
     /// SQLite rewrites a page within its frame when one transaction changes it twice.
@@ -270,6 +254,7 @@ impl WalFile {
         offset: u64,
     ) -> Result<(), Code> {
         self.units.check()?;
+        self.write_pending(medium)?;
         if buf.len() == SUMS_LEN {
             return self.read_sums(medium, buf, offset);
         }
@@ -357,7 +342,11 @@ impl WalFile {
         offset: u64,
     ) -> Result<(), Code> {
         self.units.check()?;
-        match self.part(buf.len(), offset) {
+        let part = self.part(buf.len(), offset);
+        if !matches!(part, Some(Part::Page(index)) if self.pending == Some(index)) {
+            self.write_pending(medium)?;
+        }
+        match part {
             Some(Part::Header) => self.write_header(medium, buf),
             Some(Part::FrameHeader(index)) => self.write_frame_header(medium, main, index, buf),
             Some(Part::Page(index)) => self.write_page(medium, index, buf),
@@ -375,6 +364,7 @@ impl WalFile {
 
     /// The length that SQLite sees.
     pub(super) fn len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code> {
+        self.write_pending(medium)?;
         let len = medium.len()?;
         let Some(frames) = len.checked_sub(HEADER_UNIT_LEN as u64) else {
             return Ok(0);
@@ -385,6 +375,7 @@ impl WalFile {
 
     /// Cuts to the length that SQLite sees.
     pub(super) fn truncate(&mut self, medium: &mut dyn Medium, len: u64) -> Result<(), Code> {
+        self.write_pending(medium)?;
         self.last_header = None;
         self.forget();
         medium.set_len(match len.checked_sub(HEADER_LEN as u64) {

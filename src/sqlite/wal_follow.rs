@@ -2,26 +2,71 @@
 
 use super::medium::{Code, Medium, read_whole};
 use super::position::LogPosition;
-use super::unit::{ID_LEN, TRAILER_LEN};
+use super::unit::{ID_LEN, Place, TRAILER_LEN, UnitId, UnitKind, id_of};
 use super::wal_file::WalFile;
-use super::wal_frames::{Generation, Log, LoggedFrame, Sums, previous};
+use super::wal_frames::{
+    FRAME_UNIT_LEN, FRAME_UNIT_PLAIN_LEN, FrameHeader, Generation, HEADER_LEN, HEADER_UNIT_LEN,
+    Log, LoggedFrame, Sums, bound_fields, page_place, previous,
+};
 
 impl WalFile {
+    /// Opens the log's header; `None` when there is none that is authentic.
+    pub(super) fn open_header(
+        &mut self,
+        medium: &mut dyn Medium,
+    ) -> Result<Option<([u8; HEADER_LEN], UnitId)>, Code> {
+        let mut sealed = [0; HEADER_UNIT_LEN];
+        let mut header = [0; HEADER_LEN];
+        let place = Place::new(UnitKind::WalHeader, 0);
+        let authentic =
+            read_whole(medium, &mut sealed, 0)? && self.units.open(place, &sealed, &mut header)?;
+        Ok(authentic.then(|| (header, id_of(&sealed))))
+    }
+
+    /// Opens the frame header in `self.sealed`; `None` when it is not authentic.
+    pub(super) fn open_frame_header(&mut self, index: u64) -> Result<Option<FrameHeader>, Code> {
+        let mut header = [0; FRAME_UNIT_PLAIN_LEN];
+        let place = Place::new(UnitKind::WalFrameHeader, index);
+        let authentic = self
+            .units
+            .open(place, &self.sealed[..FRAME_UNIT_LEN], &mut header)?;
+        Ok(authentic.then_some(header))
+    }
+
+    /// Opens the page in `self.sealed`; `false` when it is not authentic.
+    pub(super) fn open_page(
+        &mut self,
+        index: u64,
+        header: &[u8],
+        page: &mut [u8],
+    ) -> Result<bool, Code> {
+        let (body, trailer) = page.split_at_mut(self.page - TRAILER_LEN);
+        trailer.fill(0);
+        let place = page_place(index, bound_fields(header));
+        self.units.open(place, &self.sealed[FRAME_UNIT_LEN..], body)
+    }
+
     /// Brings `self.log` up to what the medium holds, at most `end` frames: whole headers, each of
     /// which names the one before it.
     pub(super) fn follow(&mut self, medium: &mut dyn Medium, end: u64) -> Result<(), Code> {
-        let Some((header, id)) = self.open_header(medium)? else {
-            self.log = None;
-            return Ok(());
+        let mut there = [0; ID_LEN];
+        let known = match &self.log {
+            Some(log) => {
+                read_whole(medium, &mut there, (HEADER_UNIT_LEN - TRAILER_LEN) as u64)?
+                    && there == log.id
+            }
+            None => false,
         };
-        let mut log = match self.log.take() {
-            Some(log) if log.id == id => log,
-            _ => Log::new(&header, id),
+        if !known {
+            let header = self.open_header(medium)?;
+            self.log = header.map(|(header, id)| Log::new(&header, id));
+        }
+        let Some(mut log) = self.log.take() else {
+            return Ok(());
         };
         log.frames
             .truncate(usize::try_from(end).unwrap_or(usize::MAX));
         // These are committed; while the log is the same one, nobody writes over them.
-        let mut there = [0; ID_LEN];
         while let Some(last) = log.frames.last() {
             let at = self.frame_offset(log.frames.len() as u64) - self.page as u64;
             let at = at - TRAILER_LEN as u64;
@@ -120,5 +165,6 @@ impl WalFile {
     pub(super) fn failed(&mut self) {
         self.followed = false;
         self.log = None;
+        self.pending = None;
     }
 }
