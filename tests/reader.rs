@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use std::collections::HashMap;
