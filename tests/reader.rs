@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use std::collections::HashMap;
@@ -36,11 +35,15 @@ fn python() -> &'static str {
 }
 
 /// What the reader says of `v.db` in `dir`; it writes `plain.db` there.
-fn reader(python: &str, dir: &Path, file: &str, dek: &str) -> Output {
+fn reader(python: &str, dir: &Path, file: &str, dek: &[u8]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reader.py");
     let mut reader = Command::new(python);
     // No byte code is left in the source tree.
-    reader.arg("-B").arg(script).arg(dir.join("v.db")).arg(dek);
+    reader
+        .arg("-B")
+        .arg(script)
+        .arg(dir.join("v.db"))
+        .arg(hex::encode(dek));
     reader.arg(dir.join("plain.db")).arg(file).output().unwrap()
 }
 
@@ -68,7 +71,7 @@ fn a_stranger_with_the_document_and_the_key_reads_what_was_written_and_nothing_t
         } else {
             fs::write(dir.path().join("v.db"), &v.body).unwrap();
         }
-        let said = reader(python, dir.path(), v.get("file-id"), v.get("dek"));
+        let said = reader(python, dir.path(), v.get("file-id"), &v.hex("dek"));
         let why = String::from_utf8_lossy(&said.stderr);
         if v.get("verify") == "success" {
             assert_eq!(said.status.code(), Some(0), "{}: {why}", v.name);
@@ -115,7 +118,7 @@ fn a_log_of_which_a_part_was_copied_does_not_look_like_pages_put_back() {
         for name in ["v.db", "v.db-wal"] {
             fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
         }
-        let said = reader(python, copy.path(), &FILE.to_string(), &hex::encode(DEK));
+        let said = reader(python, copy.path(), &FILE.to_string(), &DEK);
         let why = String::from_utf8_lossy(&said.stderr);
         assert_eq!(said.status.code(), Some(0), "{step}: {why}");
         let rows: String = writing.query_row(ROWS, [], |r| r.get(0)).unwrap();
