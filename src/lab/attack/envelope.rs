@@ -175,8 +175,9 @@ pub(in crate::lab) fn downgrade(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outc
             "the whole header from before a rotation put back",
             exhibit,
             old_header,
-            "the old header is authentic, and nothing outside the file says that it is old. It \
-             opens nothing to anyone who cannot use the old key version: disable that version \
+            "the old header is authentic, and the lab opens without what a vault remembers. A SQL \
+             database in its place is refused, since its vault remembers; a storage account is not. \
+             It opens nothing to anyone who cannot use the old key version: disable that version \
              after a rotation. It takes write access to the disk.",
         ),
     ])

@@ -46,9 +46,9 @@ pub(in crate::lab) fn transplant(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Out
             "from a fork of the same database, to the same page number",
             exhibit,
             fork,
-            "a fork has the same data encryption key and the same identity, so its pages are \
-             authentic here too. Only a record of each page's newest version, kept outside the \
-             file, can tell them apart; this version keeps none. It takes write access to the disk.",
+            "a fork has the same data encryption key and the same identity, so a page of it reads as \
+             authentic. It is found by `atrest sql verify`, since the pages do not sum up, and not \
+             before. It takes write access to the disk.",
         ),
     ])
 }
