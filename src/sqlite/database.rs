@@ -306,8 +306,8 @@ impl SealedDatabase {
         }
     }
 
-    /// The sealed files that exist now: main, WAL, journal. Not the shared memory, which lies beside
-    /// an open WAL and is not sealed (docs/format.md, "Shared memory").
+    /// The sealed files that exist now: main, WAL, journal. Not the `-shm` beside an open WAL, which
+    /// only says where in memory the log's index lies (docs/format.md, "Shared memory").
     pub fn files(&self) -> Vec<PathBuf> {
         let main = self.shared.path();
         let beside = |ending: &str| {

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::envelope::ResourceKind;
-use crate::lab::detect::{SHARED_MEMORY, scan_files};
+use crate::lab::detect::scan_files;
 use crate::lab::{
     Attack, Control, Evidence, Exhibit, Figures, Lab, LabError, Outcome, Searcher, StolenCopy,
 };
@@ -54,7 +54,7 @@ pub(in crate::lab) fn search(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
     let attack = Attack::number(2);
     let searcher = Searcher::new(&lab.canaries)?;
     let (twin, protected) = figures(exhibit, &searcher)?;
-    let mut outcomes = vec![
+    Ok(vec![
         attack.outcome(
             Some("known texts"),
             exhibit,
@@ -66,33 +66,7 @@ pub(in crate::lab) fn search(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
             structures(&twin, &protected),
         ),
         attack.outcome(Some("statistics"), exhibit, statistics(&twin, &protected)),
-    ];
-    if let Some(evidence) = shared_memory(exhibit)? {
-        outcomes.push(attack.declared(
-            "the shared memory beside a log",
-            exhibit,
-            evidence,
-            "SQLite keeps it in plain while a database in WAL mode is open: page numbers, and a \
-             checksum of the log's last frame. No page is in it. Close the database before its \
-             files are copied.",
-        ));
-    }
-    Ok(outcomes)
-}
-
-/// The shared memory files in a copy; they are there when the theft met an open database.
-fn shared_memory(exhibit: &Exhibit) -> Result<Option<Evidence>, LabError> {
-    let mut evidence = Evidence::default();
-    for file in files_of(exhibit.kind, &exhibit.protected)? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(SHARED_MEMORY) {
-            evidence.tally.trials += 1;
-            evidence.tally.succeeded += 1;
-            evidence.finding(name, None, "lies there in plain");
-        }
-    }
-    evidence.summary = format!("{} in the copy.", evidence.tally.trials);
-    Ok((evidence.tally.trials > 0).then_some(evidence))
+    ])
 }
 
 fn known_texts(lab: &Lab, twin: &Figures, protected: &Figures) -> Evidence {

@@ -8,9 +8,9 @@ use crate::lab::theft::read_at;
 use super::statistics::PAGE;
 
 /// What the formats document as public (docs/format.md): a header, in each sealed unit the nonce and
-/// the salt, and the whole shared memory beside a write-ahead log. These are no noise and need not
-/// be: a nonce counts. The statistics leave them out; the search for canaries and structures leaves
-/// out nothing.
+/// the salt, and the name of a place in memory beside a write-ahead log. These are no noise and need
+/// not be: a nonce counts. The statistics leave them out; the search for canaries and structures
+/// leaves out nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Documented {
     /// Length of the header, in bytes.
@@ -21,12 +21,12 @@ pub struct Documented {
     pub public: Vec<Range<usize>>,
 }
 
-/// How the name of the shared memory beside a write-ahead log ends.
-pub(in crate::lab) const SHARED_MEMORY: &str = "-shm";
-
 /// Nonce and salt are the first 16 of a trailer's 32 bytes.
 const TRAILER: usize = 32;
 const NONCE_AND_SALT: usize = 16;
+/// The unit of a write-ahead log's header, and that of a frame's.
+const LOG_HEADER: u64 = 64;
+const FRAME_HEADER: usize = 88;
 
 impl Documented {
     /// Nothing is public, and pages are the units: any file that is not ours.
@@ -52,18 +52,9 @@ impl Documented {
             return Ok(match page_size(&read_at(&main, 0, 12)?) {
                 None => Self::none(),
                 Some(page) => Self {
-                    header: 64,
-                    unit: 56 + page,
-                    public: vec![nonce_in(56), nonce_in(56 + page)],
-                },
-            });
-        }
-        if let Some(main) = beside(SHARED_MEMORY) {
-            return Ok(match page_size(&read_at(&main, 0, 12)?) {
-                None => Self::none(),
-                Some(_) => Self {
-                    header: u64::MAX,
-                    ..Self::none()
+                    header: LOG_HEADER,
+                    unit: FRAME_HEADER + page,
+                    public: vec![nonce_in(FRAME_HEADER), nonce_in(FRAME_HEADER + page)],
                 },
             });
         }
@@ -77,7 +68,7 @@ impl Documented {
                 },
             });
         }
-        // SQLite's index of an open log: public as a whole (docs/threat-model.md, item 6).
+        // Where the index of an open log lies: public as a whole.
         if let Some(main) = beside("-shm")
             && page_size(&read_at(&main, 0, 12)?).is_some()
         {
@@ -164,7 +155,43 @@ fn page_size(start: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::base::ResourceId;
+    use crate::crypto::Secret;
+    use crate::sqlite::{Freshness, PageSize, SealedDatabase};
+
+    /// A layout that no longer fits would leave out ciphertext and judge nonces as if they were noise.
+    #[test]
+    fn what_is_left_out_of_a_real_log_is_its_nonces_and_salts_and_no_ciphertext() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, id) = (dir.path().join("d.db"), ResourceId::from_bytes([7; 16]));
+        let key = Arc::new(Secret::<32>::random());
+        let slot = [0; 768];
+        let db = SealedDatabase::create(&path, id, PageSize::DEFAULT, Freshness::Kept, &slot, key)
+            .unwrap();
+        let live = db.connect().unwrap();
+        let rows = "PRAGMA journal_mode = WAL; CREATE TABLE t (a);
+            INSERT INTO t VALUES (randomblob(9000)), (randomblob(9000));";
+        live.execute_batch(rows).unwrap();
+
+        let wal = dir.path().join("d.db-wal");
+        let (layout, log) = (Documented::of(&wal).unwrap(), std::fs::read(&wal).unwrap());
+        let frames = log[usize::try_from(layout.header).unwrap()..].chunks_exact(layout.unit);
+        assert!(frames.remainder().is_empty(), "the log is whole frames");
+        let public = frames.flat_map(|frame| layout.public.iter().map(|r| &frame[r.clone()]));
+        let (mut nonces, mut salts, mut units) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for identity in public {
+            units += 1;
+            nonces.insert(&identity[..12]);
+            salts.insert(&identity[12..]);
+        }
+        assert!(units > 4);
+        assert_eq!(nonces.len(), units, "no nonce twice");
+        assert_eq!(salts.len(), 1, "one writer's session, one salt");
+    }
 
     #[test]
     fn only_the_public_bytes_are_left_out_however_the_file_is_cut() {

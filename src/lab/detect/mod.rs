@@ -14,7 +14,6 @@ mod statistics;
 
 pub use figures::{Figures, Hit, MagicFound};
 pub use layout::Documented;
-pub(in crate::lab) use layout::SHARED_MEMORY;
 pub use scan::{Scan, scan_copy, xor_of_copies};
 pub use search::Searcher;
 
