@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::base::create_dir_private;
+use crate::base::{beside, create_dir_private};
 
 use super::LabError;
 
@@ -155,13 +155,8 @@ pub(super) fn duplicate(path: &Path, dir: &Path) -> Result<PathBuf, LabError> {
     })?;
     let root = path.parent().unwrap_or(Path::new(""));
     let mut files = vec![path.to_owned()];
-    for suffix in ["-wal", "-journal"] {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(suffix);
-        if Path::new(&beside).is_file() {
-            files.push(beside.into());
-        }
-    }
+    let companions = ["-wal", "-journal"].map(|ending| beside(path, ending));
+    files.extend(companions.into_iter().filter(|file| file.is_file()));
     for file in files {
         for entry in walkdir::WalkDir::new(&file).follow_links(false) {
             let entry = entry.map_err(|e| LabError::io(&file, e.into()))?;

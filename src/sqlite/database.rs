@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::base::{ResourceId, write_private_new};
+use crate::base::{ResourceId, beside, write_private_new};
 
 use super::header::{self, BLOCK_LEN, Slot, SlotError};
 use super::medium::{Code, Medium};
@@ -309,17 +309,18 @@ impl SealedDatabase {
     /// The sealed files that exist now: main, WAL, journal. Not the `-shm` beside an open WAL, which
     /// only says where in memory the log's index lies (docs/format.md, "Shared memory").
     pub fn files(&self) -> Vec<PathBuf> {
-        let main = self.shared.path();
-        let beside = |ending: &str| {
-            let mut name = main.as_os_str().to_owned();
-            name.push(ending);
-            PathBuf::from(name)
-        };
-        [main.to_owned(), beside("-wal"), beside("-journal")]
-            .into_iter()
-            .filter(|path| path.exists())
-            .collect()
+        database_files(self.shared.path())
     }
+}
+
+/// The files that hold the data of the SQLite database at `path`, sealed or plain, as far as they
+/// exist: main, WAL, journal.
+pub fn database_files(path: &Path) -> Vec<PathBuf> {
+    ["", "-wal", "-journal"]
+        .map(|ending| beside(path, ending))
+        .into_iter()
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 /// The slots of the header block, newest first.

@@ -1,5 +1,6 @@
-use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::base::beside;
 
 use super::medium::{Code, Medium};
 use super::page_file::{self, PageFile};
@@ -118,9 +119,7 @@ pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<bool, Code> {
 
 /// The write-ahead log beside the main file.
 fn open_log(shared: &Shared) -> Result<Option<LowerFile>, Code> {
-    let mut name = shared.path().as_os_str().to_owned();
-    name.push("-wal");
-    let path = PathBuf::from(name);
+    let path = beside(shared.path(), "-wal");
     match path.exists() {
         true => LowerFile::open_path(&path).map(Some),
         false => Ok(None),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::base::create_dir_private;
+use crate::base::{beside, create_dir_private};
 use crate::crypto::random_bytes;
 
 /// The memory file system (Linux).
@@ -41,9 +41,7 @@ impl WalIndexHome {
                 "a write-ahead log needs the memory file system at /dev/shm; use another journal mode",
             ));
         }
-        let mut path = database.as_os_str().to_owned();
-        path.push("-shm");
-        let signpost_path = PathBuf::from(path);
+        let signpost_path = beside(database, "-shm");
         loop {
             let mut signpost = OpenOptions::new()
                 .read(true)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 
-use crate::base::{KeyVersionRef, ResourceId};
+use crate::base::{KeyVersionRef, ResourceId, beside};
 use crate::envelope::Envelope;
 use crate::resource::blob::{AccountHeader, BlobInfo, StorageAccount};
 use crate::resource::sql::SqlDatabase;
@@ -328,12 +328,7 @@ fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), WorldError> {
 /// Where a resource is, where its replacement is made, and where it waits to be deleted. A name
 /// holds no dot, so no other resource is there.
 fn places(live: &Path) -> (PathBuf, PathBuf, PathBuf) {
-    let beside = |end: &str| {
-        let mut name = live.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    (live.to_owned(), beside(".new"), beside(".old"))
+    (live.to_owned(), beside(live, ".new"), beside(live, ".old"))
 }
 
 /// The key version that a resource's files name; `None` when they are plain. Not authenticated: it

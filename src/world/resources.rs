@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::{EpochId, ResourceId, VaultId, create_dir_private};
+use crate::base::{EpochId, ResourceId, VaultId, beside, create_dir_private};
 use crate::crypto::{random_id, sha256};
 use crate::envelope::ResourceKind;
 use crate::resource::blob::StorageAccount;
@@ -292,9 +292,5 @@ pub(super) fn remove(kind: Kind, path: &Path) {
 
 /// Every file that SQLite may have made for the database at `path`.
 pub(super) fn sql_files(path: &Path) -> [PathBuf; 4] {
-    ["", "-wal", "-journal", "-shm"].map(|end| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        name.into()
-    })
+    ["", "-wal", "-journal", "-shm"].map(|ending| beside(path, ending))
 }

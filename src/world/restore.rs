@@ -81,7 +81,7 @@ impl Workspace {
             match address.kind {
                 Kind::Sql => {
                     let pairs = sql_files(from).into_iter().zip(sql_files(&to));
-                    // The last is shared memory, which a copy has no use for.
+                    // The last tells where memory is shared, which a copy has no use for.
                     files.extend(pairs.take(3).filter(|(from, _)| from.is_file()));
                 }
                 Kind::Storage => files.extend(tree(from, &to)?),

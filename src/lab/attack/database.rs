@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
-use crate::base::ResourceId;
+use crate::base::{ResourceId, beside};
 use crate::crypto::random_id;
 use crate::lab::theft::duplicate;
 use crate::lab::{LabError, StolenCopy};
@@ -196,10 +196,8 @@ impl Database {
 
     /// Removes what a trial that ended early may have left beside the file.
     fn tidy(&self) {
-        for suffix in ["-wal", "-shm", "-journal"] {
-            let mut beside = self.path.clone().into_os_string();
-            beside.push(suffix);
-            let _ = std::fs::remove_file(beside);
+        for ending in ["-wal", "-shm", "-journal"] {
+            let _ = std::fs::remove_file(beside(&self.path, ending));
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::lab::detect::scan_files;
 use crate::lab::{
     Attack, Control, Evidence, Exhibit, Figures, Lab, LabError, Outcome, Searcher, StolenCopy,
 };
-use crate::sqlite::PageSize;
+use crate::sqlite::{PageSize, database_files};
 
 use super::account::{Account, text};
 use super::alter::read_all;
@@ -31,13 +31,7 @@ pub fn figures(exhibit: &Exhibit, searcher: &Searcher) -> Result<(Figures, Figur
 /// The files of a stolen copy: a database with its log and journal, or everything in an account.
 pub(super) fn files_of(kind: ResourceKind, copy: &StolenCopy) -> Result<Vec<PathBuf>, LabError> {
     if kind == ResourceKind::Sql {
-        let beside = |suffix| {
-            let mut name = copy.path.clone().into_os_string();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        let all = ["", "-wal", "-journal"].map(beside);
-        return Ok(all.into_iter().filter(|p| p.is_file()).collect());
+        return Ok(database_files(&copy.path));
     }
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(&copy.path).sort_by_file_name() {

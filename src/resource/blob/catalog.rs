@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavio
 
 use crate::base::{ExtentId, GenerationId, ResourceId};
 use crate::resource::ResourceError;
-use crate::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase};
+use crate::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase, database_files};
 
 use super::BlobName;
 use super::key::HeldKey;
@@ -242,15 +242,7 @@ impl Catalog {
     pub(super) fn files(&self) -> Vec<PathBuf> {
         match &self.sealed {
             Some(database) => database.files(),
-            None => ["", "-wal", "-journal"]
-                .iter()
-                .map(|ending| {
-                    let mut name = self.path.clone().into_os_string();
-                    name.push(ending);
-                    PathBuf::from(name)
-                })
-                .filter(|path| path.exists())
-                .collect(),
+            None => database_files(&self.path),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::base::ResourceId;
 use crate::crypto::Secret;
 use crate::envelope::{Envelope, ResourceKind};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified, Wrapper};
-use crate::sqlite::{Freshness, PageSize, SealedDatabase};
+use crate::sqlite::{Freshness, PageSize, SealedDatabase, database_files};
 
 use super::key::LiveKey;
 use super::source::file_uri;
@@ -208,15 +208,7 @@ impl SqlDatabase {
     fn existing_files(&self) -> Vec<PathBuf> {
         match &self.store {
             Store::Sealed { database, .. } => database.files(),
-            Store::Plain => ["", "-wal", "-journal"]
-                .iter()
-                .map(|suffix| {
-                    let mut name = self.path.clone().into_os_string();
-                    name.push(suffix);
-                    PathBuf::from(name)
-                })
-                .filter(|path| path.exists())
-                .collect(),
+            Store::Plain => database_files(&self.path),
         }
     }
 }

@@ -1,4 +1,3 @@
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -7,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
+use crate::base::beside;
 use crate::resource::ResourceError;
 use crate::sqlite::PageSize;
 
@@ -145,13 +145,6 @@ fn read_header(path: &Path) -> Result<([u8; 100], u64), ResourceError> {
         ));
     }
     Ok((header, meta.len()))
-}
-
-/// The file beside `path` whose name ends in `suffix`.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = path.into();
-    name.push(suffix);
-    name.into()
 }
 
 /// The URI of a file, as SQLite reads it (`https://www.sqlite.org/uri.html`): each byte of the path
