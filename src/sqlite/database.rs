@@ -211,18 +211,9 @@ impl SealedDatabase {
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<(u64, u64), SealedError> {
         let path = self.shared.path();
         authentic_slots(path, self.shared.file(), &*self.keys)?;
-        // A read transaction keeps other connections from moving pages meanwhile.
-        let connection = self.connect_to_look()?;
-        connection
-            .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
-            .map_err(|e| self.explain(e))?;
-        match verify::verify(&self.shared, progress) {
-            Ok(Some(read)) => Ok((read.units, read.bytes)),
-            Ok(None) => Err(SealedError::Busy {
-                path: path.display().to_string(),
-            }),
-            Err(code) => Err(self.refused(code)),
-        }
+        let _held = self.hold()?;
+        let read = self.unless_busy(verify::verify(&self.shared, progress))?;
+        Ok((read.units, read.bytes))
     }
 
     /// Compares the file with what is remembered of it, where it keeps a freshness record: it must
@@ -232,18 +223,24 @@ impl SealedDatabase {
     /// # Errors
     /// [`SealedError::Stale`], with what shows it.
     pub fn check_freshness(&self, kept: Option<&Position>) -> Result<Position, SealedError> {
-        // SQLite plays back what a crash left; a read transaction keeps others from writing pages.
+        let _held = self.hold()?;
+        self.unless_busy(verify::check(&self.shared, kept))
+    }
+
+    /// A connection in a read transaction: SQLite has played back what a crash left, and others write
+    /// no pages until it goes.
+    fn hold(&self) -> Result<Connection, SealedError> {
         let connection = self.connect_to_look()?;
         connection
             .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
             .map_err(|e| self.explain(e))?;
-        match verify::check(&self.shared, kept) {
-            Ok(Some(position)) => Ok(position),
-            Ok(None) => Err(SealedError::Busy {
-                path: self.shared.path().display().to_string(),
-            }),
-            Err(code) => Err(self.refused(code)),
-        }
+        Ok(connection)
+    }
+
+    fn unless_busy<T>(&self, done: Result<Option<T>, Code>) -> Result<T, SealedError> {
+        let path = || self.shared.path().display().to_string();
+        done.map_err(|code| self.refused(code))?
+            .ok_or_else(|| SealedError::Busy { path: path() })
     }
 
     /// Whether the file keeps freshness records.
@@ -277,13 +274,7 @@ impl SealedDatabase {
         connection
             .execute_batch("BEGIN IMMEDIATE")
             .map_err(|e| self.explain(e))?;
-        match verify::renew(&self.shared, past) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(SealedError::Busy {
-                path: self.shared.path().display().to_string(),
-            }),
-            Err(code) => Err(self.refused(code)),
-        }
+        self.unless_busy(verify::renew(&self.shared, past))
     }
 
     /// Tells the key source how far the file has come.

@@ -83,10 +83,6 @@ impl PageFile {
         self.units.check()
     }
 
-    pub(super) fn units(&mut self) -> &mut Units {
-        &mut self.units
-    }
-
     /// Reads page `number` into `plain`; `false` when it lies past the end (then zeros).
     pub(super) fn read_page(
         &mut self,
@@ -216,8 +212,8 @@ impl PageFile {
 
     /// What SQLite must see of a database that is still empty, or whose first page was torn while
     /// a journal that mends it waits: the page size and the reserved bytes.
-    fn bare_header(&self) -> [u8; 100] {
-        let mut header = [0; 100];
+    fn bare_header(&self) -> [u8; DATABASE_HEADER_LEN] {
+        let mut header = [0; DATABASE_HEADER_LEN];
         header[..16].copy_from_slice(b"SQLite format 3\0");
         header[16..18].copy_from_slice(&self.units.shared().page_size().header_field());
         header[18] = 1;
@@ -273,7 +269,7 @@ impl PageFile {
         }
         buf.copy_from_slice(&plain[start..start + buf.len()]);
         self.plain = plain;
-        let is_header = offset == 0 && buf.len() <= 100;
+        let is_header = offset == 0 && buf.len() <= DATABASE_HEADER_LEN;
         match read {
             Ok(true) => Ok(()),
             Ok(false) | Err(Code::UNAUTHENTIC) if is_header => {
@@ -302,7 +298,7 @@ impl PageFile {
             return Ok(false);
         };
         let mut now = [0; TRAILER_LEN];
-        let at = page_offset(2, self.plain.len()) - TRAILER_LEN as u64;
+        let at = trailer_offset(1, self.plain.len());
         let same = read_whole(medium, &mut now, at)? && now == *trailer;
         if same {
             buf.copy_from_slice(known);
@@ -395,4 +391,9 @@ pub(super) fn pages_of(len: u64, page: usize) -> u64 {
 /// Where page `number` lies.
 pub(super) fn page_offset(number: u64, page: usize) -> u64 {
     BLOCK_LEN as u64 + (number - 1) * page as u64
+}
+
+/// Where the trailer of page `number` lies.
+pub(super) fn trailer_offset(number: u64, page: usize) -> u64 {
+    page_offset(number + 1, page) - TRAILER_LEN as u64
 }

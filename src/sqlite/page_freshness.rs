@@ -1,7 +1,7 @@
 //! What SQLite's doings mean for the freshness record of a main file.
 
 use super::medium::{Code, Medium, read_whole};
-use super::page_file::{Checkpoint, Origin, PageFile, page_offset, pages_of};
+use super::page_file::{Checkpoint, Origin, PageFile, pages_of, trailer_offset};
 use super::position::{LogPosition, Position};
 use super::record::Record;
 use super::tracker::{self, Overlay, Tracker};
@@ -114,11 +114,11 @@ impl PageFile {
     ) -> Result<[u8; TRAILER_LEN], Code> {
         let mut trailer = [0; TRAILER_LEN];
         let size = self.plain.len();
-        if self.tracker.is_some() && page > 0 {
-            let at = page_offset(page + 1, size) - TRAILER_LEN as u64;
-            if !read_whole(medium, &mut trailer, at)? {
-                trailer.fill(0);
-            }
+        if self.tracker.is_some()
+            && page > 0
+            && !read_whole(medium, &mut trailer, trailer_offset(page, size))?
+        {
+            trailer.fill(0);
         }
         Ok(trailer)
     }

@@ -56,18 +56,10 @@ impl Shared {
         fresh: bool,
         keys: Arc<dyn KeySource>,
     ) -> Arc<Self> {
-        let shared = Arc::new(Self {
-            path: path.to_owned(),
-            file,
-            page_size,
-            fresh,
-            keys,
-            token: NEXT_TOKEN.fetch_add(1, Ordering::Relaxed),
-            refusal: Mutex::new(None),
-            header: AtomicU64::new(0),
-            anchor: Mutex::default(),
-            server: OnceLock::new(),
-        });
+        let mut shared = Self::detached(path, file, page_size, keys);
+        shared.fresh = fresh;
+        shared.token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::new(shared);
         open_table()
             .get_or_insert_default()
             .insert(shared.token, Arc::downgrade(&shared));

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::medium::{Code, Medium};
-use super::page_file::page_offset;
+use super::page_file::trailer_offset;
 use super::record::{Pages, Record, Stage};
-use super::unit::{ID_LEN, TRAILER_LEN, UnitId, Units};
+use super::unit::{ID_LEN, UnitId, Units};
 use super::wal_frames::LoggedFrame;
 
 /// Follows one connection's writes to the main file. SQLite's locks let one connection write at a
@@ -181,8 +181,12 @@ impl Tracker {
         let Some(transaction) = self.changing() else {
             return Ok(());
         };
-        if count < transaction.pages.count {
-            transaction.pages = without_tail(transaction.pages, units, medium, count)?;
+        let mut pages = transaction.pages;
+        if count < pages.count {
+            let cut = count + 1..=pages.count;
+            remove_held(&mut pages, units, medium, cut)?;
+            pages.count = count;
+            transaction.pages = pages;
             transaction.changed = true;
         }
         Ok(())
@@ -208,11 +212,8 @@ impl Tracker {
         if self.restoring.is_some() {
             let mut pages = transaction.base;
             pages.sum = pages.sum.wrapping_sub(self.free.sum);
-            for &leaf in self.free.pages.range(1..=pages.count) {
-                if let Some(id) = id_at(units, medium, leaf)? {
-                    pages.add(units, leaf, &id)?;
-                }
-            }
+            let leaves = self.free.pages.range(1..=pages.count).copied();
+            add_held(&mut pages, units, medium, leaves)?;
             transaction.pages = pages;
         }
         let next = transaction.record.version + 1;
@@ -275,24 +276,38 @@ pub(super) fn id_at(
 ) -> Result<Option<UnitId>, Code> {
     let size = units.shared().page_size().bytes();
     let mut id = [0; ID_LEN];
-    let at = page_offset(page, size) + (size - TRAILER_LEN) as u64;
-    let there = medium.read_at(&mut id, at)?;
+    let there = medium.read_at(&mut id, trailer_offset(page, size))?;
     Ok((there == ID_LEN).then_some(id))
 }
 
-fn without_tail(
-    mut pages: Pages,
+/// Counts what the file holds as these pages, where it holds anything.
+fn add_held(
+    pages: &mut Pages,
     units: &mut Units,
     medium: &mut dyn Medium,
-    count: u64,
-) -> Result<Pages, Code> {
-    for page in count + 1..=pages.count {
+    numbers: impl Iterator<Item = u64>,
+) -> Result<(), Code> {
+    for page in numbers {
+        if let Some(id) = id_at(units, medium, page)? {
+            pages.add(units, page, &id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Counts what the file holds as these pages no more.
+fn remove_held(
+    pages: &mut Pages,
+    units: &mut Units,
+    medium: &mut dyn Medium,
+    numbers: impl Iterator<Item = u64>,
+) -> Result<(), Code> {
+    for page in numbers {
         if let Some(id) = id_at(units, medium, page)? {
             pages.remove(units, page, &id)?;
         }
     }
-    pages.count = count;
-    Ok(pages)
+    Ok(())
 }
 
 /// What the frames of a write-ahead log mean for the sum of the main file's pages.
@@ -352,16 +367,10 @@ impl Overlay {
         }
         // Pages that the log does not hold: cut off, or skipped and sealed as zeros.
         let skipped = |page: &u64| !self.0.contains_key(page);
-        for page in (count + 1..=record.now.count).filter(skipped) {
-            if let Some(id) = id_at(units, medium, page)? {
-                pages.remove(units, page, &id)?;
-            }
-        }
-        for page in (record.now.count + 1..=count).filter(skipped) {
-            if let Some(id) = id_at(units, medium, page)? {
-                pages.add(units, page, &id)?;
-            }
-        }
+        let cut = (count + 1..=record.now.count).filter(skipped);
+        remove_held(&mut pages, units, medium, cut)?;
+        let sealed = (record.now.count + 1..=count).filter(skipped);
+        add_held(&mut pages, units, medium, sealed)?;
         pages.count = count;
         Ok(pages)
     }

@@ -30,16 +30,10 @@ pub(super) fn verify(
     shared: &Arc<Shared>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Read>, Code> {
-    let mut medium = LowerFile::open_path(shared.path())?;
-    let mut file = PageFile::new(shared.clone(), 0);
-    for _ in 0..TRIES {
-        let before = State::of(shared, &mut file, &mut medium)?;
-        let read = read_all(shared, &before, &mut file, &mut medium, progress);
-        if State::of(shared, &mut file, &mut medium)?.is(&before) {
-            return read.map(Some);
-        }
-    }
-    Ok(None)
+    steady(shared, |state, file, medium| {
+        read_all(shared, state, file, medium, progress)
+    })?
+    .transpose()
 }
 
 /// Compares the file's record and log with what is remembered of them. Called under a lock, after
@@ -48,18 +42,25 @@ pub(super) fn check(
     shared: &Arc<Shared>,
     kept: Option<&Position>,
 ) -> Result<Option<Position>, Code> {
+    steady(shared, |state, _, _| state.judge(shared.header(), kept))?
+        .transpose()
+        .map_err(|why| shared.refuse(Code::STALE, &why))
+}
+
+/// What `look` makes of the file while its record and log stay as they are; `None` when others wrote
+/// all the time.
+fn steady<T>(
+    shared: &Arc<Shared>,
+    mut look: impl FnMut(&State, &mut PageFile, &mut LowerFile) -> T,
+) -> Result<Option<T>, Code> {
     let mut medium = LowerFile::open_path(shared.path())?;
     let mut file = PageFile::new(shared.clone(), 0);
     for _ in 0..TRIES {
         let state = State::of(shared, &mut file, &mut medium)?;
-        let judged = state.judge(shared.header(), kept);
-        if !State::of(shared, &mut file, &mut medium)?.is(&state) {
-            continue;
+        let seen = look(&state, &mut file, &mut medium);
+        if State::of(shared, &mut file, &mut medium)?.is(&state) {
+            return Ok(Some(seen));
         }
-        return match judged {
-            Ok(position) => Ok(Some(position)),
-            Err(why) => Err(shared.refuse(Code::STALE, &why)),
-        };
     }
     Ok(None)
 }
@@ -82,8 +83,8 @@ pub(super) fn journal_versions(shared: &Arc<Shared>) -> Result<[u64; 2], Code> {
 }
 
 /// Sums up the pages anew, as a version later than `past`. Called while nobody else can write;
-/// `false` when the log still holds commits.
-pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<bool, Code> {
+/// `None` when the log still holds commits.
+pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<Option<()>, Code> {
     let page = shared.page_size().bytes();
     let mut medium = LowerFile::open_path(shared.path())?;
     let mut file = PageFile::new(shared.clone(), 0);
@@ -94,10 +95,10 @@ pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<bool, Code> {
             .recover(&mut medium)?
             .is_some_and(|log| !log.frames.is_empty())
         {
-            return Ok(false);
+            return Ok(None);
         }
     }
-    let record = Record::read(file.units(), &mut medium)?.unwrap_or(Record::first());
+    let record = Record::read(&mut file.units, &mut medium)?.unwrap_or(Record::first());
     let mut pages = Pages {
         count: page_file::pages_of(medium.len()?, page),
         sum: 0,
@@ -107,14 +108,14 @@ pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<bool, Code> {
         file.check()?;
         file.read_page(&mut medium, number, &mut plain)?;
         let id = file.last_id();
-        pages.add(file.units(), number, &id)?;
+        pages.add(&mut file.units, number, &id)?;
     }
     let version = record.version.max(past) + 1;
     record
         .settled(version, pages)
-        .write(file.units(), &mut medium)?;
+        .write(&mut file.units, &mut medium)?;
     medium.sync()?;
-    Ok(true)
+    Ok(Some(()))
 }
 
 /// The write-ahead log beside the main file.
@@ -225,7 +226,7 @@ impl State {
     ) -> Result<Self, Code> {
         file.check()?;
         let record = match shared.is_fresh() {
-            true => Some(tracker::newest(file.units(), medium)?),
+            true => Some(tracker::newest(&mut file.units, medium)?),
             false => None,
         };
         let pages = page_file::pages_of(medium.len()?, shared.page_size().bytes());
@@ -289,7 +290,7 @@ fn read_all(
             }
         };
         if let Some(id) = id.filter(|_| number <= counted) {
-            sum = sum.wrapping_add(file.units().summand(number, &id)?);
+            sum = sum.wrapping_add(file.units.summand(number, &id)?);
         }
     }
     match &state.record {

@@ -28,7 +28,6 @@ pub(super) struct Log {
 }
 
 /// What is known of a frame.
-#[derive(Clone)]
 pub(super) struct LoggedFrame {
     /// The page's number.
     pub page: u64,
@@ -69,15 +68,19 @@ impl Log {
         Some(last + after.iter().position(|frame| frame.commits)? + 1)
     }
 
+    /// How many frames there are up to the last commit.
+    fn committed_len(&self) -> usize {
+        let last = self.frames.iter().rposition(|frame| frame.commits);
+        last.map_or(0, |last| last + 1)
+    }
+
     pub(super) fn committed(&self) -> Generation<'_> {
-        let commit = self.frames.iter().rposition(|frame| frame.commits);
-        self.first(commit.map_or(0, |last| last + 1))
+        self.first(self.committed_len())
     }
 
     /// Keeps the frames up to the last commit.
     pub(super) fn drop_uncommitted(&mut self) {
-        let commit = self.frames.iter().rposition(|frame| frame.commits);
-        self.frames.truncate(commit.map_or(0, |last| last + 1));
+        self.frames.truncate(self.committed_len());
     }
 
     pub(super) fn first(&self, count: usize) -> Generation<'_> {
