@@ -127,17 +127,8 @@ impl SealedDatabase {
     /// The name by which SQLite's ATTACH and VACUUM INTO reach this file in this process. While
     /// the database is empty, `&auto_vacuum=1` (full) or `=2` (incremental) may be added.
     pub fn uri(&self) -> String {
-        let path = self.shared.path().as_os_str().as_bytes();
-        let mut uri = String::from("file:");
-        for &byte in path {
-            match byte {
-                b'/' | b'.' | b'-' | b'_' => uri.push(byte.into()),
-                _ if byte.is_ascii_alphanumeric() => uri.push(byte.into()),
-                _ => uri.push_str(&format!("%{byte:02x}")),
-            }
-        }
-        let vfs = vfs::NAME.to_string_lossy();
-        uri + &format!("?vfs={vfs}&atrest={}", self.shared.token())
+        let (vfs, token) = (vfs::NAME.to_string_lossy(), self.shared.token());
+        file_uri(self.shared.path(), &format!("vfs={vfs}&atrest={token}"))
     }
 
     pub(super) fn into_shared(self) -> Arc<Shared> {
@@ -312,6 +303,20 @@ pub fn database_files(path: &Path) -> Vec<PathBuf> {
         .into_iter()
         .filter(|path| path.is_file())
         .collect()
+}
+
+/// The URI of a file, as SQLite reads it (`https://www.sqlite.org/uri.html`): each byte of the path
+/// but the harmless ones is escaped.
+pub fn file_uri(path: &Path, query: &str) -> String {
+    let mut uri = String::from("file:");
+    for &b in path.as_os_str().as_bytes() {
+        if b.is_ascii_alphanumeric() || b"/-._~".contains(&b) {
+            uri.push(char::from(b));
+        } else {
+            uri.push_str(&format!("%{b:02x}"));
+        }
+    }
+    uri + "?" + query
 }
 
 /// The slots of the header block, newest first.

@@ -31,7 +31,7 @@ mod wal_follow;
 mod wal_frames;
 mod wal_index;
 
-pub use database::{SealedDatabase, database_files};
+pub use database::{SealedDatabase, database_files, file_uri};
 pub use error::SealedError;
 pub use host::{Host, Refused};
 pub use keys::{KeySource, KeyUnavailable};

@@ -11,10 +11,9 @@ use crate::base::ResourceId;
 use crate::crypto::Secret;
 use crate::envelope::{Envelope, ResourceKind};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified, Wrapper};
-use crate::sqlite::{Freshness, PageSize, SealedDatabase, database_files};
+use crate::sqlite::{Freshness, PageSize, SealedDatabase, database_files, file_uri};
 
 use super::key::LiveKey;
-use super::source::file_uri;
 
 /// How long a connection waits for another one's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,6 +1,5 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -8,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use crate::base::beside;
 use crate::resource::ResourceError;
-use crate::sqlite::PageSize;
+use crate::sqlite::{PageSize, file_uri};
 
 /// A plain SQLite file of the user's, open for reading in such a way that neither it nor the files
 /// beside it change.
@@ -145,18 +144,4 @@ fn read_header(path: &Path) -> Result<([u8; 100], u64), ResourceError> {
         ));
     }
     Ok((header, meta.len()))
-}
-
-/// The URI of a file, as SQLite reads it (`https://www.sqlite.org/uri.html`): each byte of the path
-/// but the harmless ones is escaped.
-pub(super) fn file_uri(path: &Path, query: &str) -> String {
-    let mut uri = String::from("file:");
-    for &b in path.as_os_str().as_bytes() {
-        if b.is_ascii_alphanumeric() || b"/-._~".contains(&b) {
-            uri.push(char::from(b));
-        } else {
-            uri.push_str(&format!("%{b:02x}"));
-        }
-    }
-    uri + "?" + query
 }

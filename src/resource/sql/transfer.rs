@@ -9,10 +9,11 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::base::ResourceId;
 use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
+use crate::sqlite::file_uri;
 
 use super::SqlDatabase;
 use super::content;
-use super::source::{Source, file_uri, refused};
+use super::source::{Source, refused};
 
 /// How often `progress` is told where a transfer stands.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
