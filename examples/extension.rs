@@ -37,5 +37,5 @@ pub unsafe extern "C" fn sqlite3_extension_init(
     api: *const sqlite3_api_routines,
 ) -> c_int {
     // SAFETY: the arguments are SQLite's.
-    unsafe { load_extension(db, message, api, HOST) }
+    unsafe { sqlite3_atrest_init(db, message, api) }
 }
