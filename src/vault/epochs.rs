@@ -101,18 +101,17 @@ impl EpochKeeper for LocalVault {
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(failed)?;
-            let known = find(&tx, id).map_err(failed)?;
-            let (check, known) = match known {
-                Some(epoch) => (epoch.check, epoch.position),
-                None => (FreshnessCheck::Open, None),
-            };
-            let newest = match known.clone() {
-                Some(known) => known.max(position.clone()),
+            let epoch = find(&tx, id).map_err(failed)?.unwrap_or(Epoch {
+                check: FreshnessCheck::Open,
+                position: None,
+            });
+            let newest = match &epoch.position {
+                Some(known) => known.clone().max(position.clone()),
                 None => position.clone(),
             };
-            if known.as_ref() != Some(&newest) {
-                let position = Some(newest);
-                put(&tx, id, &Epoch { check, position }).map_err(failed)?;
+            let position = Some(newest);
+            if epoch.position != position {
+                put(&tx, id, &Epoch { position, ..epoch }).map_err(failed)?;
             }
             tx.commit().map_err(failed)
         })

@@ -27,27 +27,27 @@ impl SqlDatabase {
 
     fn keep_fresh_since(
         &self,
-        epoch: Option<Epoch>,
+        epoch: Option<&Epoch>,
         keeper: &Keeper,
         database: &SealedDatabase,
         key: &LiveKey,
     ) -> Result<(), ResourceError> {
-        let (check, kept) = match epoch {
-            Some(epoch) => (epoch.check, Some(epoch.position)),
+        let position = match epoch {
             None if !database.keeps_freshness() => return Ok(()),
-            None => (FreshnessCheck::Open, None),
+            None => database.check_freshness(None)?,
+            Some(Epoch { check, position }) => match (check, position) {
+                (FreshnessCheck::Off, _) => return Ok(()),
+                (FreshnessCheck::Open, Some(kept)) => database.check_freshness(Some(kept))?,
+                // "The one that is found next", or one that a verification compares.
+                (FreshnessCheck::Open, None) | (FreshnessCheck::Verify, _) => {
+                    database.position()?
+                }
+            },
         };
-        if check == FreshnessCheck::Off {
-            return Ok(());
-        }
-        let known = kept.clone().flatten();
-        let position = match (kept, check) {
-            // "The one that is found next."
-            (Some(None), _) | (_, FreshnessCheck::Verify) => database.position()?,
-            (kept, _) => database.check_freshness(kept.flatten().as_ref())?,
-        };
+        let check = epoch.map_or(FreshnessCheck::Open, |epoch| epoch.check);
+        let known = epoch.and_then(|epoch| epoch.position.as_ref());
         key.keep(keeper);
-        if known.as_ref() != Some(&position) && check == FreshnessCheck::Open {
+        if check == FreshnessCheck::Open && known != Some(&position) {
             database.anchor(&position);
         }
         Ok(())
@@ -111,8 +111,8 @@ impl SqlDatabase {
             return Ok(());
         };
         self.compare(keeper, key.envelope().key.vault, |epoch| {
-            if let Some(kept) = epoch.and_then(|epoch| epoch.position) {
-                let position = database.check_freshness(Some(&kept))?;
+            if let Some(kept) = epoch.and_then(|epoch| epoch.position.as_ref()) {
+                let position = database.check_freshness(Some(kept))?;
                 database.anchor(&position);
             }
             Ok(())
@@ -125,11 +125,11 @@ impl SqlDatabase {
         &self,
         keeper: &Keeper,
         vault: VaultId,
-        with: impl Fn(Option<Epoch>) -> Result<(), ResourceError>,
+        with: impl Fn(Option<&Epoch>) -> Result<(), ResourceError>,
     ) -> Result<(), ResourceError> {
         let mut epoch = self.epoch(keeper, vault)?;
         loop {
-            let compared = with(epoch.clone());
+            let compared = with(epoch.as_ref());
             if !matches!(compared, Err(ResourceError::Stale { .. })) {
                 return compared;
             }
