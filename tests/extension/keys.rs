@@ -39,12 +39,7 @@ fn a_disabled_key_stops_the_shell_at_its_next_statement_and_an_enabled_one_lets_
 #[test]
 fn a_database_whose_key_is_disabled_does_not_open_in_the_shell() {
     let (work, path) = Work::with_ledger();
-    work.ok(&[
-        "sql",
-        "exec",
-        "ledger",
-        "CREATE TABLE t (a); INSERT INTO t VALUES (1)",
-    ]);
+    work.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1)");
     let open = || shell(&[&format!(".open {}", uri(&path)), "SELECT a FROM t;"]);
     work.ok(&["key", "disable", "customer-key"]);
     let said = open();
@@ -58,12 +53,7 @@ fn a_database_whose_key_is_disabled_does_not_open_in_the_shell() {
 #[test]
 fn another_vault_in_the_right_ones_place_opens_nothing() {
     let (work, path) = Work::with_ledger();
-    work.ok(&[
-        "sql",
-        "exec",
-        "ledger",
-        "CREATE TABLE t (a); INSERT INTO t VALUES (1)",
-    ]);
+    work.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1)");
     let open = || shell(&[&format!(".open {}", uri(&path)), "SELECT a FROM t;"]);
     assert_eq!(open().out, "1\n");
     let other = Work::new();

@@ -51,7 +51,7 @@ fn that_loads_extensions() -> &'static str {
 
 fn reads_and_writes(interpreter: &str, load: &str) {
     let (work, path) = Work::with_ledger();
-    work.ok(&["sql", "exec", "ledger", "CREATE TABLE t (a, b)"]);
+    work.exec("CREATE TABLE t (a, b)");
     let program = format!(
         "{load}
 connection = sqlite3.connect(uri, uri=True)

@@ -16,7 +16,7 @@ fn refused(uri: &str) -> String {
 fn a_plain_file_is_never_passed_through_as_if_it_were_sealed() {
     let (work, path) = Work::with_ledger();
     let content = "CREATE TABLE t (a); INSERT INTO t VALUES (1)";
-    work.ok(&["sql", "exec", "ledger", content]);
+    work.exec(content);
     work.ok(&["sql", "create", "twin", "--plain"]);
     work.ok(&["sql", "exec", "twin", content]);
     let twin = work.sql("twin");
@@ -84,7 +84,7 @@ fn a_number_in_the_uri_does_not_lead_to_the_vaults_own_file() {
 fn an_altered_page_is_not_shown() {
     let (work, path) = Work::with_ledger();
     let content = "CREATE TABLE t (a); INSERT INTO t VALUES (1)";
-    work.ok(&["sql", "exec", "ledger", content]);
+    work.exec(content);
     let lines = [&format!(".open {}", uri(&path)), "SELECT a FROM t;"];
     assert_eq!(shell(&lines).out, "1\n");
     let file = fs::OpenOptions::new()

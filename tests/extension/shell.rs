@@ -14,7 +14,7 @@ fn says_nothing_wrong(said: &Said) {
 #[test]
 fn what_the_shell_writes_is_not_lost_to_the_program_nor_the_other_way_round() {
     let (work, path) = Work::with_ledger();
-    work.ok(&["sql", "exec", "ledger", "CREATE TABLE t (a, b)"]);
+    work.exec("CREATE TABLE t (a, b)");
     let said = shell(&[
         &format!(".open {}", uri(&path)),
         "INSERT INTO t VALUES (1, 'from the shell');",
@@ -89,7 +89,7 @@ fn nothing_that_the_shell_writes_lies_on_the_disk_in_plain() {
 #[test]
 fn a_shell_that_is_killed_leaves_what_the_program_can_roll_back() {
     let (work, path) = Work::with_ledger();
-    work.ok(&["sql", "exec", "ledger", "CREATE TABLE t (a, b)"]);
+    work.exec("CREATE TABLE t (a, b)");
     let said = shell(&[
         &format!(".open {}", uri(&path)),
         "PRAGMA cache_size = 5;",

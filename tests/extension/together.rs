@@ -20,7 +20,7 @@ fn two_sqlites_that_write_at_once_lose_no_commit_of_the_other() {
             "PRAGMA journal_mode = {mode}; CREATE TABLE n (n); INSERT INTO n VALUES (0);
              CREATE TABLE log (n, b)"
         );
-        work.ok(&["sql", "exec", "ledger", &setup]);
+        work.exec(&setup);
         let program = format!(
             "{LOAD_BY_CTYPES}
 connection = sqlite3.connect(uri, uri=True, timeout=600, isolation_level=None)
@@ -65,7 +65,7 @@ print(sqlite3.sqlite_version)"
 fn in_wal_mode_each_sees_what_the_other_committed_while_both_have_it_open() {
     let (work, path) = Work::with_ledger();
     let setup = "PRAGMA journal_mode = wal; CREATE TABLE t (a); INSERT INTO t VALUES (1)";
-    work.ok(&["sql", "exec", "ledger", setup]);
+    work.exec(setup);
     let said = shell(&[
         &format!(".open {}", uri(&path)),
         "SELECT count(*) FROM t;",
@@ -97,12 +97,7 @@ fn in_wal_mode_each_sees_what_the_other_committed_while_both_have_it_open() {
 #[test]
 fn a_lock_is_not_dropped_when_another_connection_is_opened_or_refused() {
     let (work, path) = Work::with_ledger();
-    work.ok(&[
-        "sql",
-        "exec",
-        "ledger",
-        "CREATE TABLE t (a); INSERT INTO t VALUES (1)",
-    ]);
+    work.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1)");
     let (atrest, dir) = (env!("CARGO_BIN_EXE_atrest"), work.dir());
     let program = format!(
         "{LOAD_BY_CTYPES}
@@ -145,12 +140,7 @@ fn connections_that_come_and_go_on_many_threads_lose_no_commit() {
     const THREADS: usize = 4;
     const ROUNDS: usize = 30;
     let (work, path) = Work::with_ledger();
-    work.ok(&[
-        "sql",
-        "exec",
-        "ledger",
-        "CREATE TABLE n (n); INSERT INTO n VALUES (0)",
-    ]);
+    work.exec("CREATE TABLE n (n); INSERT INTO n VALUES (0)");
     let program = format!(
         "{LOAD_BY_CTYPES}
 import threading
@@ -178,7 +168,7 @@ for thread in threads: thread.join()"
 #[test]
 fn a_second_sqlite_in_the_same_process_does_not_get_at_an_open_database() {
     let (work, path) = Work::with_ledger();
-    work.ok(&["sql", "exec", "ledger", "CREATE TABLE t (a)"]);
+    work.exec("CREATE TABLE t (a)");
     let copy = work.beside("another-libsqlite3.so");
     let program = format!(
         "{LOAD_BY_CTYPES}

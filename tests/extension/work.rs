@@ -76,6 +76,11 @@ impl Work {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs statements in the database `ledger`.
+    pub fn exec(&self, sql: &str) {
+        self.ok(&["sql", "exec", "ledger", sql]);
+    }
+
     /// A line for the shell that runs `atrest` and says so when it fails.
     pub fn atrest_in_the_shell(&self, args: &str) -> String {
         let (atrest, dir) = (env!("CARGO_BIN_EXE_atrest"), self.dir());
