@@ -5,7 +5,8 @@
 DEK is 64 hexadecimal digits. FILE-ID is the identity that the file is expected to have; without it,
 that of its header is taken. OUT becomes the plain SQLite file, the log's commits included. Exits 0
 when all fits, and with 1 and one line that says what does not. Shares no code with the program, on
-purpose: what is missing here is missing in the document. Journals are not read.
+purpose: what is missing here is missing in the document. Journals are not read, nor files
+that are being encrypted or decrypted, of which a part is plain.
 """
 
 import hmac
@@ -18,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 TRAILER = 32
 BLOCK = 4096
@@ -25,7 +27,9 @@ PAGE, WAL_HEADER, WAL_FRAME, WAL_PAGE, RECORD = 1, 2, 3, 4, 8
 LABELS = {PAGE: "page", WAL_HEADER: "wal", WAL_FRAME: "wal", WAL_PAGE: "wal", RECORD: "page"}
 SETTLED, OPEN, COMMITTING = range(3)
 
-Slot = namedtuple("Slot", "sequence page_log2 freshness file_id")
+NO_CONVERSION, KEY_CHANGE = 0, 4
+
+Slot = namedtuple("Slot", "sequence page_log2 freshness file_id parity previous")
 Frame = namedtuple("Frame", "page commit identity before data")
 FIELDS = "sequence version base stage pages sum base_pages base_sum log log_frames anchored zero"
 Record = namedtuple("Record", FIELDS)
@@ -49,18 +53,26 @@ def read_slot(slot, dek):
         raise Misfit("not a sealed file")
     if number(slot[8:10]) != 1:
         raise Misfit(f"format version {number(slot[8:10])}, not 1")
-    cipher, page_log2, reserve, state, freshness, zero = slot[10:16]
+    cipher, page_log2, reserve, state, freshness, parity = slot[10:16]
     if cipher != 1 or not 9 <= page_log2 <= 16 or reserve != TRAILER:
         raise Misfit("another cipher, page size or reserve than there is")
-    if state != 0 or freshness > 1 or zero != 0:
-        raise Misfit("a conversion, or a state of freshness that there is not")
-    if any(slot[40:64]) or any(slot[832:1024]):
+    if state not in (NO_CONVERSION, KEY_CHANGE) or freshness > 1 or parity > 1:
+        raise Misfit("a conversion that this reader does not read, or a field that there is not")
+    if any(slot[832:872]) != (state == KEY_CHANGE):
+        raise Misfit("the key before is there, or missing, against what the state says")
+    if any(slot[40:64]) or any(slot[904:1024]):
         raise Misfit("bytes of the header that are to be zero are not")
     file_id = slot[16:32]
     mac = hmac.digest(derive(dek, "header", file_id), slot[:1024], "sha256")
     if not hmac.compare_digest(mac, slot[2016:2048]):
         raise Misfit("the header's MAC does not fit: altered, or of another key")
-    return Slot(number(slot[32:40]), page_log2, freshness, file_id)
+    previous = None
+    if state == KEY_CHANGE:
+        try:
+            previous = aes_key_unwrap(derive(dek, "previous", file_id), slot[832:872])
+        except InvalidUnwrap:
+            raise Misfit("the key before does not unwrap") from None
+    return Slot(number(slot[32:40]), page_log2, freshness, file_id, parity, previous)
 
 
 def read_header(data, dek):
@@ -80,20 +92,22 @@ class Units:
     """Opens the units of one file."""
 
     def __init__(self, dek, slot):
-        self.dek, self.slot = dek, slot
+        # By bit 0 of the salt.
+        self.deks = {slot.parity: dek, 1 - slot.parity: slot.previous}
+        self.slot = slot
         self.page_size = 1 << slot.page_log2
-        self.sum_cipher = AESGCM(derive(dek, "sum", slot.file_id))
 
     def open(self, kind, index, unit, bound=b""):
         """The plaintext, or None when the unit does not fit."""
         n = len(unit) - TRAILER
         nonce, salt, tag = unit[n : n + 12], unit[n + 12 : n + 16], unit[n + 16 :]
-        # Bit 0 is no unit's, bit 1 only that of pages copied from the log.
-        if n < 0 or salt[0] & (1 if kind == PAGE else 3):
+        dek = self.deks[salt[0] & 1] if salt else None
+        # Bit 1 is only that of pages copied from the log.
+        if n < 0 or dek is None or salt[0] & 2 and kind != PAGE:
             return None
         aad = struct.pack("<BBBBIQ", 1, 1, kind, self.slot.page_log2, n, index)
         aad += self.slot.file_id + bound
-        key = derive(self.dek, LABELS[kind], self.slot.file_id + salt)
+        key = derive(dek, LABELS[kind], self.slot.file_id + salt)
         try:
             return AESGCM(key).decrypt(nonce, unit[:n] + tag, aad)
         except InvalidTag:
@@ -101,7 +115,8 @@ class Units:
 
     def summand(self, page, identity):
         aad = struct.pack("<Q", page) + identity[12:]
-        return number(self.sum_cipher.encrypt(identity[:12], b"", aad))
+        key = derive(self.deks[identity[12] & 1], "sum", self.slot.file_id)
+        return number(AESGCM(key).encrypt(identity[:12], b"", aad))
 
 
 def checksum(order, data, before):

@@ -1,6 +1,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file beside `path` whose name goes on with `ending`.
@@ -40,6 +41,31 @@ pub fn write_private_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Err(e);
     }
     File::open(parent(path))?.sync_all()
+}
+
+/// Other processes that have this file open, as far as they are the same user's: `PID (NAME)` each.
+/// By what the system shows in /proc, where it does.
+pub fn open_elsewhere(path: &Path) -> io::Result<Vec<String>> {
+    let about = fs::metadata(path)?;
+    let is_it = |open: &PathBuf| {
+        fs::metadata(open).is_ok_and(|m| (m.dev(), m.ino()) == (about.dev(), about.ino()))
+    };
+    let entries = |dir: &Path| {
+        let listed = fs::read_dir(dir).into_iter().flatten().flatten();
+        listed.map(|entry| entry.path())
+    };
+    let own = std::process::id().to_string();
+    let others = entries(Path::new("/proc")).filter(|process| {
+        let pid = process.file_name().unwrap_or_default().as_bytes();
+        pid.iter().all(u8::is_ascii_digit) && pid != own.as_bytes()
+    });
+    let having = others.filter(|process| entries(&process.join("fd")).any(|fd| is_it(&fd)));
+    let named = having.map(|process| {
+        let pid = process.file_name().unwrap_or_default().to_string_lossy();
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        format!("{pid} ({})", name.trim_end())
+    });
+    Ok(named.collect())
 }
 
 fn parent(path: &Path) -> &Path {

@@ -14,6 +14,10 @@ pub enum Label {
     SqliteHeader,
     /// Pages of the main database file. Context: file id, session salt.
     SqlitePage,
+    /// Wraps the data encryption key before the one that it is derived from. Context: file id.
+    SqlitePrevious,
+    /// Shows that one data encryption key took the place of another. Context: file id.
+    SqliteLink,
     /// The sum of a sealed file's pages, which tells an old page. Context: file id.
     SqliteSum,
     /// WAL header, frame headers and pages. Context: file id, session salt.
@@ -48,6 +52,8 @@ impl Label {
             Self::Envelope => b"atrest/v1/envelope",
             Self::SqliteHeader => b"atrest/v1/sqlite/header",
             Self::SqlitePage => b"atrest/v1/sqlite/page",
+            Self::SqlitePrevious => b"atrest/v1/sqlite/previous",
+            Self::SqliteLink => b"atrest/v1/sqlite/link",
             Self::SqliteSum => b"atrest/v1/sqlite/sum",
             Self::SqliteWal => b"atrest/v1/sqlite/wal",
             Self::SqliteJournal => b"atrest/v1/sqlite/journal",

@@ -8,20 +8,18 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::base::{ResourceId, beside, write_private_new};
 
-use super::header::{self, BLOCK_LEN, Slot, SlotError};
-use super::medium::{Code, Medium};
-use super::record::Record;
+use super::header::{Facts, Slot};
+use super::medium::Code;
 use super::shared::Shared;
-use super::unit::{UnitKind, Units};
-use super::vfs::{self, LowerFile};
 use super::{
-    Freshness, KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, Position, SealedError, verify,
+    Freshness, KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, Position, SealedError, slots,
+    verify, vfs,
 };
 
 /// A sealed SQLite database: its file, its key, and connections to it.
 pub struct SealedDatabase {
-    shared: Arc<Shared>,
-    keys: Arc<dyn KeySource>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) keys: Arc<dyn KeySource>,
 }
 
 impl SealedDatabase {
@@ -34,36 +32,10 @@ impl SealedDatabase {
         slot: &[u8; KEY_SLOT_LEN],
         keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
-        let fresh = freshness == Freshness::Kept;
-        let mut block = None;
-        keys.with_key(&mut |key| {
-            let slots =
-                [1, 2].map(|sequence| Slot::new(file, page_size, fresh, sequence, slot, key));
-            block = Some(header::block(&slots[0], &slots[1]));
-        })
-        .map_err(|e| unavailable(path, e))?;
-        let mut block = block.expect("a key source that succeeds shows its key");
-        if fresh {
-            let shared = Shared::detached(path, file, page_size, keys.clone());
-            let mut units = Units::new(Arc::new(shared), UnitKind::Page);
-            let sealed = units
-                .check()
-                .and_then(|()| Record::first().seal(&mut units));
-            let (record, at) = sealed.map_err(|c| lower(path, c))?;
-            let at = usize::try_from(at).expect("within the header block");
-            block[at..at + record.len()].copy_from_slice(&record);
-        }
+        let facts = Facts::new(page_size, freshness == Freshness::Kept);
+        let (block, newest) = slots::first_block(path, file, &facts, 0, slot, &keys)?;
         write_private_new(path, &block).map_err(|e| io(path, e))?;
-        let database = Self::register(path, file, page_size, fresh, keys)?;
-        database.shared.saw_header(2);
-        Ok(database)
-    }
-
-    /// The key slots of a sealed file, newest first: not yet authenticated, since the key is what
-    /// they lead to.
-    pub fn key_slots(path: &Path) -> Result<Vec<[u8; KEY_SLOT_LEN]>, SealedError> {
-        let slots = read_slots(path)?;
-        Ok(slots.iter().map(|(_, slot)| slot.key_slot).collect())
+        Self::register(path, &newest, keys)
     }
 
     /// Opens the sealed file at `path`, whose header must be authentic under the key.
@@ -76,24 +48,18 @@ impl SealedDatabase {
         file: ResourceId,
         keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
-        let slot = authentic_slots(path, file, &*keys)?.swap_remove(0).1;
-        let database = Self::register(path, file, slot.page_size, slot.fresh, keys)?;
-        database.shared.saw_header(slot.sequence);
+        let (_, slot) = slots::authentic(path, file, &*keys)?.swap_remove(0);
+        let database = Self::register(path, &slot, keys)?;
+        database.insist_on_side()?;
         Ok(database)
     }
 
-    fn register(
-        path: &Path,
-        file: ResourceId,
-        page_size: PageSize,
-        fresh: bool,
-        keys: Arc<dyn KeySource>,
-    ) -> Result<Self, SealedError> {
+    fn register(path: &Path, slot: &Slot, keys: Arc<dyn KeySource>) -> Result<Self, SealedError> {
         vfs::register().map_err(|c| lower(path, c))?;
         // SQLite names journals after the absolute path; so does the table of open databases.
         let path = path.canonicalize().map_err(|e| io(path, e))?;
         Ok(Self {
-            shared: Shared::register(&path, file, page_size, fresh, keys.clone()),
+            shared: Shared::register(&path, slot, keys.clone()),
             keys,
         })
     }
@@ -140,36 +106,6 @@ impl SealedDatabase {
         self.shared.page_size()
     }
 
-    /// Replaces the key slot; returns the bytes written. No page is touched. One half of the
-    /// header block is written and synced after the other, so at each moment one is whole; at the
-    /// end both carry the new slot, and the old one is gone from the file.
-    pub fn replace_key_slot(&self, slot: &[u8; KEY_SLOT_LEN]) -> Result<u64, SealedError> {
-        let path = self.shared.path();
-        let file = self.shared.file();
-        let slots = authentic_slots(path, file, &*self.keys)?;
-        let (newest_at, newest) = &slots[0];
-        let mut medium = LowerFile::open_path(path).map_err(|c| lower(path, c))?;
-        let mut written = 0;
-        for (step, position) in [1 - newest_at, *newest_at].into_iter().enumerate() {
-            let sequence = newest.sequence + 1 + step as u64;
-            let mut new = None;
-            self.keys
-                .with_key(&mut |key| {
-                    let (page_size, fresh) = (newest.page_size, newest.fresh);
-                    new = Some(Slot::new(file, page_size, fresh, sequence, slot, key));
-                })
-                .map_err(|e| unavailable(path, e))?;
-            let new = new.expect("a key source that succeeds shows its key");
-            for (bytes, offset) in header::placed(&new, position) {
-                medium.write_at(bytes, offset).map_err(|c| lower(path, c))?;
-                written += bytes.len() as u64;
-            }
-            medium.sync().map_err(|c| lower(path, c))?;
-            self.shared.saw_header(sequence);
-        }
-        Ok(written)
-    }
-
     /// Turns an error of a connection into the reason behind it (a key that may not be used, a
     /// failed tag), where this file knows one.
     pub fn explain(&self, error: rusqlite::Error) -> SealedError {
@@ -201,7 +137,7 @@ impl SealedDatabase {
     /// all. A rollback journal is not read.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<(u64, u64), SealedError> {
         let path = self.shared.path();
-        authentic_slots(path, self.shared.file(), &*self.keys)?;
+        slots::authentic(path, self.shared.file(), &*self.keys)?;
         let _held = self.hold()?;
         let read = self.unless_busy(verify::verify(&self.shared, progress))?;
         Ok((read.units, read.bytes))
@@ -220,7 +156,7 @@ impl SealedDatabase {
 
     /// A connection in a read transaction: SQLite has played back what a crash left, and others write
     /// no pages until it goes.
-    fn hold(&self) -> Result<Connection, SealedError> {
+    pub(super) fn hold(&self) -> Result<Connection, SealedError> {
         let connection = self.connect_to_look()?;
         connection
             .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema;")
@@ -228,7 +164,7 @@ impl SealedDatabase {
         Ok(connection)
     }
 
-    fn unless_busy<T>(&self, done: Result<Option<T>, Code>) -> Result<T, SealedError> {
+    pub(super) fn unless_busy<T>(&self, done: Result<Option<T>, Code>) -> Result<T, SealedError> {
         let path = || self.shared.path().display().to_string();
         done.map_err(|code| self.refused(code))?
             .ok_or_else(|| SealedError::Busy { path: path() })
@@ -274,7 +210,7 @@ impl SealedDatabase {
     }
 
     /// The error that stands for a code of this module's own.
-    fn refused(&self, code: Code) -> SealedError {
+    pub(super) fn refused(&self, code: Code) -> SealedError {
         let path = self.shared.path();
         let (why, shown) = (
             self.shared.refusal().unwrap_or_default(),
@@ -319,73 +255,34 @@ pub fn file_uri(path: &Path, query: &str) -> String {
     uri + "?" + query
 }
 
-/// The slots of the header block, newest first.
-fn read_slots(path: &Path) -> Result<Vec<(usize, Slot)>, SealedError> {
-    // SQLite's VFS would create a directory's journal; a plain look says what is wrong.
-    let about = std::fs::metadata(path).map_err(|e| io(path, e))?;
-    if !about.is_file() {
-        return Err(format(path, "not a file"));
-    }
-    let mut medium = LowerFile::open_path(path).map_err(|c| lower(path, c))?;
-    let mut block = [0; BLOCK_LEN];
-    let there = medium.read_at(&mut block, 0).map_err(|c| lower(path, c))?;
-    let parsed = match there == BLOCK_LEN {
-        true => header::parse_block(&block),
-        false => Err(SlotError::NotSealed),
-    };
-    parsed.map_err(|e| match e {
-        SlotError::NotSealed => format(path, "not a sealed SQLite file"),
-        SlotError::Newer(v) => format(
-            path,
-            &format!("sealed by a newer version (format {v}); this program reads format 1"),
-        ),
-        SlotError::Malformed(field) => format(path, &format!("malformed header: {field}")),
-    })
-}
-
-/// The slots that are authentic under the key, newest first; at least one.
-fn authentic_slots(
-    path: &Path,
-    file: ResourceId,
-    keys: &dyn KeySource,
-) -> Result<Vec<(usize, Slot)>, SealedError> {
-    let mut slots = read_slots(path)?;
-    keys.with_key(&mut |key| slots.retain(|(_, slot)| slot.is_authentic(file, key)))
-        .map_err(|e| unavailable(path, e))?;
-    match slots.is_empty() {
-        true => Err(unauthentic(path)),
-        false => Ok(slots),
-    }
-}
-
-fn format(path: &Path, why: &str) -> SealedError {
+pub(super) fn format(path: &Path, why: &str) -> SealedError {
     SealedError::Format {
         path: path.display().to_string(),
         why: why.to_owned(),
     }
 }
 
-fn unauthentic(path: &Path) -> SealedError {
+pub(super) fn unauthentic(path: &Path) -> SealedError {
     SealedError::Unauthentic {
         path: path.display().to_string(),
     }
 }
 
-fn unavailable(path: &Path, KeyUnavailable(why): KeyUnavailable) -> SealedError {
+pub(super) fn unavailable(path: &Path, KeyUnavailable(why): KeyUnavailable) -> SealedError {
     SealedError::KeyUnavailable {
         path: path.display().to_string(),
         why,
     }
 }
 
-fn io(path: &Path, source: std::io::Error) -> SealedError {
+pub(super) fn io(path: &Path, source: std::io::Error) -> SealedError {
     SealedError::Io {
         path: path.display().to_string(),
         source,
     }
 }
 
-fn lower(path: &Path, Code(code): Code) -> SealedError {
+pub(super) fn lower(path: &Path, Code(code): Code) -> SealedError {
     SealedError::Sqlite {
         path: path.display().to_string(),
         source: rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None),

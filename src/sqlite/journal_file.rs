@@ -13,8 +13,6 @@ const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const HEADER_LEN: usize = 28;
 /// Where in such a sector the free pages' sum is.
 const FREE_SUM_AT: u64 = 32;
-/// Where SQLite's lock bytes are in the main file.
-const LOCK_BYTES: u64 = 0x4000_0000;
 
 /// A rollback journal. It is bound to the version of the main file that it leads back to, so that no
 /// older one passes for it. SQLite sees zeros where a page's trailer is; in the journal the trailer itself
@@ -116,7 +114,7 @@ impl JournalFile {
         let number = self.number.take();
         let page = self.stream.shared().page_size().bytes();
         // The number of the page that SQLite does not use stands before a super-journal's name.
-        let name = LOCK_BYTES / page as u64 + 1;
+        let name = self.stream.shared().page_size().lock_page();
         match (number, buf.len()) {
             (_, 4) => self.number = Some(number_before(buf, offset)),
             (Some((at, number)), len) if at == offset && len == page && number != name => {

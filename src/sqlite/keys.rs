@@ -1,6 +1,6 @@
 use crate::crypto::Secret;
 
-use super::Position;
+use super::{KEY_SLOT_LEN, Position};
 
 /// The key may not be used now; the text says why and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,11 +16,27 @@ pub trait KeySource: Send + Sync {
     /// Shows the key to `use_key`, which derives what it needs and keeps no copy.
     fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable>;
 
+    /// Goes over to the key that this key slot leads to, when `succession` shows that it took the place of
+    /// the one in use. `false` when not.
+    fn follow(&self, _slot: &[u8; KEY_SLOT_LEN], _succession: &dyn Succession) -> bool {
+        false
+    }
+
     /// Remembers that the file has come as far as `position`, which is on the disk, where nobody who
     /// writes to the file can take it back. `false` when that was not done.
     fn anchor(&self, _position: &Position) -> bool {
         false
     }
+}
+
+/// What a file says of the key before the one that it is sealed under.
+pub trait Succession {
+    /// Given the present key, the one before; `None` when that is gone from the file, or the key is not
+    /// the file's.
+    fn before(&self, new: &Secret<32>) -> Option<Secret<32>>;
+
+    /// Whether `new` is the file's, and took the place of `old`.
+    fn links(&self, old: &Secret<32>, new: &Secret<32>) -> bool;
 }
 
 /// A key that may always be used.

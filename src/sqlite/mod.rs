@@ -8,6 +8,8 @@
 //! page 1; [`database`] is what the rest of the program uses; [`host`] is for programs that load this
 //! library into their own SQLite.
 
+mod conversion;
+mod convert;
 mod database;
 mod error;
 mod header;
@@ -15,12 +17,16 @@ mod host;
 mod journal_file;
 mod keys;
 mod medium;
+mod page_conversion;
 mod page_file;
 mod page_freshness;
 mod page_size;
+mod plain_file;
 mod position;
 mod record;
 mod shared;
+mod side;
+mod slots;
 mod stream_file;
 mod tracker;
 mod unit;
@@ -31,10 +37,13 @@ mod wal_follow;
 mod wal_frames;
 mod wal_index;
 
+pub use conversion::Conversion;
+pub use convert::Converting;
 pub use database::{SealedDatabase, database_files, file_uri};
 pub use error::SealedError;
 pub use host::{Host, Refused};
-pub use keys::{KeySource, KeyUnavailable};
+pub use keys::{KeySource, KeyUnavailable, Succession};
 pub use page_size::{Freshness, KEY_SLOT_LEN, PageSize};
+pub use plain_file::{disown, is_disowned, scrub};
 pub use position::Position;
-pub use vfs::load_extension;
+pub use vfs::{load_extension, reserve_for_seal};

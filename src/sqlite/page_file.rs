@@ -1,22 +1,28 @@
 use std::sync::Arc;
 
+use super::Conversion;
 use super::header::BLOCK_LEN;
 use super::medium::{Code, Medium, read_whole};
 use super::shared::Shared;
+use super::side::{self, Side};
 use super::tracker::{self, Tracker};
-use super::unit::{Place, TRAILER_LEN, UnitId, UnitKind, Units, id_of};
-use super::wal_file::WalFile;
+use super::unit::{NO_ID, Place, TRAILER_LEN, UnitId, UnitKind, Units, id_of};
 
 /// The main database file: a header block, then the pages, each sealed in its place.
 pub(super) struct PageFile {
     pub(super) units: Units,
     /// One page as it is on the medium.
-    sealed: Vec<u8>,
+    pub(super) sealed: Vec<u8>,
     /// One page as SQLite sees it, for reads of a part.
     pub(super) plain: Vec<u8>,
     /// The trailer of page 1 when it was read last, and how the page begins: SQLite looks there at
     /// each transaction. While the trailer is the same, so is the page.
-    first: Option<([u8; TRAILER_LEN], [u8; DATABASE_HEADER_LEN])>,
+    pub(super) first: Option<([u8; TRAILER_LEN], [u8; DATABASE_HEADER_LEN])>,
+    pub(super) conversion: Conversion,
+    /// While the file is converted to or from a plain one: that one, once it is opened.
+    pub(super) side: Option<Side>,
+    /// The changes of the header that are taken in.
+    pub(super) changes: u64,
     /// Pages that are known to exist; 0 when nothing is known.
     pub(super) known_pages: u64,
     /// `auto_vacuum` of a database that is still empty: 0 none, 1 full, 2 incremental.
@@ -64,8 +70,12 @@ const DATABASE_HEADER_LEN: usize = 100;
 impl PageFile {
     pub(super) fn new(shared: Arc<Shared>, auto_vacuum: u8) -> Self {
         let page = shared.page_size().bytes();
+        let (changes, facts) = (shared.changes(), shared.facts());
         Self {
-            tracker: shared.is_fresh().then(Tracker::default),
+            tracker: facts.fresh.then(Tracker::default),
+            conversion: facts.conversion,
+            side: None,
+            changes,
             units: Units::new(shared, UnitKind::Page),
             sealed: vec![0; page],
             plain: vec![0; page],
@@ -78,11 +88,6 @@ impl PageFile {
         }
     }
 
-    /// Fails when the key may not be used now.
-    pub(super) fn check(&mut self) -> Result<(), Code> {
-        self.units.check()
-    }
-
     /// Reads page `number` into `plain`; `false` when it lies past the end (then zeros).
     pub(super) fn read_page(
         &mut self,
@@ -91,7 +96,14 @@ impl PageFile {
         plain: &mut [u8],
     ) -> Result<bool, Code> {
         let offset = page_offset(number, plain.len());
-        if !read_whole(medium, &mut self.sealed, offset)? {
+        let there = read_whole(medium, &mut self.sealed, offset)?;
+        if self.conversion != Conversion::None
+            && (there || self.conversion == Conversion::Decryption)
+            && self.read_plain(number, plain)?
+        {
+            return Ok(true);
+        }
+        if !there {
             plain.fill(0);
             return Ok(false);
         }
@@ -135,6 +147,9 @@ impl PageFile {
     ) -> Result<(), Code> {
         let usable = plain.len() - TRAILER_LEN;
         let origin = self.origin.take();
+        if self.conversion == Conversion::Decryption {
+            return self.side()?.write(number, plain);
+        }
         if !self.seal_as_before(origin, number, &plain[..usable], sealed)? {
             let place = Place::new(UnitKind::Page, number);
             self.units.seal(place, &plain[..usable], sealed)?;
@@ -175,6 +190,14 @@ impl PageFile {
         match origin {
             Some(Origin::Journal { page, trailer }) if page == number => {
                 let id = id_of(&trailer);
+                if id == NO_ID {
+                    // It was in the plain file that this one is made from, and still is.
+                    let was_plain = self.conversion == Conversion::Encryption;
+                    if was_plain {
+                        sealed.fill(0);
+                    }
+                    return Ok(was_plain);
+                }
                 self.units.seal_again(place, &id, plain, sealed)?;
                 Ok(sealed.ends_with(&trailer))
             }
@@ -197,7 +220,7 @@ impl PageFile {
         if number <= self.known_pages + 1 {
             return Ok(());
         }
-        self.known_pages = pages_of(medium.len()?, page);
+        self.known_pages = self.pages(medium)?;
         if number > self.known_pages + 1 {
             let zeros = vec![0; page];
             let origin = self.origin.take();
@@ -214,7 +237,7 @@ impl PageFile {
     /// a journal that mends it waits: the page size and the reserved bytes.
     fn bare_header(&self) -> [u8; DATABASE_HEADER_LEN] {
         let mut header = [0; DATABASE_HEADER_LEN];
-        header[..16].copy_from_slice(b"SQLite format 3\0");
+        header[..16].copy_from_slice(side::MAGIC);
         header[16..18].copy_from_slice(&self.units.shared().page_size().header_field());
         header[18] = 1;
         header[19] = 1;
@@ -237,7 +260,7 @@ impl PageFile {
         buf: &mut [u8],
         offset: u64,
     ) -> Result<(), Code> {
-        self.units.check()?;
+        self.check()?;
         let page = self.plain.len();
         let first = offset / page as u64 + 1;
         if buf.len() == page && offset.is_multiple_of(page as u64) {
@@ -313,7 +336,7 @@ impl PageFile {
         buf: &[u8],
         offset: u64,
     ) -> Result<(), Code> {
-        self.units.check()?;
+        self.check()?;
         let page = self.plain.len();
         if buf.len() != page || !offset.is_multiple_of(page as u64) {
             return Err(self.refuse_write("the page size is fixed when a sealed database is made"));
@@ -345,41 +368,8 @@ impl PageFile {
 
     /// The length that SQLite sees.
     pub(super) fn len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code> {
-        let page = self.plain.len();
-        Ok(pages_of(medium.len()?, page) * page as u64)
-    }
-
-    /// Cuts to the length that SQLite sees. After a checkpoint that copied all of the connection's
-    /// log, the freshness record takes the log in.
-    pub(super) fn truncate(
-        &mut self,
-        medium: &mut dyn Medium,
-        log: Option<(&mut WalFile, &mut dyn Medium)>,
-        len: u64,
-    ) -> Result<(), Code> {
-        let page = self.plain.len();
-        let count = len.div_ceil(page as u64);
-        self.known_pages = 0;
-        let copied = self.copied.take();
-        let checkpoint = std::mem::replace(&mut self.checkpoint, Checkpoint::No);
-        if let Some(tracker) = &mut self.tracker {
-            self.units.check()?;
-            match (checkpoint, log) {
-                (Checkpoint::Copied, Some((log, log_medium))) => {
-                    if let Some(last) = copied {
-                        match log.through_commit_of(log_medium, last)? {
-                            Some(log) => self.take_in(medium, &log, count)?,
-                            None => return Err(log.altered()),
-                        }
-                    }
-                }
-                _ => {
-                    tracker.begin(&mut self.units, medium)?;
-                    tracker.cut(&mut self.units, medium, count)?;
-                }
-            }
-        }
-        medium.set_len(page_offset(count + 1, page))
+        self.check()?;
+        Ok(self.pages(medium)? * self.plain.len() as u64)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What SQLite's doings mean for the freshness record of a main file.
 
+use super::Conversion;
 use super::medium::{Code, Medium, read_whole};
-use super::page_file::{Checkpoint, Origin, PageFile, pages_of, trailer_offset};
+use super::page_file::{Checkpoint, Origin, PageFile, page_offset, pages_of, trailer_offset};
 use super::position::{LogPosition, Position};
 use super::record::Record;
 use super::tracker::{self, Overlay, Tracker};
 use super::unit::TRAILER_LEN;
+use super::wal_file::WalFile;
 use super::wal_frames::Generation;
 
 impl PageFile {
@@ -38,6 +40,42 @@ impl PageFile {
             medium.sync()?;
         }
         Ok(())
+    }
+
+    /// Cuts to the length that SQLite sees. After a checkpoint that copied all of the connection's
+    /// log, the freshness record takes the log in.
+    pub(super) fn truncate(
+        &mut self,
+        medium: &mut dyn Medium,
+        log: Option<(&mut WalFile, &mut dyn Medium)>,
+        len: u64,
+    ) -> Result<(), Code> {
+        let page = self.plain.len();
+        let count = len.div_ceil(page as u64);
+        self.check()?;
+        self.known_pages = 0;
+        let copied = self.copied.take();
+        let checkpoint = std::mem::replace(&mut self.checkpoint, Checkpoint::No);
+        if let Some(tracker) = &mut self.tracker {
+            match (checkpoint, log) {
+                (Checkpoint::Copied, Some((log, log_medium))) => {
+                    if let Some(last) = copied {
+                        match log.through_commit_of(log_medium, last)? {
+                            Some(log) => self.take_in(medium, &log, count)?,
+                            None => return Err(log.altered()),
+                        }
+                    }
+                }
+                _ => {
+                    tracker.begin(&mut self.units, medium)?;
+                    tracker.cut(&mut self.units, medium, count)?;
+                }
+            }
+        }
+        match self.conversion {
+            Conversion::Decryption => self.side()?.set_pages(count),
+            _ => medium.set_len(page_offset(count + 1, page)),
+        }
     }
 
     /// Told before SQLite copies the write-ahead log into this file, and after.

@@ -2,6 +2,9 @@
 /// root key record). Public; authenticated by the header's MAC.
 pub const KEY_SLOT_LEN: usize = 768;
 
+/// Where SQLite's locking bytes are, in the main file as SQLite sees it.
+const LOCK_BYTES: u64 = 0x4000_0000;
+
 /// Size of a page, in bytes: a power of two from 512 to 65536.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSize(u32);
@@ -9,6 +12,9 @@ pub struct PageSize(u32);
 impl PageSize {
     /// SQLite's default.
     pub const DEFAULT: Self = Self(4096);
+
+    /// Bytes at the end of each page that SQLite leaves alone, where a page's seal goes.
+    pub const RESERVED: u8 = 32;
 
     /// `None` when `bytes` is no page size.
     pub fn new(bytes: u32) -> Option<Self> {
@@ -26,6 +32,12 @@ impl PageSize {
 
     pub(super) fn log2(self) -> u8 {
         self.0.trailing_zeros() as u8
+    }
+
+    /// The page that holds SQLite's locking bytes, which SQLite never uses, in a database that is
+    /// large enough to have it.
+    pub(super) fn lock_page(self) -> u64 {
+        LOCK_BYTES / u64::from(self.0) + 1
     }
 
     /// Bytes 16 and 17 of a SQLite header: big-endian, 65536 written as 1.

@@ -63,16 +63,15 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Of a file without pages.
-    pub(super) fn first() -> Self {
-        let none = Pages::default();
+    /// Of a new file, with these pages.
+    pub(super) fn first(pages: Pages) -> Self {
         Self {
             sequence: 1,
             stage: Stage::Settled,
             version: 1,
-            now: none,
+            now: pages,
             base_version: 1,
-            base: none,
+            base: pages,
             log: [0; 8],
             log_frames: 0,
             anchored: 0,

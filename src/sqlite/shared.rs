@@ -1,24 +1,27 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::ResourceId;
 use crate::crypto::Secret;
 
-use super::medium::Code;
+use super::header::{self, BLOCK_LEN, Facts, SEQUENCE_PLACES, Slot};
+use super::medium::{Code, Medium, read_whole};
 use super::unit::UnitKind;
 use super::vfs::Sqlite;
-use super::{KeySource, PageSize, Position, verify};
+use super::{Conversion, KeySource, PageSize, Position, verify};
 
 /// What all open files of one sealed database have in common.
 pub(super) struct Shared {
     path: PathBuf,
     file: ResourceId,
     page_size: PageSize,
-    /// Whether the file keeps freshness records.
-    fresh: bool,
+    /// What the header says; it changes under a connection when the file is converted.
+    facts: RwLock<Facts>,
+    /// Counts the changes of `facts`.
+    changes: AtomicU64,
     keys: Arc<dyn KeySource>,
     token: u64,
     refusal: Mutex<Option<String>>,
@@ -49,15 +52,9 @@ static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
 
 impl Shared {
     /// Enters a database into the table of open ones; it leaves when the last holder does.
-    pub(super) fn register(
-        path: &Path,
-        file: ResourceId,
-        page_size: PageSize,
-        fresh: bool,
-        keys: Arc<dyn KeySource>,
-    ) -> Arc<Self> {
-        let mut shared = Self::detached(path, file, page_size, keys);
-        shared.fresh = fresh;
+    pub(super) fn register(path: &Path, slot: &Slot, keys: Arc<dyn KeySource>) -> Arc<Self> {
+        let mut shared = Self::detached(path, slot.file, slot.facts.clone(), keys);
+        shared.header = AtomicU64::new(slot.sequence);
         shared.token = NEXT_TOKEN.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::new(shared);
         open_table()
@@ -71,21 +68,23 @@ impl Shared {
         let path = Path::new("(temporary file)");
         let file = ResourceId::from_bytes([0; 16]);
         let key = Arc::new(Secret::random());
-        Arc::new(Self::detached(path, file, PageSize::DEFAULT, key))
+        let facts = Facts::new(PageSize::DEFAULT, false);
+        Arc::new(Self::detached(path, file, facts, key))
     }
 
     /// A database that SQLite does not know.
     pub(super) fn detached(
         path: &Path,
         file: ResourceId,
-        page_size: PageSize,
+        facts: Facts,
         keys: Arc<dyn KeySource>,
     ) -> Self {
         Self {
             path: path.to_owned(),
             file,
-            page_size,
-            fresh: false,
+            page_size: facts.page_size,
+            facts: RwLock::new(facts),
+            changes: AtomicU64::new(0),
             keys,
             token: 0,
             refusal: Mutex::new(None),
@@ -147,12 +146,75 @@ impl Shared {
     }
 
     pub(super) fn is_fresh(&self) -> bool {
-        self.fresh
+        self.facts().fresh
     }
 
-    /// This slot of the header was read or written.
-    pub(super) fn saw_header(&self, sequence: u64) {
-        self.header.fetch_max(sequence, Ordering::Relaxed);
+    /// What the header says, as far as this process has seen it.
+    pub(super) fn facts(&self) -> Facts {
+        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        facts.clone()
+    }
+
+    /// This slot of the header, which is authentic, was read or written.
+    pub(super) fn saw_header(&self, slot: &Slot) {
+        let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.sequence <= self.header() {
+            return;
+        }
+        if *facts != slot.facts {
+            *facts = slot.facts.clone();
+            self.changes.fetch_add(1, Ordering::Release);
+        }
+        self.header.store(slot.sequence, Ordering::Relaxed);
+    }
+
+    /// Looks whether the header says something new. Called under each lock, before anything is read
+    /// or written under it: whoever changes what the header says of units holds a lock that excludes
+    /// writers.
+    pub(super) fn look(&self, medium: &mut dyn Medium) -> Result<(), Code> {
+        let mut newest = 0;
+        for at in SEQUENCE_PLACES {
+            let mut sequence = [0; 8];
+            if read_whole(medium, &mut sequence, at as u64)? {
+                newest = newest.max(u64::from_le_bytes(sequence));
+            }
+        }
+        if newest > self.header() {
+            self.read_header(medium)?;
+        }
+        match self.facts().conversion {
+            Conversion::Decrypted => Err(self.refuse(
+                Code::KEY_UNAVAILABLE,
+                "it is decrypted, and a plain file by now: open it again",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_header(&self, medium: &mut dyn Medium) -> Result<(), Code> {
+        let mut block = [0; BLOCK_LEN];
+        let slots = match read_whole(medium, &mut block, 0)? {
+            true => header::parse_block(&block).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        for (_, slot) in &slots {
+            let mut own = false;
+            self.with_key(&mut |key| own = slot.is_authentic(self.file, key))?;
+            let newer = slot.file == self.file && slot.sequence > self.header();
+            if own || newer && self.keys.follow(&slot.key_slot, slot) {
+                self.saw_header(slot);
+                return Ok(());
+            }
+        }
+        Err(self.refuse(
+            Code::KEY_UNAVAILABLE,
+            "its data encryption key was changed meanwhile: open it again",
+        ))
+    }
+
+    /// Counts the changes of what the header says.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     pub(super) fn header(&self) -> u64 {
@@ -196,14 +258,37 @@ impl Shared {
     }
 
     /// Whether the key may be used now, and which generation of derived keys is current.
-    pub(super) fn check(&self) -> Result<u64, Code> {
-        self.keys.check().map_err(|e| self.refuse_key(e.0))
+    pub(super) fn check(&self) -> Result<(u64, u64), Code> {
+        let generation = self.keys.check().map_err(|e| self.refuse_key(e.0))?;
+        Ok((generation, self.changes()))
     }
 
     pub(super) fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), Code> {
         self.keys
             .with_key(use_key)
             .map_err(|e| self.refuse_key(e.0))
+    }
+
+    /// The key that seals units whose salts have this bit 0; `false` when there is none.
+    pub(super) fn with_key_of(
+        &self,
+        parity: u8,
+        use_key: &mut dyn FnMut(&Secret<32>),
+    ) -> Result<bool, Code> {
+        let facts = self.facts();
+        let mut used = false;
+        self.with_key(&mut |key| {
+            let previous = match facts.parity == parity {
+                true => None,
+                false => match facts.previous_key(self.file, key) {
+                    None => return,
+                    previous => previous,
+                },
+            };
+            use_key(previous.as_ref().unwrap_or(key));
+            used = true;
+        })?;
+        Ok(used)
     }
 
     /// Remembers why, for the error that the caller of SQLite gets, and gives the code for SQLite.

@@ -44,9 +44,11 @@ impl UnitKind {
 /// two sealings share one, so for a page it names the version.
 pub(super) type UnitId = [u8; ID_LEN];
 pub(super) const ID_LEN: usize = NONCE_LEN + SALT_LEN;
+/// Of a page that is not sealed: no unit has it.
+pub(super) const NO_ID: UnitId = [0; ID_LEN];
 
-/// Bit 0 of a salt's first byte: reserved for a second data encryption key.
-const SECOND_KEY: u8 = 1;
+/// Bit 0 of a salt's first byte: which data encryption key; it changes with the key.
+const PARITY: u8 = 1;
 /// Bit 1 of a salt's first byte: a page that a checkpoint copied from the log.
 const COPIED: u8 = 2;
 
@@ -103,11 +105,13 @@ impl Place {
 /// and drops them all as soon as the key may not be used any more.
 pub(super) struct Units {
     shared: Arc<Shared>,
-    generation: u64,
+    generation: (u64, u64),
+    parity: u8,
     writer: Option<Writer>,
     last: Option<([u8; SALT_LEN], Arc<AeadKey>)>,
     keys: HashMap<[u8; SALT_LEN], Arc<AeadKey>>,
-    sum: Option<AeadKey>,
+    /// Of either parity.
+    sums: [Option<AeadKey>; 2],
     label: Label,
 }
 
@@ -125,12 +129,13 @@ impl Units {
     /// For a file whose units are of `kind` or of kinds with the same key label.
     pub(super) fn new(shared: Arc<Shared>, kind: UnitKind) -> Self {
         Self {
+            parity: shared.facts().parity,
+            generation: (0, shared.changes()),
             shared,
-            generation: 0,
             writer: None,
             last: None,
             keys: HashMap::new(),
-            sum: None,
+            sums: [None, None],
             label: kind.label(),
         }
     }
@@ -149,6 +154,7 @@ impl Units {
             Ok(generation) if generation == self.generation => Ok(()),
             Ok(generation) => {
                 self.drop_keys();
+                self.parity = self.shared.facts().parity;
                 self.generation = generation;
                 Ok(())
             }
@@ -210,30 +216,28 @@ impl Units {
     }
 
     /// What version `id` of page `page` adds to the sum of the file's pages: a secret number that
-    /// nobody without the key can tell or aim at (GMAC, NIST SP 800-38D).
+    /// nobody without the key can tell or aim at (GMAC, NIST SP 800-38D). A page that is not sealed
+    /// (yet), and the one that SQLite never uses, add nothing.
     pub(super) fn summand(&mut self, page: u64, id: &UnitId) -> Result<u128, Code> {
-        if self.sum.is_none() {
-            let file = self.shared.file();
-            let mut key = None;
-            self.shared.with_key(&mut |dek: &Secret<32>| {
-                key = Some(AeadKey::new(&derive(
-                    dek,
-                    Label::SqliteSum,
-                    &[file.as_bytes()],
-                )));
-            })?;
-            self.sum = key;
+        if *id == NO_ID || page == self.shared.page_size().lock_page() {
+            return Ok(0);
         }
-        let key = self
-            .sum
-            .as_ref()
-            .expect("a key source that succeeds shows its key");
         let (nonce, salt) = id.split_at(NONCE_LEN);
+        let parity = salt[0] & PARITY;
+        if self.sums[usize::from(parity)].is_none() {
+            self.sums[usize::from(parity)] = Some(self.derive(parity, Label::SqliteSum, &[])?);
+        }
+        let key = self.sums[usize::from(parity)].as_ref().expect("just made");
         let mut aad = [0; 8 + SALT_LEN];
         aad[..8].copy_from_slice(&page.to_le_bytes());
         aad[8..].copy_from_slice(salt);
         let nonce = nonce.try_into().expect("12 bytes");
         Ok(u128::from_le_bytes(key.seal(&nonce, &aad, &[], &mut [])))
+    }
+
+    /// Whether a unit with this identity is sealed under the newest data encryption key.
+    pub(super) fn is_of_newest_key(&self, id: &UnitId) -> bool {
+        *id != NO_ID && id[NONCE_LEN] & PARITY == self.parity
     }
 
     /// Opens `sealed`, trailer included, into `plain`. `false` when the tag does not fit (then
@@ -259,7 +263,8 @@ impl Units {
             UnitKind::Page => COPIED,
             _ => 0,
         };
-        if salt[0] & (SECOND_KEY | COPIED) & !copied != 0 {
+        let known = salt[0] & PARITY == self.parity || self.shared.facts().previous.is_some();
+        if !known || salt[0] & COPIED & !copied != 0 {
             plain.fill(0);
             return Ok(false);
         }
@@ -289,7 +294,7 @@ impl Units {
         if !matches!(&self.writer, Some(w) if w.left > 0 && w.process == process) {
             let random: [u8; SALT_LEN + NONCE_LEN] = random_bytes();
             let mut salt: [u8; SALT_LEN] = random[..SALT_LEN].try_into().expect("4 bytes");
-            salt[0] &= !(SECOND_KEY | COPIED);
+            salt[0] = salt[0] & !(PARITY | COPIED) | self.parity;
             let mut start = [0; 16];
             start[..NONCE_LEN].copy_from_slice(&random[SALT_LEN..]);
             self.writer = Some(Writer {
@@ -319,7 +324,7 @@ impl Units {
         let key = match self.keys.get(&salt) {
             Some(key) => key.clone(),
             None => {
-                let key = Arc::new(self.derive(salt)?);
+                let key = Arc::new(self.derive(salt[0] & PARITY, self.label, &salt)?);
                 if self.keys.len() >= CACHED_KEYS {
                     self.keys.clear();
                 }
@@ -331,20 +336,25 @@ impl Units {
         Ok(key)
     }
 
-    fn derive(&self, salt: [u8; SALT_LEN]) -> Result<AeadKey, Code> {
+    /// The key that `label` and the file give with `context`, under the data encryption key of `parity`.
+    fn derive(&self, parity: u8, label: Label, context: &[u8]) -> Result<AeadKey, Code> {
         let file = self.shared.file();
-        let context: [&[u8]; 2] = [file.as_bytes(), &salt];
+        let context: [&[u8]; 2] = [file.as_bytes(), context];
         let mut key = None;
-        self.shared.with_key(&mut |dek: &Secret<32>| {
-            key = Some(AeadKey::new(&derive(dek, self.label, &context)));
+        self.shared.with_key_of(parity, &mut |dek: &Secret<32>| {
+            key = Some(AeadKey::new(&derive(dek, label, &context)));
         })?;
-        Ok(key.expect("a key source that succeeds shows its key"))
+        // A unit of a key that is gone by now: as any other that does not open.
+        key.ok_or_else(|| {
+            let why = "it is sealed under a data encryption key that was changed since";
+            self.shared.refuse(Code::UNAUTHENTIC, why)
+        })
     }
 
     fn drop_keys(&mut self) {
         self.writer = None;
         self.last = None;
         self.keys.clear();
-        self.sum = None;
+        self.sums = [None, None];
     }
 }

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use crate::base::beside;
 
+use super::header::RECORD_PLACES;
 use super::medium::{Code, Medium};
-use super::page_file::{self, PageFile};
+use super::page_file::PageFile;
 use super::position::{LogPosition, Position};
 use super::record::{Pages, Record, Stage};
 use super::shared::Shared;
@@ -30,27 +31,31 @@ pub(super) fn verify(
     shared: &Arc<Shared>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Read>, Code> {
-    steady(shared, |state, file, medium| {
+    let read = |state: &State, file: &mut PageFile, medium: &mut LowerFile| {
         read_all(shared, state, file, medium, progress)
-    })?
-    .transpose()
+    };
+    steady(shared, State::is, read)?.transpose()
 }
 
 /// Compares the file's record and log with what is remembered of them. Called under a lock, after
-/// SQLite has played back what a crash left. `None` when others wrote all the time.
+/// SQLite has played back what a crash left. `None` when others wrote all the time; that they only add
+/// to the log is no hindrance.
 pub(super) fn check(
     shared: &Arc<Shared>,
     kept: Option<&Position>,
 ) -> Result<Option<Position>, Code> {
-    steady(shared, |state, _, _| state.judge(shared.header(), kept))?
+    let judge =
+        |state: &State, _: &mut PageFile, _: &mut LowerFile| state.judge(shared.header(), kept);
+    steady(shared, State::begins, judge)?
         .transpose()
         .map_err(|why| shared.refuse(Code::STALE, &why))
 }
 
-/// What `look` makes of the file while its record and log stay as they are; `None` when others wrote
-/// all the time.
+/// What `look` makes of the file while its record and log stay as they are, as `same` tells; `None` when
+/// others wrote all the time.
 fn steady<T>(
     shared: &Arc<Shared>,
+    same: impl Fn(&State, &State) -> bool,
     mut look: impl FnMut(&State, &mut PageFile, &mut LowerFile) -> T,
 ) -> Result<Option<T>, Code> {
     let mut medium = LowerFile::open_path(shared.path())?;
@@ -58,7 +63,7 @@ fn steady<T>(
     for _ in 0..TRIES {
         let state = State::of(shared, &mut file, &mut medium)?;
         let seen = look(&state, &mut file, &mut medium);
-        if State::of(shared, &mut file, &mut medium)?.is(&state) {
+        if same(&state, &State::of(shared, &mut file, &mut medium)?) {
             return Ok(Some(seen));
         }
     }
@@ -68,7 +73,7 @@ fn steady<T>(
 /// How far the main file has come, for when nobody has it open; `None` when it keeps no record.
 pub(super) fn position(shared: &Shared) -> Result<Option<Position>, Code> {
     let (path, file) = (shared.path(), shared.file());
-    let detached = Shared::detached(path, file, shared.page_size(), shared.keys());
+    let detached = Shared::detached(path, file, shared.facts(), shared.keys());
     let mut units = Units::new(Arc::new(detached), UnitKind::Page);
     units.check()?;
     let record = Record::read(&mut units, &mut LowerFile::open_main(shared)?)?;
@@ -98,14 +103,18 @@ pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<Option<()>, Code>
             return Ok(None);
         }
     }
-    let record = Record::read(&mut file.units, &mut medium)?.unwrap_or(Record::first());
+    let record = Record::read(&mut file.units, &mut medium)?
+        .unwrap_or_else(|| Record::first(Pages::default()));
     let mut pages = Pages {
-        count: page_file::pages_of(medium.len()?, page),
+        count: file.pages(&mut medium)?,
         sum: 0,
     };
     let mut plain = vec![0; page];
     for number in 1..=pages.count {
         file.check()?;
+        if number == shared.page_size().lock_page() {
+            continue;
+        }
         file.read_page(&mut medium, number, &mut plain)?;
         let id = file.last_id();
         pages.add(&mut file.units, number, &id)?;
@@ -116,6 +125,31 @@ pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<Option<()>, Code>
         .write(&mut file.units, &mut medium)?;
     medium.sync()?;
     Ok(Some(()))
+}
+
+/// Before the key that was in use before goes: writes the record into each of its places, so that none
+/// is left under it. `false` when the log still holds something that is.
+pub(super) fn seal_records(shared: &Arc<Shared>) -> Result<bool, Code> {
+    let mut medium = LowerFile::open_main(shared)?;
+    let mut file = PageFile::new(shared.clone(), 0);
+    file.check()?;
+    if let Some(mut medium) = open_log(shared)? {
+        let mut log = WalFile::new(shared.clone());
+        if let Some(log) = log.recover(&mut medium)? {
+            let headers = log.frames.iter().map(|frame| &frame.header);
+            let mut ids = headers.chain(log.frames.iter().map(|frame| &frame.id));
+            if !ids.all(|id| file.units.is_of_newest_key(id)) {
+                return Ok(false);
+            }
+        }
+    }
+    let mut record = tracker::newest(&mut file.units, &mut medium)?;
+    for _ in RECORD_PLACES {
+        record = record.settled(record.version, record.now);
+        record.write(&mut file.units, &mut medium)?;
+        medium.sync()?;
+    }
+    Ok(true)
 }
 
 /// The write-ahead log beside the main file.
@@ -229,7 +263,7 @@ impl State {
             true => Some(tracker::newest(&mut file.units, medium)?),
             false => None,
         };
-        let pages = page_file::pages_of(medium.len()?, shared.page_size().bytes());
+        let pages = file.pages(medium)?;
         let mut state = Self {
             record,
             pages,
@@ -246,7 +280,7 @@ impl State {
             state.salts = *log.salts;
             state.log = LogPosition::of(&log);
             state.frames = log.frames.iter().map(|frame| frame.header).collect();
-            let none = Record::first();
+            let none = Record::first(Pages::default());
             let record = state.record.as_ref().unwrap_or(&none);
             state.overlay = Some(Overlay::new(record, log.salts, log.frames));
         }
@@ -254,7 +288,14 @@ impl State {
     }
 
     fn is(&self, other: &Self) -> bool {
-        self.record == other.record && (self.salts, &self.log) == (other.salts, &other.log)
+        self.begins(other) && self.log == other.log
+    }
+
+    /// Whether the other is this one, or has more in the same log.
+    fn begins(&self, other: &Self) -> bool {
+        self.record == other.record
+            && self.salts == other.salts
+            && other.frames.starts_with(&self.frames)
     }
 }
 
@@ -273,8 +314,8 @@ fn read_all(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Read, Code> {
     let page = shared.page_size().bytes();
-    let len = medium.len()?;
-    let pages = page_file::pages_of(len, page);
+    let (pages, len) = (file.pages(medium)?, medium.len()?);
+    let lock_page = shared.page_size().lock_page();
     let mut plain = vec![0; page];
     let mut sum = 0u128;
     let counted = state.record.as_ref().map_or(0, |record| record.now.count);
@@ -284,6 +325,7 @@ fn read_all(
         // A page that the log holds is not read here, and may be half written by a checkpoint.
         let id = match state.overlay.as_ref().and_then(|o| o.counted(number)) {
             Some(counted) => counted,
+            None if number == lock_page => None,
             None => {
                 let there = number <= pages && file.read_page(medium, number, &mut plain)?;
                 there.then(|| file.last_id())

@@ -17,8 +17,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rusqlite::ffi;
+use rusqlite::{Connection, ffi};
 
+use crate::base::beside;
+
+use super::PageSize;
 use super::host::{self, Host};
 use super::journal_file::JournalFile;
 use super::medium::{Code, Medium};
@@ -93,6 +96,11 @@ impl LowerFile {
     /// The same for the main file of `shared`, also when that is being let go of.
     pub(super) fn open_main(shared: &Shared) -> Result<Self, Code> {
         Self::open_by(shared.server(), shared.path())
+    }
+
+    /// An existing file whose name is that of the main file of `shared` with `ending` at its end.
+    pub(super) fn open_beside(shared: &Shared, ending: &str) -> Result<Self, Code> {
+        Self::open_by(shared.server(), &beside(shared.path(), ending))
     }
 
     fn open_by(server: Option<&'static Sqlite>, path: &Path) -> Result<Self, Code> {
@@ -434,6 +442,7 @@ impl Open {
         let main = unsafe { main(self.main) };
         match (&mut self.io, main) {
             (Io::Pages(file), _) => {
+                file.sync_side()?;
                 file.forget();
                 file.synced(&mut self.lower, None)
             }
@@ -611,6 +620,25 @@ fn bundled() -> Result<&'static Sqlite, Code> {
         // SAFETY: they are all the bundled SQLite's.
         unsafe { Sqlite::register(functions, None) }
     })
+}
+
+/// Has a database that is still plain leave room for a seal in each page, once that is written: in
+/// an empty one from its first page on, in another at the next VACUUM.
+pub fn reserve_for_seal(conn: &Connection) -> rusqlite::Result<()> {
+    let mut reserved = c_int::from(PageSize::RESERVED);
+    // SAFETY: the connection is open; the argument of this operation is an integer.
+    let code = unsafe {
+        ffi::sqlite3_file_control(
+            conn.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_RESERVE_BYTES,
+            (&raw mut reserved).cast(),
+        )
+    };
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+    }
 }
 
 /// Makes the VFS known to the bundled SQLite.
@@ -863,6 +891,14 @@ fn ask(open: &Open) -> Result<(), Code> {
     }
 }
 
+/// After a lock: what the header says now holds for all that is done under it.
+fn look(open: &mut Open) -> Result<(), Code> {
+    match &open.database {
+        Some(shared) => shared.look(&mut open.lower),
+        None => Ok(()),
+    }
+}
+
 unsafe extern "C" fn file_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
@@ -875,10 +911,10 @@ unsafe extern "C" fn file_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_
                 unsafe { lock(f, level) }
             },
         )?;
-        match level {
-            ffi::SQLITE_LOCK_SHARED => open.lower.map(),
-            _ => Ok(()),
+        if level == ffi::SQLITE_LOCK_SHARED {
+            open.lower.map()?;
         }
+        look(open)
     }))
 }
 
@@ -1038,10 +1074,27 @@ unsafe extern "C" fn shm_lock(
                 unsafe { lock(f, offset, count, flags) }
             },
         )?;
-        match flags {
+        if flags & ffi::SQLITE_SHM_LOCK == 0 {
+            return Ok(());
+        }
+        let mapped = match flags {
             SHARED_LOCK => open.lower.map(),
             _ => Ok(()),
-        }
+        };
+        // SQLite takes a lock that failed for one that it has not.
+        mapped.and_then(|()| look(open)).inspect_err(|_| {
+            let unlock = flags & !ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_UNLOCK;
+            let _ = open.index().and_then(|index| {
+                call(
+                    index,
+                    |m| m.xShmLock,
+                    |f, lock| {
+                        // SAFETY: the file below is open.
+                        unsafe { lock(f, offset, count, unlock) }
+                    },
+                )
+            });
+        })
     }))
 }
 

@@ -6,7 +6,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use crate::base::{KeyVersionRef, ResourceId, beside};
@@ -14,9 +13,11 @@ use crate::envelope::Envelope;
 use crate::resource::blob::{AccountHeader, BlobInfo, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
-use crate::sqlite::{SealedDatabase, SealedError};
+use crate::sqlite::{self, Conversion, SealedDatabase, SealedError};
 
 use super::config::ResourceEntry;
+use super::hold::Hold;
+use super::in_place::{conversion_at, put_plain_in_place};
 use super::resources::{remove, sql_files};
 use super::{Kind, ResourceAddress, Workspace, WorldError};
 
@@ -55,6 +56,12 @@ impl Workspace {
         let address = changing.config.resolve(address)?;
         let entry = changing.config.entry_mut(&address)?;
         let from = entry.protection.clone();
+        if entry.pending.is_some() {
+            return Err(WorldError::Usage(format!(
+                "{address} is being encrypted or decrypted in its place; end that first with \
+                 `atrest sql protect` or `atrest sql unprotect`"
+            )));
+        }
         if from == *to {
             let how = match to.key() {
                 Some(key) => format!("is under the key {} already", key.name),
@@ -148,9 +155,7 @@ impl Workspace {
         }
         fs::rename(&live, &old).map_err(|e| WorldError::io(&live, e))?;
         fs::rename(&new, &live).map_err(|e| WorldError::io(&live, e))?;
-        let parent = live.parent().expect("inside the working directory");
-        let synced = File::open(parent).and_then(|dir| dir.sync_all());
-        synced.map_err(|e| WorldError::io(parent, e))?;
+        sync_around(&live)?;
         Ok((written, 0))
     }
 
@@ -216,60 +221,6 @@ impl Workspace {
     }
 }
 
-/// A connection to a database that is being replaced, with which nothing that others commit
-/// meanwhile goes unnoticed.
-struct Hold {
-    conn: Connection,
-    /// SQLite's `data_version` before the first page was copied.
-    version: i64,
-    /// Whether the database kept a write-ahead log, which it does not while it is held.
-    wal: bool,
-}
-
-impl Hold {
-    /// Leaves WAL mode, which SQLite does only for the one connection there is; and in which it
-    /// would not notice, later, that the file was replaced.
-    fn begin(database: &SqlDatabase) -> Result<Self, WorldError> {
-        let conn = database.connect()?;
-        let begin = || {
-            let text = |row: &Row<'_>| row.get::<_, String>(0);
-            let mode = conn.query_row("PRAGMA journal_mode", (), text)?;
-            if mode == "wal" {
-                conn.query_row("PRAGMA journal_mode = delete", (), text)?;
-            }
-            Ok((data_version(&conn)?, mode == "wal"))
-        };
-        let (version, wal) = begin().map_err(|e| database.explain(e))?;
-        Ok(Self { conn, version, wal })
-    }
-
-    /// From now on nobody writes; refuses when somebody has since [`Hold::begin`]. SQLite itself
-    /// refuses to write to a file that was renamed.
-    fn insist(&self, database: &SqlDatabase) -> Result<(), WorldError> {
-        let locked = self.conn.execute_batch("BEGIN IMMEDIATE");
-        let version = locked.and_then(|()| data_version(&self.conn));
-        if version.map_err(|e| database.explain(e))? == self.version {
-            return Ok(());
-        }
-        Err(ResourceError::Busy {
-            path: database.path().display().to_string(),
-        }
-        .into())
-    }
-
-    /// Puts the database back as it was.
-    fn give_up(&self) {
-        let _ = self.conn.execute_batch("ROLLBACK");
-        if self.wal {
-            let _ = self.conn.pragma_update(None, "journal_mode", "wal");
-        }
-    }
-}
-
-fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
-    conn.query_row("PRAGMA data_version", (), |row| row.get(0))
-}
-
 /// Copies these blobs, in constant memory: one thread opens what another one seals.
 fn copy_blobs(
     from: &StorageAccount,
@@ -303,7 +254,7 @@ fn copy_blobs(
 }
 
 /// Finishes or takes back the change that is pending at `path`, whichever the files show.
-fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), WorldError> {
+pub(super) fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), WorldError> {
     let Some(pending) = entry.pending.clone() else {
         return Ok(());
     };
@@ -311,6 +262,16 @@ fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), WorldError> {
     if !live.exists() {
         let from = if new.exists() { &new } else { &old };
         fs::rename(from, &live).map_err(|e| WorldError::io(&live, e))?;
+    }
+    match conversion_at(entry.kind, &live) {
+        Conversion::None | Conversion::KeyChange => (),
+        Conversion::Decrypted => put_plain_in_place(&live, &new)?,
+        // It goes on, from or to the plain file beside it.
+        Conversion::Encryption => {
+            entry.protection = pending;
+            return Ok(());
+        }
+        Conversion::Decryption => return Ok(()),
     }
     if key_on_disk(entry.kind, &live)?
         .map(|version| version.key())
@@ -321,13 +282,23 @@ fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), WorldError> {
     }
     entry.pending = None;
     remove(entry.kind, &new);
+    if sqlite::is_disowned(&old) {
+        sqlite::scrub(&old).map_err(ResourceError::from)?;
+    }
     remove(entry.kind, &old);
     Ok(())
 }
 
+/// Has the names beside `live` reach the disk.
+pub(super) fn sync_around(live: &Path) -> Result<(), WorldError> {
+    let parent = live.parent().expect("inside the working directory");
+    let synced = File::open(parent).and_then(|dir| dir.sync_all());
+    synced.map_err(|e| WorldError::io(parent, e))
+}
+
 /// Where a resource is, where its replacement is made, and where it waits to be deleted. A name
 /// holds no dot, so no other resource is there.
-fn places(live: &Path) -> (PathBuf, PathBuf, PathBuf) {
+pub(super) fn places(live: &Path) -> (PathBuf, PathBuf, PathBuf) {
     (live.to_owned(), beside(live, ".new"), beside(live, ".old"))
 }
 

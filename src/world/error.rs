@@ -38,6 +38,14 @@ pub enum WorldError {
     /// Another process changes the working directory.
     #[error("{0}: another process is changing this working directory; try again when it is done")]
     Busy(String),
+    /// Other processes have a database open that is to get another file in its place.
+    #[error("{path}: open in {}: close it there, and try again", .by.join(", "))]
+    OpenElsewhere {
+        /// The file.
+        path: String,
+        /// The processes.
+        by: Vec<String>,
+    },
     /// No such environment.
     #[error("no environment {0}; `atrest status` lists them")]
     NoEnvironment(String),

@@ -1,15 +1,17 @@
+mod export;
 mod freshness;
+mod in_place;
 mod rows;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::{Batch, Connection};
 use serde::Serialize;
 
 use crate::resource::sql::{SqlDatabase, content_hash};
-use crate::resource::{ProtectedResource, Protection, ResourceError};
+use crate::resource::{ProtectedResource, Protection};
 use crate::sqlite::PageSize;
 use crate::world::{BadAddress, Kind, ResourceAddress};
 
@@ -40,9 +42,15 @@ enum Command {
     /// Run one statement that reads it, and print the rows
     Query(QueryArgs),
     /// Write a plain, unprotected copy
-    Export(ExportArgs),
+    Export(export::ExportArgs),
     /// Read and authenticate every page
     Verify(VerifyArgs),
+    /// Encrypt a plain one in its place, while it is in use
+    Protect(in_place::ProtectArgs),
+    /// Decrypt it in its place, while it is in use
+    Unprotect(in_place::UnprotectArgs),
+    /// Give it a new data encryption key and seal all pages anew, while it is in use
+    Rekey(in_place::RekeyArgs),
     /// Show or set when it is compared with what the vault remembers of it
     Freshness(freshness::FreshnessArgs),
     /// Take it as it is for the newest, after it was put back on purpose
@@ -129,21 +137,6 @@ struct QueryArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  atrest sql export finance /tmp/books-plain.db
-
-Whoever can read FILE can read the data.")]
-struct ExportArgs {
-    /// The database: NAME or [ENVIRONMENT/]sql/NAME
-    #[arg(value_parser = address)]
-    database: ResourceAddress,
-
-    /// The file to write; it must not exist
-    file: PathBuf,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Example:
   atrest sql verify finance
 
 Finds pages that were altered, moved or cut, and old ones that were put back: one by one, or with the
@@ -170,8 +163,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::Import(args) => import(args, context),
         Command::Exec(args) => exec(args, context),
         Command::Query(args) => query(args, context),
-        Command::Export(args) => export(args, context),
+        Command::Export(args) => export::export(args, context),
         Command::Verify(args) => verify(args, context),
+        Command::Protect(args) => in_place::protect(args, context),
+        Command::Unprotect(args) => in_place::unprotect(args, context),
+        Command::Rekey(args) => in_place::rekey(args, context),
         Command::Freshness(args) => freshness::freshness(args, context),
         Command::Accept(args) => freshness::accept(args, context),
     }?;
@@ -336,29 +332,6 @@ fn query(args: &QueryArgs, context: &Context) -> Result<(), CliError> {
         ));
     }
     rows::print(&mut statement, format, output, failed)
-}
-
-fn export(args: &ExportArgs, context: &Context) -> Result<(), CliError> {
-    let output = context.output();
-    let database = context.workspace()?.open_sql(&args.database)?;
-    let progress = output.progress("Exporting");
-    database.export(&args.file, &mut |done, total| progress.set(done, total))?;
-    drop(progress);
-    #[derive(Serialize)]
-    struct Exported<'a> {
-        file: &'a Path,
-        bytes: u64,
-    }
-    let about = std::fs::metadata(&args.file).map_err(|e| ResourceError::io(&args.file, e))?;
-    let exported = Exported {
-        file: &args.file,
-        bytes: about.len(),
-    };
-    output.answer(&exported, |text| {
-        use std::fmt::Write;
-        let file = exported.file.display();
-        writeln!(text, "{file}: {} bytes, not protected", exported.bytes)
-    })
 }
 
 fn verify(args: &VerifyArgs, context: &Context) -> Result<(), CliError> {

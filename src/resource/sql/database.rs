@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::base::ResourceId;
-use crate::crypto::Secret;
+use crate::base::{KeyRef, ResourceId};
 use crate::envelope::{Envelope, ResourceKind};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified, Wrapper};
-use crate::sqlite::{Freshness, PageSize, SealedDatabase, database_files, file_uri};
+use crate::sqlite::{
+    Freshness, PageSize, SealedDatabase, database_files, file_uri, reserve_for_seal,
+};
 
+use super::conversion::new_key;
 use super::key::LiveKey;
 
 /// How long a connection waits for another one's lock.
@@ -65,10 +67,7 @@ impl SqlDatabase {
                 Store::Plain
             }
             Some(kek) => {
-                let dek = Secret::random();
-                let envelope = Envelope::seal(&**wrapper, kek, ResourceKind::Sql, id, &dek)
-                    .map_err(|e| ResourceError::vault(&path.display().to_string(), e))?;
-                drop(dek);
+                let (envelope, _) = new_key(path, id, kek, wrapper)?;
                 let slot = envelope.to_bytes();
                 let key = LiveKey::acquire(path, envelope, id, wrapper)
                     .map_err(|e| ResourceError::envelope(path, e))?;
@@ -148,8 +147,9 @@ impl SqlDatabase {
                     let conn = Connection::open_with_flags(&self.path, flags)?;
                     conn.busy_timeout(BUSY_TIMEOUT)?;
                     conn.pragma_update(None, "foreign_keys", true)?;
-                    // Has an effect on an empty file only.
+                    // Both have an effect on an empty file only, and at a VACUUM.
                     conn.pragma_update(None, "page_size", self.page_size.get())?;
+                    reserve_for_seal(&conn)?;
                     Ok(conn)
                 };
                 open().map_err(|e| ResourceError::sqlite(&self.path, e))
@@ -184,6 +184,14 @@ impl SqlDatabase {
         self.page_size
     }
 
+    pub(super) fn wrapper(&self) -> &Wrapper {
+        &self.wrapper
+    }
+
+    pub(super) fn kek(&self) -> Option<&KeyRef> {
+        self.protection.key()
+    }
+
     /// The envelope that its key comes from; `None` when it is not protected.
     pub fn envelope(&self) -> Option<Envelope> {
         match &self.store {
@@ -196,7 +204,7 @@ impl SqlDatabase {
     /// what the seal needs. `auto_vacuum` is 0 (none), 1 (full) or 2 (incremental).
     pub(super) fn vacuum_target(&self, auto_vacuum: u8) -> String {
         match &self.store {
-            Store::Plain => file_uri(&self.path, "reserve=0"),
+            Store::Plain => file_uri(&self.path, "reserve=32"),
             Store::Sealed { database, .. } => {
                 let uri = database.uri();
                 format!("{uri}&reserve=32&auto_vacuum={auto_vacuum}")

@@ -2,7 +2,7 @@
 
 use crate::base::VaultId;
 use crate::resource::ResourceError;
-use crate::sqlite::{Position, SealedDatabase};
+use crate::sqlite::{Conversion, Position, SealedDatabase};
 use crate::vault::{Epoch, FreshnessCheck};
 
 use super::SqlDatabase;
@@ -20,6 +20,10 @@ impl SqlDatabase {
         let Some((database, key)) = self.sealed() else {
             return Ok(());
         };
+        if database.conversion() == Conversion::Decryption {
+            // Its pages are in a plain file by now, and nobody can say how old they are.
+            return Ok(());
+        }
         self.compare(keeper, key.envelope().key.vault, |epoch| {
             self.keep_fresh_since(epoch, keeper, database, key)
         })

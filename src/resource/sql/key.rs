@@ -5,7 +5,9 @@ use crate::base::{EpochId, ResourceId};
 use crate::crypto::Secret;
 use crate::envelope::{Envelope, EnvelopeError, Lease, ResourceKind};
 use crate::resource::Wrapper;
-use crate::sqlite::{KeySource, KeyUnavailable, Position, SealedDatabase};
+use crate::sqlite::{
+    KEY_SLOT_LEN, KeySource, KeyUnavailable, Position, SealedDatabase, Succession,
+};
 use crate::vault::EpochKeeper;
 
 /// The data encryption key of an open database. The lease behind it is exchanged when the key is
@@ -72,11 +74,20 @@ impl LiveKey {
 
     /// From now on the key comes from `envelope`, which must hold the same key wrapped anew.
     pub(super) fn exchange(&self, envelope: Envelope) -> Result<(), EnvelopeError> {
+        let old = self.envelope();
+        self.exchange_if(envelope, |new| old.commits_to(new))
+    }
+
+    /// The same, for whatever key `is_ours` knows. Any other would be a forger's, who can wrap but not
+    /// unwrap: new data would be his.
+    fn exchange_if(
+        &self,
+        envelope: Envelope,
+        is_ours: impl FnOnce(&Secret<32>) -> bool,
+    ) -> Result<(), EnvelopeError> {
         let wrapper = self.wrapper.clone();
         let lease = Lease::acquire(envelope, ResourceKind::Sql, self.id, wrapper)?;
-        let old = self.envelope();
-        // Another key would be a forger's, who can wrap but not unwrap: new data would be his.
-        match lease.with_key(|key| old.commits_to(key)) {
+        match lease.with_key(is_ours) {
             Ok(true) => {
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
                 state.base += 1 << 32;
@@ -119,6 +130,21 @@ impl KeySource for LiveKey {
         self.check()?;
         let lease = self.read().lease.clone();
         KeySource::with_key(&*lease, use_key)
+    }
+
+    fn follow(&self, slot: &[u8; KEY_SLOT_LEN], succession: &dyn Succession) -> bool {
+        let Ok(envelope) = Envelope::parse(slot) else {
+            return false;
+        };
+        let lease = self.read().lease.clone();
+        let is_ours = |new: &Secret<32>| match succession.before(new) {
+            // Told by what the old envelope commits to, also when its key version is disabled by now.
+            Some(old) => lease.envelope().commits_to(&old),
+            None => lease
+                .with_key(|old| succession.links(old, new))
+                .unwrap_or(false),
+        };
+        self.exchange_if(envelope, is_ours).is_ok()
     }
 
     fn anchor(&self, position: &Position) -> bool {

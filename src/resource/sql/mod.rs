@@ -5,6 +5,7 @@
 //! on one runs on the other.
 
 mod content;
+mod conversion;
 mod database;
 mod freshness;
 mod key;

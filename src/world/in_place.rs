@@ -1,0 +1,272 @@
+//! Changing all pages of a SQL database in its place, while others go on using it. What is under way
+//! stands in the header of the sealed file; a crash, or a refusal, leaves it there, and the same
+//! command goes on.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::base::beside;
+use crate::resource::sql::SqlDatabase;
+use crate::resource::{ProtectedResource, Protection, ResourceError};
+use crate::sqlite::{self, Conversion, SealedDatabase};
+
+use super::convert::{places, sync_around};
+use super::hold::{Hold, open_here_only};
+use super::{Kind, ResourceAddress, Workspace, WorldError};
+
+/// What a conversion in place did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConvertedInPlace {
+    /// The database.
+    pub address: String,
+    /// How it is protected now.
+    pub protection: Protection,
+    /// Pages that it has.
+    pub pages: u64,
+    /// Whether it went on with what was begun earlier.
+    pub resumed: bool,
+    /// Whether all of it had to be written anew first, since its pages had no room for a seal.
+    pub room_was_made: bool,
+    /// Length of the plain file that it was made from, which was overwritten and deleted.
+    pub plain_bytes_deleted: Option<u64>,
+}
+
+impl Workspace {
+    /// Encrypts a plain SQL database, or goes on with it. To begin takes a moment in which nobody has it
+    /// open; from then on it is read and written as a protected one. `progress` is told pages done and in
+    /// all.
+    pub fn encrypt_in_place(
+        &self,
+        address: &ResourceAddress,
+        to: &Protection,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<ConvertedInPlace, WorldError> {
+        let (address, entry) = self.resource(address)?;
+        let live = self.resolved_path(&address);
+        let under_way = conversion_at(entry.kind, &live) == Conversion::Encryption;
+        let mut room_was_made = false;
+        if !under_way {
+            if entry.protection != Protection::Plain {
+                return Err(WorldError::Usage(format!(
+                    "{address} is protected; `atrest protect` puts it under another key"
+                )));
+            }
+            room_was_made = self.begin_encryption(&address, to)?;
+        } else if entry.pending.as_ref() != Some(to) {
+            return Err(WorldError::Usage(format!(
+                "{address} is being encrypted under another key; go on with that one, and change it then"
+            )));
+        }
+        let old = places(&live).2;
+        sqlite::disown(&old).map_err(ResourceError::from)?;
+        let plain_bytes = fs::metadata(&old).map_or(0, |about| about.len());
+        let database = self.open_sql(&address)?;
+        database.convert(progress)?;
+        let pages = self.finish(&address, &database, |protection| *protection = to.clone())?;
+        Ok(ConvertedInPlace {
+            address: address.to_string(),
+            protection: to.clone(),
+            pages,
+            resumed: under_way,
+            room_was_made,
+            plain_bytes_deleted: Some(plain_bytes),
+        })
+    }
+
+    /// Puts the sealed file that the plain one becomes into its place.
+    fn begin_encryption(
+        &self,
+        address: &ResourceAddress,
+        to: &Protection,
+    ) -> Result<bool, WorldError> {
+        let (live, new, old) = places(&self.resolved_path(address));
+        let plain = self.open_sql(address)?;
+        open_here_only(&live)?;
+        let room_was_made = plain.reserve()?;
+        let mut changing = self.begin()?;
+        let entry = changing.config.entry_mut(address)?;
+        if entry.protection != Protection::Plain || entry.pending.is_some() {
+            return Err(WorldError::Busy(address.to_string()));
+        }
+        let id = entry.id;
+        entry.pending = Some(to.clone());
+        changing.save()?;
+        let hold = Hold::begin(&plain)?;
+        let begun = (|| {
+            hold.alone(&plain)?;
+            super::resources::remove(Kind::Sql, &new);
+            SqlDatabase::create_over(&new, id, to, &self.wrapper(), &plain)?;
+            if let Some(key) = to.key() {
+                self.expect_sql(address, key.vault);
+            }
+            fs::rename(&live, &old).map_err(|e| WorldError::io(&live, e))?;
+            // Nobody opens it by its name from here on; somebody may have, since this was asked before,
+            // and waits for the lock.
+            if let Err(e) = open_here_only(&old) {
+                fs::rename(&old, &live).map_err(|e| WorldError::io(&live, e))?;
+                return Err(e);
+            }
+            fs::rename(&new, &live).map_err(|e| WorldError::io(&live, e))?;
+            sync_around(&live)
+        })();
+        if begun.is_err() {
+            hold.give_up();
+        }
+        let wal = hold.wal;
+        drop(hold);
+        let settled = super::convert::settle(changing.config.entry_mut(address)?, &live);
+        changing.save()?;
+        begun?;
+        settled?;
+        drop(changing);
+        sqlite::disown(&old).map_err(ResourceError::from)?;
+        if wal {
+            let database = self.open_sql(address)?;
+            let set = database
+                .connect()?
+                .pragma_update(None, "journal_mode", "wal");
+            set.map_err(|e| database.explain(e))?;
+        }
+        Ok(room_was_made)
+    }
+
+    /// Gives a protected SQL database a new data encryption key, and seals all pages anew under it; or
+    /// goes on with it. Others use it meanwhile.
+    pub fn change_key_in_place(
+        &self,
+        address: &ResourceAddress,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<ConvertedInPlace, WorldError> {
+        let database = self.open_sql(address)?;
+        let under_way = self.not_otherwise(address, &database, Conversion::KeyChange)?;
+        if !under_way {
+            let _changing = self.begin()?;
+            database.begin_key_change()?;
+        }
+        database.convert(progress)?;
+        let pages = self.finish(address, &database, |_| ())?;
+        Ok(ConvertedInPlace {
+            address: address.to_string(),
+            protection: database.protection().clone(),
+            pages,
+            resumed: under_way,
+            room_was_made: false,
+            plain_bytes_deleted: None,
+        })
+    }
+
+    /// Makes a protected SQL database plain, or goes on with it. Others use it meanwhile; to end takes a
+    /// moment in which nobody has it open.
+    pub fn decrypt_in_place(
+        &self,
+        address: &ResourceAddress,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<ConvertedInPlace, WorldError> {
+        let database = self.open_sql(address)?;
+        let under_way = self.not_otherwise(address, &database, Conversion::Decryption)?;
+        if !under_way {
+            let mut changing = self.begin()?;
+            let address = changing.config.resolve(address)?;
+            changing.config.entry_mut(&address)?.pending = Some(Protection::Plain);
+            changing.save()?;
+            database.begin_decryption()?;
+        }
+        database.convert(progress)?;
+        let mode: String = database
+            .connect()?
+            .query_row("PRAGMA journal_mode", (), |row| row.get(0))
+            .map_err(|e| database.explain(e))?;
+        let pages = self.finish(address, &database, |protection| {
+            *protection = Protection::Plain;
+        })?;
+        drop(database);
+        if mode == "wal" {
+            let plain = self.open_sql(address)?;
+            let set = plain.connect()?.pragma_update(None, "journal_mode", "wal");
+            set.map_err(|e| plain.explain(e))?;
+        }
+        Ok(ConvertedInPlace {
+            address: address.to_string(),
+            protection: Protection::Plain,
+            pages,
+            resumed: under_way,
+            room_was_made: false,
+            plain_bytes_deleted: None,
+        })
+    }
+
+    /// Whether this conversion is under way already.
+    fn not_otherwise(
+        &self,
+        address: &ResourceAddress,
+        database: &SqlDatabase,
+        wanted: Conversion,
+    ) -> Result<bool, WorldError> {
+        match database.conversion() {
+            None => Err(WorldError::Usage(format!("{address} is not protected"))),
+            Some(Conversion::None) => Ok(false),
+            Some(other) if other == wanted => Ok(true),
+            Some(other) => Err(WorldError::Usage(format!(
+                "{address}: {} is under way; end it first with `atrest sql {}`",
+                name(other),
+                command(other)
+            ))),
+        }
+    }
+
+    /// Says that nothing is under way any more, in the file and in the configuration.
+    fn finish(
+        &self,
+        address: &ResourceAddress,
+        database: &SqlDatabase,
+        protect: impl FnOnce(&mut Protection),
+    ) -> Result<u64, WorldError> {
+        let mut changing = self.begin()?;
+        let address = changing.config.resolve(address)?;
+        let live = self.resolved_path(&address);
+        let pages = database.converting()?.pages;
+        database.finish_conversion()?;
+        let entry = changing.config.entry_mut(&address)?;
+        if entry.pending.is_some() {
+            super::convert::settle(entry, &live)?;
+            protect(&mut entry.protection);
+            changing.save()?;
+        }
+        Ok(pages)
+    }
+}
+
+/// What is under way in the database at `path`, as its header says without a key.
+pub(super) fn conversion_at(kind: Kind, path: &Path) -> Conversion {
+    match kind {
+        Kind::Sql => SealedDatabase::conversion_at(path).unwrap_or(Conversion::None),
+        Kind::Storage => Conversion::None,
+    }
+}
+
+/// Ends what was left of a decryption: the plain file takes the place of the sealed one.
+pub(super) fn put_plain_in_place(live: &Path, new: &Path) -> Result<(), WorldError> {
+    for ending in ["-wal", "-shm", "-journal"] {
+        let _ = fs::remove_file(beside(live, ending));
+    }
+    fs::rename(new, live).map_err(|e| WorldError::io(live, e))?;
+    sync_around(live)
+}
+
+fn name(conversion: Conversion) -> &'static str {
+    match conversion {
+        Conversion::Encryption => "an encryption",
+        Conversion::KeyChange => "a change of its data encryption key",
+        _ => "a decryption",
+    }
+}
+
+fn command(conversion: Conversion) -> &'static str {
+    match conversion {
+        Conversion::Encryption => "protect",
+        Conversion::KeyChange => "rekey",
+        _ => "unprotect",
+    }
+}

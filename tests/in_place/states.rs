@@ -1,0 +1,164 @@
+//! What a conversion leaves, and what it refuses.
+
+use std::fs;
+
+use atrest::resource::sql::content_hash;
+use atrest::resource::{ProtectedResource, Protection};
+use atrest::sqlite::SealedDatabase;
+use atrest::world::Workspace;
+use rusqlite::Connection;
+
+use crate::work::{Work, address, twin};
+
+const SECRET: &[u8] = b"a secret of row";
+
+fn holds_secret(bytes: &[u8]) -> bool {
+    bytes.windows(SECRET.len()).any(|window| window == SECRET)
+}
+
+/// Begins a conversion and leaves it at the first word of progress, as a crash would.
+fn begun(work: &Work, convert: impl FnOnce(&Workspace, &mut dyn FnMut(u64, u64))) {
+    let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        convert(&work.reopen(), &mut |_, _| panic!("left"));
+    }));
+    assert!(left.is_err(), "it was to be left in the middle");
+}
+
+#[test]
+fn what_is_encrypted_in_place_never_had_a_plain_byte_in_its_file() {
+    let work = Work::new(false);
+    let plain = fs::read(work.file()).unwrap();
+    assert!(holds_secret(&plain), "else this test finds nothing");
+    let to = work.protection();
+    let mut seen = 0;
+    let looks = &mut |_, _| {
+        assert!(!holds_secret(&fs::read(work.file()).unwrap()));
+        seen += 1;
+    };
+    let done = work
+        .reopen()
+        .encrypt_in_place(&address(), &to, looks)
+        .unwrap();
+    assert!(seen > 1);
+    assert!(
+        !done.room_was_made,
+        "a database of ours has room for the seal"
+    );
+    assert_eq!(done.plain_bytes_deleted, Some(plain.len() as u64));
+    assert!(!holds_secret(&fs::read(work.file()).unwrap()));
+    assert_eq!(work.left_over(), [""; 0]);
+}
+
+#[test]
+fn a_file_of_the_stock_program_is_encrypted_in_place_too() {
+    let work = Work::new(false);
+    fs::remove_file(work.file()).unwrap();
+    let plain = Connection::open(work.file()).unwrap();
+    plain.execute_batch(crate::work::ROWS).unwrap();
+    drop(plain);
+    let done = work
+        .reopen()
+        .encrypt_in_place(&address(), &work.protection(), &mut |_, _| ())
+        .unwrap();
+    assert!(done.room_was_made);
+    work.holds(&content_hash(&twin()).unwrap());
+}
+
+#[test]
+fn who_still_has_the_plain_file_open_does_not_go_on_reading_it() {
+    let work = Work::new(false);
+    // In this process, where it is not looked for.
+    let stale = Connection::open(work.file()).unwrap();
+    let count = "SELECT count(*) FROM t";
+    stale.query_row(count, (), |_| Ok(())).unwrap();
+    work.reopen()
+        .encrypt_in_place(&address(), &work.protection(), &mut |_, _| ())
+        .unwrap();
+    stale.query_row(count, (), |_| Ok(())).unwrap_err();
+}
+
+#[test]
+fn the_key_before_opens_nothing_once_it_was_changed() {
+    let work = Work::new(true);
+    let before = fs::read(work.file()).unwrap();
+    work.reopen()
+        .change_key_in_place(&address(), &mut |_, _| ())
+        .unwrap();
+    let after = fs::read(work.file()).unwrap();
+    // With the whole header block of before, the pages of after are another key's.
+    let mixed = [&before[..4096], &after[4096..]].concat();
+    fs::write(work.file(), &mixed).unwrap();
+    assert!(work.reopen().open_sql(&address()).is_err());
+    // And no page is what it was.
+    for (old, new) in before[4096..].chunks(4096).zip(after[4096..].chunks(4096)) {
+        assert_ne!(old, new);
+    }
+    fs::write(work.file(), &after).unwrap();
+    work.holds(&content_hash(&twin()).unwrap());
+}
+
+#[test]
+fn a_page_of_before_the_change_of_the_key_is_refused_when_it_is_put_back() {
+    let work = Work::new(true);
+    let before = fs::read(work.file()).unwrap();
+    work.reopen()
+        .change_key_in_place(&address(), &mut |_, _| ())
+        .unwrap();
+    let mut after = fs::read(work.file()).unwrap();
+    after[3 * 4096..4 * 4096].copy_from_slice(&before[3 * 4096..4 * 4096]);
+    fs::write(work.file(), &after).unwrap();
+    let database = work.open();
+    assert!(database.verify(&mut |_, _| ()).is_err());
+}
+
+#[test]
+fn an_unfinished_conversion_says_what_it_is_and_refuses_others() {
+    let work = Work::new(false);
+    let to = work.protection();
+    begun(&work, |workspace, progress| {
+        let _ = workspace.encrypt_in_place(&address(), &to, progress);
+    });
+    assert_eq!(work.left_over(), ["db.db.old"]);
+    let workspace = work.reopen();
+    workspace
+        .change_key_in_place(&address(), &mut |_, _| ())
+        .unwrap_err();
+    workspace
+        .decrypt_in_place(&address(), &mut |_, _| ())
+        .unwrap_err();
+    workspace
+        .set_protection(&address(), &Protection::Plain, &mut |_, _| ())
+        .unwrap_err();
+    work.holds(&content_hash(&twin()).unwrap());
+    // The plain file is part of it.
+    let hidden = work.file().with_extension("hidden");
+    let old = work.file().with_extension("db.old");
+    fs::rename(&old, &hidden).unwrap();
+    work.reopen().open_sql(&address()).map(|_| ()).unwrap_err();
+    fs::rename(&hidden, &old).unwrap();
+    let done = work
+        .reopen()
+        .encrypt_in_place(&address(), &to, &mut |_, _| ());
+    assert!(done.unwrap().resumed);
+    work.holds(&content_hash(&twin()).unwrap());
+    assert_eq!(work.left_over(), [""; 0]);
+}
+
+#[test]
+fn an_old_header_does_not_bring_a_conversion_back() {
+    let work = Work::new(true);
+    begun(&work, |workspace, progress| {
+        let _ = workspace.change_key_in_place(&address(), progress);
+    });
+    let during = fs::read(work.file()).unwrap();
+    work.reopen()
+        .change_key_in_place(&address(), &mut |_, _| ())
+        .unwrap();
+    let after = fs::read(work.file()).unwrap();
+    fs::write(work.file(), [&during[..4096], &after[4096..]].concat()).unwrap();
+    let refused = work.reopen().open_sql(&address()).map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("not fresh"), "{refused}");
+    fs::write(work.file(), &after).unwrap();
+    work.holds(&content_hash(&twin()).unwrap());
+    assert_eq!(SealedDatabase::key_slots(&work.file()).unwrap().len(), 2);
+}
