@@ -239,6 +239,13 @@ fn write_the_vectors() {
     write("file_is_older", "main", &expect, &older);
     let expect = checked(&newer_rows, &at_fork, "stale");
     write("file_is_a_fork", "main", &expect, &newer);
+    // Without page 1 it looks like a database that is still empty.
+    let cut = Expect {
+        expect: "another error",
+        verify: "stale",
+        ..checked("", &at_newer, "stale")
+    };
+    write("all_pages_cut", "main", &cut, &newer[..BLOCK]);
     told.replace_key_slot(&[0xdd; 768]).unwrap();
     let expect = checked(&newer_rows, &told.position().unwrap(), "stale");
     write("header_is_older", "main", &expect, &newer);

@@ -183,6 +183,12 @@ impl State {
         if self.is_cut_short() {
             return Err(CUT_SHORT.into());
         }
+        if self.lacks_pages(record) {
+            return Err(format!(
+                "its main file has {} pages, and had {}",
+                self.pages, record.now.count
+            ));
+        }
         let frames = self.frames.len() as u64;
         if record.log == self.salts && frames < record.log_frames {
             return Err(format!(
@@ -241,6 +247,17 @@ impl State {
         self.record.as_ref().is_some_and(|record| {
             record.stage == Stage::Open && (record.base.count, self.pages) != (0, 0)
         })
+    }
+
+    /// Whether pages at the end are gone. SQLite notices that as long as page 1 is there, which says how
+    /// many there are; a file without it would pass for an empty database.
+    fn lacks_pages(&self, record: &Record) -> bool {
+        let logged = |page| {
+            self.overlay
+                .as_ref()
+                .is_some_and(|o| o.counted(page).is_some())
+        };
+        (self.pages + 1..=record.now.count).any(|page| !logged(page))
     }
 
     /// Whether the log, or the main file that took it in, holds all that `kept` names.
