@@ -104,7 +104,7 @@ impl Position {
             version: number(8),
             count: number(16),
             sum: u128::from_le_bytes(b[24..40].try_into().expect("16 bytes")),
-            log: (b[40] == 1).then_some(log),
+            log: (b[40] == 1 && log.frames > 0).then_some(log),
         };
         (position.to_bytes() == *b).then_some(position)
     }

@@ -212,7 +212,8 @@ impl Tracker {
         if self.restoring.is_some() {
             let mut pages = transaction.base;
             pages.sum = pages.sum.wrapping_sub(self.free.sum);
-            let leaves = self.free.pages.range(1..=pages.count).copied();
+            let leaves = self.free.pages.range(1..).copied();
+            let leaves = leaves.take_while(|leaf| *leaf <= transaction.base.count);
             add_held(&mut pages, units, medium, leaves)?;
             transaction.pages = pages;
         }
@@ -280,7 +281,7 @@ pub(super) fn id_at(
     Ok((there == ID_LEN).then_some(id))
 }
 
-/// Counts what the file holds as these pages, where it holds anything.
+/// Counts what the file holds as these pages, in ascending order, up to its end.
 fn add_held(
     pages: &mut Pages,
     units: &mut Units,
@@ -288,14 +289,15 @@ fn add_held(
     numbers: impl Iterator<Item = u64>,
 ) -> Result<(), Code> {
     for page in numbers {
-        if let Some(id) = id_at(units, medium, page)? {
-            pages.add(units, page, &id)?;
-        }
+        let Some(id) = id_at(units, medium, page)? else {
+            break;
+        };
+        pages.add(units, page, &id)?;
     }
     Ok(())
 }
 
-/// Counts what the file holds as these pages no more.
+/// Counts what the file holds as these pages, in ascending order, no more.
 fn remove_held(
     pages: &mut Pages,
     units: &mut Units,
@@ -303,9 +305,10 @@ fn remove_held(
     numbers: impl Iterator<Item = u64>,
 ) -> Result<(), Code> {
     for page in numbers {
-        if let Some(id) = id_at(units, medium, page)? {
-            pages.remove(units, page, &id)?;
-        }
+        let Some(id) = id_at(units, medium, page)? else {
+            break;
+        };
+        pages.remove(units, page, &id)?;
     }
     Ok(())
 }
@@ -346,6 +349,12 @@ impl Overlay {
     /// The identity by which the record counts `page`, when the log holds it.
     pub(super) fn counted(&self, page: u64) -> Option<Option<UnitId>> {
         self.0.get(&page).map(|p| p.counted)
+    }
+
+    /// The pages past page `last` that the log holds, and by which identity the record counts them.
+    pub(super) fn counted_past(&self, last: u64) -> impl Iterator<Item = (u64, UnitId)> {
+        let pages = self.0.iter().filter(move |(page, _)| **page > last);
+        pages.filter_map(|(&page, overlaid)| Some((page, overlaid.counted?)))
     }
 
     /// The pages of the main file once all of these frames are in it and it has `count` pages.

@@ -336,7 +336,7 @@ fn read_all(
     let mut plain = vec![0; page];
     let mut sum = 0u128;
     let counted = state.record.as_ref().map_or(0, |record| record.now.count);
-    for number in 1..=pages.max(counted) {
+    for number in 1..=pages {
         file.check()?;
         progress((number * page as u64).min(len), len);
         // A page that the log holds is not read here, and may be half written by a checkpoint.
@@ -344,11 +344,16 @@ fn read_all(
             Some(counted) => counted,
             None if number == lock_page => None,
             None => {
-                let there = number <= pages && file.read_page(medium, number, &mut plain)?;
+                let there = file.read_page(medium, number, &mut plain)?;
                 there.then(|| file.last_id())
             }
         };
         if let Some(id) = id.filter(|_| number <= counted) {
+            sum = sum.wrapping_add(file.units.summand(number, &id)?);
+        }
+    }
+    for (number, id) in state.overlay.iter().flat_map(|o| o.counted_past(pages)) {
+        if number <= counted {
             sum = sum.wrapping_add(file.units.summand(number, &id)?);
         }
     }
