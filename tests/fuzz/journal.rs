@@ -1,0 +1,43 @@
+//! The rollback journal, beside its main file.
+
+use crate::corpus::Entry;
+use crate::files::{JOURNAL, Layout, MAIN};
+use crate::lives::Life;
+use crate::mutate::Aim;
+use crate::oracle::{self, Outcome};
+use crate::run::Target;
+
+pub fn entries() -> Vec<(&'static str, Entry)> {
+    let mut life = Life::new();
+    life.take("state_0");
+    life.take_within("towards_state_1");
+    life.conn
+        .pragma_update(None, "journal_mode", "persist")
+        .unwrap();
+    life.take_within("towards_state_2");
+    let remembered = life.remember();
+    life.take("spent_journal");
+    // Free pages are used again.
+    life.take_within("towards_state_3");
+    life.take_within("towards_state_4");
+    life.commit();
+    life.take("last_state");
+    life.entries(remembered)
+}
+
+#[test]
+fn a_journal_that_was_altered_or_is_old_never_undoes_a_commit_or_half_a_transaction() {
+    let target = Target {
+        name: "journal",
+        aim: Aim {
+            layout: Layout::Sealed,
+            files: &[JOURNAL, JOURNAL, JOURNAL, JOURNAL, MAIN],
+            within: 0..usize::MAX,
+            forge: true,
+        },
+        share: 1,
+        judge: &oracle::sealed,
+    };
+    let seen = target.run();
+    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
+}

@@ -1,0 +1,61 @@
+//! The main file: pages and their trailers.
+
+use std::fs;
+
+use crate::content::{FORK, FORKED};
+use crate::corpus::Entry;
+use crate::files::{BLOCK, Files, Layout, MAIN, Scratch};
+use crate::lives::Life;
+use crate::mutate::Aim;
+use crate::oracle::{self, Outcome};
+use crate::run::Target;
+
+pub fn entries() -> Vec<(&'static str, Entry)> {
+    let mut life = Life::new();
+    life.take("state_0");
+    life.commit();
+    life.take("state_1");
+    let fork = Scratch::new();
+    let path = fork.db();
+    fs::copy(life.path(), &path).unwrap();
+    let forked = oracle::open(&path).unwrap();
+    forked.connect().unwrap().execute_batch(FORK).unwrap();
+    life.commit();
+    life.take("fork");
+    *life.last() = Entry {
+        files: Files::copy(&path),
+        state: Some(FORKED),
+        ..Entry::default()
+    };
+    life.take("state_2");
+    life.commit();
+    life.take("state_3");
+    let remembered = life.remember();
+    life.run("VACUUM");
+    life.take("vacuumed");
+    life.commit();
+    life.take("state_4");
+    // Without page 1 it looks like a database that is still empty.
+    life.take("cut_before_page_1");
+    let cut = life.last();
+    cut.files.0[MAIN].as_mut().unwrap().truncate(BLOCK);
+    cut.state = None;
+    life.entries(remembered)
+}
+
+#[test]
+fn pages_that_were_altered_moved_or_are_old_never_pass_for_the_newest_state() {
+    let target = Target {
+        name: "page",
+        aim: Aim {
+            layout: Layout::Sealed,
+            files: &[MAIN],
+            within: BLOCK..usize::MAX,
+            forge: true,
+        },
+        share: 1,
+        judge: &oracle::sealed,
+    };
+    let seen = target.run();
+    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
+}

@@ -1,0 +1,56 @@
+//! The write-ahead log, beside its main file.
+
+use crate::content::Content;
+use crate::corpus::Entry;
+use crate::files::{Layout, MAIN, WAL};
+use crate::lives::Life;
+use crate::mutate::Aim;
+use crate::oracle::{self, Outcome};
+use crate::run::Target;
+
+pub fn entries() -> Vec<(&'static str, Entry)> {
+    let mut life = Life::new();
+    life.conn
+        .pragma_update(None, "journal_mode", "wal")
+        .unwrap();
+    life.commit();
+    life.take("one_commit");
+    life.commit();
+    // A reader keeps the checkpoint from copying more than this.
+    let reader = life.db.connect().unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    Content::read(&reader).unwrap();
+    life.commit();
+    life.take("three_commits");
+    life.run("PRAGMA wal_checkpoint(PASSIVE)");
+    life.take("copied_in_part");
+    reader.execute_batch("COMMIT").unwrap();
+    life.run("PRAGMA wal_checkpoint(PASSIVE)");
+    life.take("copied");
+    // The log begins anew, over frames of the one before.
+    life.commit();
+    life.take("begun_anew");
+    let remembered = life.remember();
+    life.commit();
+    life.take("newer_than_remembered");
+    drop(reader);
+    life.entries(remembered)
+}
+
+#[test]
+fn a_log_that_was_altered_gives_up_commits_from_its_end_and_only_to_a_reader_that_remembers_nothing()
+ {
+    let target = Target {
+        name: "wal",
+        aim: Aim {
+            layout: Layout::Sealed,
+            files: &[WAL, WAL, WAL, WAL, MAIN],
+            within: 0..usize::MAX,
+            forge: true,
+        },
+        share: 1,
+        judge: &oracle::sealed,
+    };
+    let seen = target.run();
+    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
+}
