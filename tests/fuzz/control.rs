@@ -13,7 +13,10 @@ use crate::mutate::Aim;
 use crate::oracle::{Concluded, Outcome, conclude};
 use crate::run::Target;
 
-/// What is taken of a plain database in this mode, the last state of which is remembered.
+/// The last state, which is remembered.
+const NEWEST: usize = 2;
+
+/// What is taken of a plain database in this mode.
 fn entries(mode: &str) -> Vec<Entry> {
     let dir = Scratch::new();
     let path = dir.db();
@@ -24,14 +27,14 @@ fn entries(mode: &str) -> Vec<Entry> {
     conn.pragma_update(None, "journal_mode", mode).unwrap();
     let mut taken = Vec::new();
     let mut take = || {
-        let (files, remembered) = (Files::copy(&path), Some((2, [0; 80])));
+        let (files, remembered) = (Files::copy(&path), Some((NEWEST, [0; 80])));
         taken.push(Entry {
             files,
             remembered,
             ..Entry::default()
         });
     };
-    for commit in &COMMITS[..3] {
+    for commit in &COMMITS[..=NEWEST] {
         conn.execute_batch("BEGIN").unwrap();
         conn.execute_batch(commit).unwrap();
         conn.cache_flush().unwrap();
@@ -51,7 +54,7 @@ fn judge(entry: &Entry, path: &Path) -> Result<Outcome, String> {
         (true, Content::read(&conn).ok())
     };
     let looks = [look(), look()];
-    Ok(match conclude(entry, true, &looks)? {
+    Ok(match conclude(entry, Some(NEWEST), &looks)? {
         Concluded::Outcome(outcome) => outcome,
         Concluded::State(_) => Outcome::New,
     })

@@ -211,12 +211,13 @@ fn forge_frame(bytes: &mut [u8], at: usize, change: (&Index, &[u8])) -> bool {
 /// The plaintext of the newest freshness record, zeros without one.
 pub fn newest_record(main: &[u8]) -> Vec<u8> {
     let records = [1024, 1536, 3072, 3584].into_iter().filter_map(|at| {
-        let index = u64::from_le_bytes(main[at..at + 8].try_into().unwrap());
+        let (sequence, unit) = main.get(at..at + 152)?.split_at(8);
+        let index = u64::from_le_bytes(sequence.try_into().unwrap());
         let place = Place {
             index,
             ..Place::new(8, 0)
         };
-        Some((index, place.open(&main[at + 8..at + 152])?))
+        Some((index, place.open(unit)?))
     });
     records.max().map_or(vec![0; 112], |(_, plain)| plain)
 }

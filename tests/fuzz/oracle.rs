@@ -8,7 +8,8 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::content::{Content, FORKED, MORE, STATES, limit};
 use crate::corpus::Entry;
-use crate::files::{FILE, dek};
+use crate::files::{FILE, JOURNAL, dek};
+use crate::keyed;
 
 /// What came of an input; targets count them, to see that all kinds of them come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +52,9 @@ pub fn sealed(entry: &Entry, path: &Path) -> Result<Outcome, String> {
     // The second time the last connection was closed: what it recovered is in the file by then.
     let look = || Ok::<_, String>((judge.verify(&db)?, judge.read(&db)?));
     let looks = [look()?, look()?];
-    let state = match conclude(entry, fresh, &looks)? {
+    let newest = entry.remembered.as_ref().filter(|_| fresh);
+    let oldest = newest.map(|(newest, _)| newest - usize::from(may_undo(entry)));
+    let state = match conclude(entry, oldest, &looks)? {
         Concluded::State(state) => state,
         Concluded::Outcome(outcome) => {
             if outcome == Outcome::Forged {
@@ -65,6 +68,13 @@ pub fn sealed(entry: &Entry, path: &Path) -> Result<Outcome, String> {
     Ok(if fresh { Outcome::New } else { Outcome::Old })
 }
 
+/// Whether the last transaction may be undone, in spite of what is remembered (docs/threat-model.md): by
+/// the newest record it is being committed, and a journal lies there that may lead back.
+fn may_undo(entry: &Entry) -> bool {
+    let committing = || keyed::newest_record(entry.files.main())[16] == 2;
+    entry.files.0[JOURNAL].is_some() && committing()
+}
+
 /// What follows from two looks.
 pub enum Concluded {
     Outcome(Outcome),
@@ -72,11 +82,11 @@ pub enum Concluded {
     State(usize),
 }
 
-/// Judges two looks at a file, each whether it verified and what was read, and whether it passed for at
-/// least as new as what is remembered of it.
+/// Judges two looks at a file, each whether it verified and what was read; `oldest` is the oldest state that
+/// it may hold when it passed for what is remembered of it.
 pub fn conclude(
     entry: &Entry,
-    fresh: bool,
+    oldest: Option<usize>,
     looks: &[(bool, Option<Content>); 2],
 ) -> Result<Concluded, String> {
     if entry.forged {
@@ -86,7 +96,7 @@ pub fn conclude(
     if let Some(row) = reads.filter_map(Content::foreign).next() {
         return Err(format!("a row was read that nobody wrote: {row}"));
     }
-    if let (true, [(_, Some(read)), _]) = (fresh, looks)
+    if let (Some(_), [(_, Some(read)), _]) = (oldest, looks)
         && *read == Content::default()
     {
         return Err("an empty database passes for one with tables".to_owned());
@@ -102,9 +112,9 @@ pub fn conclude(
             "state {state} was read, and is gone when it is read again: {again:?}"
         ));
     }
-    match &entry.remembered {
-        Some((newest, _)) if fresh && !(*newest..FORKED).contains(&state) => Err(format!(
-            "state {state} passes for state {newest} or a newer one"
+    match oldest {
+        Some(oldest) if !(oldest..FORKED).contains(&state) => Err(format!(
+            "state {state} passes for state {oldest} or a newer one"
         )),
         _ => Ok(Concluded::State(state)),
     }

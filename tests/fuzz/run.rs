@@ -137,7 +137,7 @@ impl Target<'_> {
 
     /// The input is on the disk before it is judged: a panic below SQLite ends the process.
     fn judge(&self, entry: &Entry, path: &Path) -> Result<Outcome, String> {
-        let running = kept(&format!("{}-running", self.name));
+        let running = kept(&format!("{}-running-{}", self.name, std::process::id()));
         fs::write(&running, entry.to_bytes()).unwrap();
         MEMORY.reset_peak_usage();
         let judged = catch_unwind(AssertUnwindSafe(|| (self.judge)(entry, path)));

@@ -1,8 +1,8 @@
 //! The write-ahead log, beside its main file.
 
-use crate::content::Content;
+use crate::content::{Content, FORK, FORKED};
 use crate::corpus::Entry;
-use crate::files::{Layout, MAIN, WAL};
+use crate::files::{Files, Layout, MAIN, Scratch, WAL};
 use crate::lives::Life;
 use crate::mutate::Aim;
 use crate::oracle::{self, Outcome};
@@ -15,6 +15,18 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
         .unwrap();
     life.commit();
     life.take("one_commit");
+    // A copy goes on in a way of its own, in a log of the same generation.
+    let copy = Scratch::new();
+    life.last().files.place(&copy.db());
+    let forked = oracle::open(&copy.db()).unwrap().connect().unwrap();
+    forked.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    forked.execute_batch(FORK).unwrap();
+    life.take("fork");
+    *life.last() = Entry {
+        files: Files::copy(&copy.db()),
+        state: Some(FORKED),
+        ..Entry::default()
+    };
     life.commit();
     // A reader keeps the checkpoint from copying more than this.
     let reader = life.db.connect().unwrap();
