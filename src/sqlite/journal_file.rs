@@ -17,6 +17,10 @@ const FREE_SUM_AT: u64 = 32;
 /// A rollback journal. It is bound to the version of the main file that it leads back to, so that no
 /// older one passes for it. SQLite sees zeros where a page's trailer is; in the journal the trailer itself
 /// stands there, so that a page that is rolled back becomes what it was, to the last byte.
+///
+/// Records of pages wait in memory, so that many are written at once, until something else of the
+/// journal is written or read, or is synced. They MUST be written out before the main file changes:
+/// then whoever finds the main file changed finds the records that bring it back.
 pub(super) struct JournalFile {
     stream: StreamFile,
     /// Whether it is known which versions it may lead back to.
@@ -43,8 +47,14 @@ impl JournalFile {
 
     /// Each look at a journal, which another connection may have left, begins at its start or end;
     /// so does each new one.
-    fn bind(&mut self, main: &mut Main<'_>, offset: u64) -> Result<(), Code> {
+    fn bind(
+        &mut self,
+        medium: &mut dyn Medium,
+        main: &mut Main<'_>,
+        offset: u64,
+    ) -> Result<(), Code> {
         if offset == 0 || !self.bound {
+            self.stream.write_out(medium)?;
             self.stream
                 .lead_back_to(main.file.journal_versions(main.medium)?);
             self.bound = true;
@@ -60,7 +70,7 @@ impl JournalFile {
         buf: &mut [u8],
         offset: u64,
     ) -> Result<(), Code> {
-        self.bind(main, offset)?;
+        self.bind(medium, main, offset)?;
         self.stream.read(medium, buf, offset)?;
         let number = self.number.take();
         let page = self.stream.shared().page_size().bytes();
@@ -102,7 +112,7 @@ impl JournalFile {
         main.file.restores(version, sum);
     }
 
-    /// Writes `buf` at `offset`; sealed bytes have reached the medium on return.
+    /// Writes `buf` at `offset`; sealed bytes have reached the medium on return, except of records.
     pub(super) fn write(
         &mut self,
         medium: &mut dyn Medium,
@@ -110,13 +120,16 @@ impl JournalFile {
         buf: &[u8],
         offset: u64,
     ) -> Result<(), Code> {
-        self.bind(main, offset)?;
+        self.bind(medium, main, offset)?;
         let number = self.number.take();
         let page = self.stream.shared().page_size().bytes();
         // The number of the page that SQLite does not use stands before a super-journal's name.
         let name = self.stream.shared().page_size().lock_page();
         match (number, buf.len()) {
-            (_, 4) => self.number = Some(number_before(buf, offset)),
+            (_, 4) => {
+                self.number = Some(number_before(buf, offset));
+                return self.stream.write_later(medium, buf, offset);
+            }
             (Some((at, number)), len) if at == offset && len == page && number != name => {
                 return self.write_page(medium, main, number, buf, offset);
             }
@@ -150,7 +163,7 @@ impl JournalFile {
         self.image.extend_from_slice(usable);
         let trailer = main.file.trailer_of(main.medium, number)?;
         self.image.extend_from_slice(&trailer);
-        self.stream.write(medium, &self.image, offset)?;
+        self.stream.write_later(medium, &self.image, offset)?;
         match main.file.journaled(main.medium, number, usable)? {
             Some(sum) => self.write_free_sum(medium, sum),
             None => Ok(()),
@@ -162,6 +175,18 @@ impl JournalFile {
     fn write_free_sum(&mut self, medium: &mut dyn Medium, sum: u128) -> Result<(), Code> {
         let at = self.header_at + FREE_SUM_AT;
         self.stream.write(medium, &sum.to_le_bytes(), at)
+    }
+
+    /// Hands the records that wait in memory to the medium.
+    pub(super) fn write_out(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
+        self.stream.write_out(medium)
+    }
+
+    /// The transaction is over. Records that could not be written are of pages that were not changed,
+    /// and must not get into a journal that another connection writes.
+    pub(super) fn end(&mut self, medium: &mut dyn Medium) {
+        let _ = self.stream.write_out(medium);
+        self.stream.let_go();
     }
 
     /// The length that SQLite sees.

@@ -9,7 +9,8 @@ use super::unit::{Place, TRAILER_LEN, UnitKind, Units};
 ///
 /// A journal's chunk is 512 bytes: SQLite starts each header of a journal on a sector of that
 /// size and never rewrites a synced sector that holds records, so a torn chunk never takes synced
-/// records with it. Journals are written through; a temporary file keeps one chunk back.
+/// records with it. What is written may wait in memory: of a temporary file always, of a journal
+/// where it is said so.
 pub(super) struct StreamFile {
     units: Units,
     kind: UnitKind,
@@ -22,6 +23,7 @@ pub(super) struct StreamFile {
     /// Sealed chunks that go to the medium in one write.
     stage: Vec<u8>,
     stage_at: u64,
+    /// Whether others may look at the file: a journal, which outlives this handle.
     write_through: bool,
     /// The versions of the main file that a rollback journal may lead back to; the first one is
     /// what it is written for.
@@ -115,11 +117,9 @@ impl StreamFile {
 
     /// Seals what is held, when it changed, and stages it.
     fn flush(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
-        let Some(held) = self.held.as_mut().filter(|held| held.dirty) else {
+        let Some(&Held { index, len, .. }) = self.held.as_ref().filter(|held| held.dirty) else {
             return Ok(());
         };
-        held.dirty = false;
-        let (index, len) = (held.index, held.len);
         let offset = index * self.stride();
         let follows = self.stage_at + self.stage.len() as u64 == offset;
         if !follows || self.stage.len() >= STAGE_LEN {
@@ -131,6 +131,13 @@ impl StreamFile {
         let place = self.place(index, self.versions[0]);
         self.units
             .seal(place, &self.plain[..len], &mut self.stage[from..])
+            .inspect_err(|_| self.stage.truncate(from))?;
+        self.held = Some(Held {
+            index,
+            len,
+            dirty: false,
+        });
+        Ok(())
     }
 
     fn write_stage(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
@@ -141,6 +148,19 @@ impl StreamFile {
         Ok(())
     }
 
+    /// Hands all that was written to the medium. What fails stays, and is tried again.
+    pub(super) fn write_out(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
+        self.flush(medium)?;
+        self.write_stage(medium)
+    }
+
+    /// Others may write the file from now on: what this handle has not written, it never will.
+    pub(super) fn let_go(&mut self) {
+        self.held = None;
+        self.end = None;
+        self.stage.clear();
+    }
+
     /// Brings chunk `index` into `self.plain`. A chunk that is not there is empty. A journal's
     /// chunk that is not authentic reads as zeros: SQLite's own checks end the playback there, as
     /// after a torn write.
@@ -149,11 +169,17 @@ impl StreamFile {
             return Ok(());
         }
         self.flush(medium)?;
-        self.write_stage(medium)?;
         self.held = None;
+        let offset = index * self.stride();
+        if (self.stage_at..self.stage_at + self.stage.len() as u64).contains(&offset) {
+            self.write_stage(medium)?;
+        }
         let mut sealed = [0; TEMPORARY_CHUNK + TRAILER_LEN];
         let sealed = &mut sealed[..self.chunk + TRAILER_LEN];
-        let there = medium.read_at(sealed, index * self.stride())?;
+        let there = match self.end {
+            Some(end) if end <= index * self.chunk as u64 => 0,
+            _ => medium.read_at(sealed, offset)?,
+        };
         let len = there.saturating_sub(TRAILER_LEN);
         self.plain.fill(0);
         if len > 0 {
@@ -225,8 +251,7 @@ impl StreamFile {
             at += count as u64;
         }
         if self.write_through && within_chunk {
-            self.flush(medium)?;
-            self.write_stage(medium)?;
+            self.write_out(medium)?;
             medium.sync()?;
         }
         Ok(())
@@ -240,6 +265,11 @@ impl StreamFile {
         offset: u64,
     ) -> Result<(), Code> {
         self.units.check()?;
+        if self.write_through {
+            // Another process may have written it since.
+            self.write_out(medium)?;
+            self.end = None;
+        }
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
@@ -262,8 +292,22 @@ impl StreamFile {
     }
 
     /// Writes `buf` at `offset`; sealed bytes have reached the medium on return, except in
-    /// temporary files.
+    /// temporary files. What was to be written later goes with them.
     pub(super) fn write(
+        &mut self,
+        medium: &mut dyn Medium,
+        buf: &[u8],
+        offset: u64,
+    ) -> Result<(), Code> {
+        self.write_later(medium, buf, offset)?;
+        match self.write_through {
+            true => self.write_out(medium),
+            false => Ok(()),
+        }
+    }
+
+    /// The same, but it may wait in memory for [`StreamFile::write_out`].
+    pub(super) fn write_later(
         &mut self,
         medium: &mut dyn Medium,
         buf: &[u8],
@@ -272,6 +316,7 @@ impl StreamFile {
         self.units.check()?;
         if offset == 0 && self.write_through {
             // A new journal, perhaps after another process's.
+            self.write_out(medium)?;
             self.end = None;
         }
         self.fill_gap(medium, offset)?;
@@ -286,16 +331,13 @@ impl StreamFile {
             done += count;
         }
         self.end = Some(end.max(offset + buf.len() as u64));
-        if self.write_through {
-            self.flush(medium)?;
-            self.write_stage(medium)?;
-        }
         Ok(())
     }
 
     /// The length that SQLite sees.
     pub(super) fn len(&mut self, medium: &mut dyn Medium) -> Result<u64, Code> {
         if self.write_through {
+            self.write_out(medium)?;
             self.end = None;
         }
         self.current_len(medium)
@@ -307,8 +349,7 @@ impl StreamFile {
             return Ok(());
         }
         let (index, rest) = (len / self.chunk as u64, (len % self.chunk as u64) as usize);
-        self.flush(medium)?;
-        self.write_stage(medium)?;
+        self.write_out(medium)?;
         self.end = Some(len);
         if rest == 0 {
             self.held = self.held.take().filter(|held| held.index < index);
@@ -323,7 +364,6 @@ impl StreamFile {
         });
         self.plain[rest..].fill(0);
         medium.set_len(index * self.stride())?;
-        self.flush(medium)?;
-        self.write_stage(medium)
+        self.write_out(medium)
     }
 }

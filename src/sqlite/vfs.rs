@@ -353,6 +353,8 @@ struct Open {
     main: *mut Open,
     /// Of a main file: the log of the same connection, while it is open.
     log: *mut Open,
+    /// Of a main file: the rollback journal of the same connection, while it is open.
+    journal: *mut Open,
 }
 
 /// What SQLite sees of a file: plain bytes at plain offsets.
@@ -380,6 +382,7 @@ impl Open {
     }
 
     fn write(&mut self, buf: &[u8], offset: u64) -> Result<(), Code> {
+        self.write_out_journal()?;
         let lower = &mut self.lower;
         // SAFETY: the main file is open for as long as this one is.
         let mut main = unsafe { main(self.main) };
@@ -397,6 +400,7 @@ impl Open {
     }
 
     fn truncate(&mut self, len: u64) -> Result<(), Code> {
+        self.write_out_journal()?;
         let lower = &mut self.lower;
         // SAFETY: a log takes itself out of its main file before it is closed.
         let log = unsafe { self.log.as_mut() };
@@ -434,6 +438,25 @@ impl Open {
         }
         let (file, _) = self.index.as_mut().expect("opened above");
         Ok(file)
+    }
+
+    /// The journal of this main file, while it is open.
+    fn journal(&mut self) -> Option<(&mut JournalFile, &mut LowerFile)> {
+        // SAFETY: a journal takes itself out of its main file before it is closed, and is a file of its
+        // own, which nothing else refers to during a call on the main file.
+        let open = unsafe { self.journal.as_mut() }?;
+        match &mut open.io {
+            Io::Journal(journal) => Some((journal, &mut open.lower)),
+            _ => None,
+        }
+    }
+
+    /// Before a byte of this main file changes: the records that bring it back are on the medium.
+    fn write_out_journal(&mut self) -> Result<(), Code> {
+        match self.journal() {
+            Some((journal, lower)) => journal.write_out(lower),
+            None => Ok(()),
+        }
     }
 
     /// What was written is on the disk.
@@ -745,14 +768,17 @@ unsafe extern "C" fn open(
                 database,
                 main,
                 log: std::ptr::null_mut(),
+                journal: std::ptr::null_mut(),
                 index: None,
             })
         });
         match opened {
             Ok(open) => {
                 let open = Box::into_raw(Box::new(open));
-                if let (Io::Log(_), Some(main)) = (&(*open).io, (*open).main.as_mut()) {
-                    main.log = open;
+                match (&(*open).io, (*open).main.as_mut()) {
+                    (Io::Log(_), Some(main)) => main.log = open,
+                    (Io::Journal(_), Some(main)) => main.journal = open,
+                    _ => (),
                 }
                 (*file.cast::<File>()).open = open;
                 (*file).pMethods = &raw const METHODS;
@@ -796,11 +822,14 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: `open` made the box, and SQLite closes a file once.
     unsafe {
         let mut open = Box::from_raw((*file.cast::<File>()).open);
-        if let (Io::Log(_), Some(main)) = (&open.io, open.main.as_mut()) {
-            main.log = std::ptr::null_mut();
-        }
-        if let Io::Pages(pages) = &mut open.io {
-            pages.end(&mut open.lower);
+        match (&mut open.io, open.main.as_mut()) {
+            (Io::Log(_), Some(main)) => main.log = std::ptr::null_mut(),
+            (Io::Journal(journal), Some(main)) => {
+                journal.end(&mut open.lower);
+                main.journal = std::ptr::null_mut();
+            }
+            (Io::Pages(pages), _) => pages.end(&mut open.lower),
+            _ => (),
         }
         drop(open);
         (*file).pMethods = std::ptr::null();
@@ -851,10 +880,15 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    if let Io::Log(log) = &mut open.io
-        && let Err(Code(code)) = log.write_pending(&mut open.lower)
-    {
-        log.failed();
+    let written = match &mut open.io {
+        Io::Log(log) => log
+            .write_pending(&mut open.lower)
+            .inspect_err(|_| log.failed()),
+        Io::Journal(journal) => journal.write_out(&mut open.lower),
+        Io::Pages(_) => open.write_out_journal(),
+        Io::Stream(_) => Ok(()),
+    };
+    if let Err(Code(code)) = written {
         return code;
     }
     let synced = call(
@@ -922,10 +956,13 @@ unsafe extern "C" fn file_unlock(file: *mut ffi::sqlite3_file, level: c_int) -> 
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
     open.forget();
-    if let Io::Pages(pages) = &mut open.io
-        && level < ffi::SQLITE_LOCK_RESERVED
-    {
-        pages.end(&mut open.lower);
+    if level < ffi::SQLITE_LOCK_RESERVED {
+        if let Some((journal, lower)) = open.journal() {
+            journal.end(lower);
+        }
+        if let Io::Pages(pages) = &mut open.io {
+            pages.end(&mut open.lower);
+        }
     }
     code(call(
         &mut open.lower,
@@ -979,6 +1016,9 @@ unsafe extern "C" fn file_control(
         | ffi::SQLITE_FCNTL_CKPT_DONE => {
             // SAFETY: the file is open; these tell where a transaction or a checkpoint stands.
             let open = unsafe { opened(file) };
+            if let Err(Code(code)) = open.write_out_journal() {
+                return code;
+            }
             let Io::Pages(pages) = &mut open.io else {
                 return ffi::SQLITE_OK;
             };

@@ -48,7 +48,10 @@ impl Recording {
                 Step::Said(_) => {}
             }
         }
-        let luck = Luck::draw(&mut rng);
+        let luck = match disk.stays {
+            true => Luck::All,
+            false => Luck::draw(&mut rng),
+        };
         // The last cut of a file that reached the disk: so did all before it.
         let synced_cut = files.iter().map(|file| file.shrunk).max().unwrap_or(0);
         let mut cuts: Vec<usize> = files.iter().flat_map(File::pending_cuts).collect();
@@ -84,6 +87,8 @@ pub struct Disk {
     pub in_order: &'static [&'static str],
     /// The disk says that it synced them, and did not: to show that the checks notice.
     pub lies: &'static [&'static str],
+    /// The power stays: the process is killed, and all that it wrote is there.
+    pub stays: bool,
 }
 
 #[derive(Clone, Copy)]

@@ -121,6 +121,7 @@ impl Lived {
         // A commit is the removal of the journal, which FULL does not sync; or its truncation, or
         // a part of the log, which NORMAL does not sync. The next sync of it makes it certain.
         let promised = match (self.plan.mode, self.plan.synchronous) {
+            (_, "OFF") => said,
             ("delete", "EXTRA") | ("persist", _) | ("truncate" | "wal", "FULL") => said,
             ("truncate" | "wal", _) => by_file,
             _ => by_name,
@@ -130,9 +131,13 @@ impl Lived {
 
     /// A sector of a journal or a log may be torn. With NORMAL, SQLite syncs a rollback journal's
     /// records together with the header that counts them, and relies on their order (plain SQLite
-    /// fails these checks otherwise).
+    /// fails these checks otherwise). With OFF it relies on the power.
     pub fn disk(&self) -> Disk {
         match (self.plan.mode, self.plan.synchronous) {
+            (_, "OFF") => Disk {
+                stays: true,
+                ..Disk::default()
+            },
             ("wal", _) | (_, "FULL" | "EXTRA") => Disk {
                 tears: &["-wal", "-journal"],
                 ..Disk::default()

@@ -46,6 +46,14 @@ pub const PLANS: [Plan; 16] = [
     two("persist", "FULL", 512),
 ];
 
+/// Lives that never sync. A power cut may leave anything of them; a process that is killed leaves
+/// all that it wrote, so that nothing may be lost.
+pub const UNSYNCED: [Plan; 3] = [
+    plan("delete", "OFF", 512),
+    plan("truncate", "OFF", 1024),
+    plan("persist", "OFF", 4096),
+];
+
 impl Plan {
     pub fn name(&self) -> String {
         let two = if self.two { "-two" } else { "" };
@@ -54,7 +62,8 @@ impl Plan {
     }
 
     pub fn named(name: &str) -> Self {
-        let found = PLANS.into_iter().find(|plan| plan.name() == name);
+        let mut all = PLANS.into_iter().chain(UNSYNCED);
+        let found = all.find(|plan| plan.name() == name);
         found.unwrap_or_else(|| panic!("no plan is named {name}"))
     }
 
