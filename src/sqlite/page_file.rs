@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::Conversion;
 use super::header::BLOCK_LEN;
 use super::medium::{Code, Medium, read_whole};
+use super::page_freshness::SeenPages;
 use super::shared::Shared;
 use super::side::{self, Side};
 use super::tracker::{self, Tracker};
@@ -34,6 +35,7 @@ pub(super) struct PageFile {
     pub(super) checkpoint: Checkpoint,
     /// The last frame of the log that the checkpoint copied.
     pub(super) copied: Option<u64>,
+    pub(super) seen: SeenPages,
 }
 
 /// How SQLite stands with copying the write-ahead log into this file.
@@ -85,6 +87,7 @@ impl PageFile {
             origin: None,
             checkpoint: Checkpoint::No,
             copied: None,
+            seen: SeenPages::default(),
         }
     }
 
@@ -112,6 +115,7 @@ impl PageFile {
         let place = Place::new(UnitKind::Page, number);
         if self.units.open(place, &self.sealed, body)? {
             trailer.fill(0);
+            self.seen.put(number, id_of(&self.sealed));
             Ok(true)
         } else {
             Err(self.units.shared().refuse(
@@ -146,6 +150,7 @@ impl PageFile {
         sealed: &mut [u8],
     ) -> Result<(), Code> {
         let usable = plain.len() - TRAILER_LEN;
+        self.forget_seen();
         let origin = self.origin.take();
         if self.conversion == Conversion::Decryption {
             return self.side()?.write(number, plain);

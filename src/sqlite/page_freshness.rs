@@ -6,7 +6,7 @@ use super::page_file::{Checkpoint, Origin, PageFile, page_offset, pages_of, trai
 use super::position::{LogPosition, Position};
 use super::record::Record;
 use super::tracker::{self, Overlay, Tracker};
-use super::unit::TRAILER_LEN;
+use super::unit::{TRAILER_LEN, UnitId, id_of};
 use super::wal_file::WalFile;
 use super::wal_frames::Generation;
 
@@ -54,6 +54,7 @@ impl PageFile {
         let count = len.div_ceil(page as u64);
         self.check()?;
         self.known_pages = 0;
+        self.forget_seen();
         let copied = self.copied.take();
         let checkpoint = std::mem::replace(&mut self.checkpoint, Checkpoint::No);
         if let Some(tracker) = &mut self.tracker {
@@ -126,6 +127,11 @@ impl PageFile {
         })
     }
 
+    /// Told when a transaction begins to read, or this file was written to.
+    pub(super) fn forget_seen(&mut self) {
+        self.seen = SeenPages::default();
+    }
+
     /// Told when what is known of the file may have gone stale: a lock changed hands, a sync was done.
     pub(super) fn forget(&mut self) {
         self.known_pages = 0;
@@ -159,6 +165,15 @@ impl PageFile {
             trailer.fill(0);
         }
         Ok(trailer)
+    }
+
+    /// The identity of page `page` as the file has it now, for a connection that writes it to the log; zeros
+    /// as for [`PageFile::trailer_of`].
+    pub(super) fn id_before(&mut self, medium: &mut dyn Medium, page: u64) -> Result<UnitId, Code> {
+        match self.seen.get(page) {
+            Some(id) => Ok(id),
+            None => Ok(id_of(&self.trailer_of(medium, page)?)),
+        }
     }
 
     /// A page was read that SQLite may write here next.
@@ -214,5 +229,27 @@ impl PageFile {
             Some(tracker) => tracker.journaled(&mut self.units, medium, page, image),
             None => Ok(None),
         }
+    }
+}
+
+/// Identities of some pages that were read last: of those that the transaction writes, most were read
+/// just before. While a transaction reads with a log, no page changes in the main file that it reads there:
+/// a checkpoint copies what the log holds, and that the transaction reads from the log.
+#[derive(Default)]
+pub(super) struct SeenPages([(u64, UnitId); 16]);
+
+impl SeenPages {
+    pub(super) fn put(&mut self, page: u64, id: UnitId) {
+        self.0[Self::place(page)] = (page, id);
+    }
+
+    /// No page has the number 0, by which an empty place goes.
+    fn get(&self, page: u64) -> Option<UnitId> {
+        let (number, id) = self.0[Self::place(page)];
+        (number == page && page > 0).then_some(id)
+    }
+
+    fn place(page: u64) -> usize {
+        (page % 16) as usize
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct StreamFile {
     units: Units,
     kind: UnitKind,
     chunk: usize,
+    /// One chunk as it is on the medium.
+    sealed: Vec<u8>,
     /// The plain bytes of one chunk, and which.
     plain: Vec<u8>,
     held: Option<Held>,
@@ -51,12 +53,8 @@ impl StreamFile {
 
     /// A temporary file under a key of its own, which is gone when it is closed.
     pub(super) fn temporary() -> Self {
-        Self::new(
-            Shared::temporary(),
-            UnitKind::Temporary,
-            TEMPORARY_CHUNK,
-            false,
-        )
+        let shared = Shared::temporary();
+        Self::new(shared, UnitKind::Temporary, TEMPORARY_CHUNK, false)
     }
 
     fn new(shared: Arc<Shared>, kind: UnitKind, chunk: usize, write_through: bool) -> Self {
@@ -64,6 +62,7 @@ impl StreamFile {
             units: Units::new(shared, kind),
             kind,
             chunk,
+            sealed: vec![0; chunk + TRAILER_LEN],
             plain: vec![0; chunk],
             held: None,
             end: None,
@@ -120,6 +119,22 @@ impl StreamFile {
         let Some(&Held { index, len, .. }) = self.held.as_ref().filter(|held| held.dirty) else {
             return Ok(());
         };
+        let plain = std::mem::take(&mut self.plain);
+        let staged = self.stage_chunk(medium, index, &plain[..len]);
+        self.plain = plain;
+        staged?;
+        if let Some(held) = &mut self.held {
+            held.dirty = false;
+        }
+        Ok(())
+    }
+
+    fn stage_chunk(
+        &mut self,
+        medium: &mut dyn Medium,
+        index: u64,
+        plain: &[u8],
+    ) -> Result<(), Code> {
         let offset = index * self.stride();
         let follows = self.stage_at + self.stage.len() as u64 == offset;
         if !follows || self.stage.len() >= STAGE_LEN {
@@ -127,17 +142,11 @@ impl StreamFile {
             self.stage_at = offset;
         }
         let from = self.stage.len();
-        self.stage.resize(from + len + TRAILER_LEN, 0);
+        self.stage.resize(from + plain.len() + TRAILER_LEN, 0);
         let place = self.place(index, self.versions[0]);
         self.units
-            .seal(place, &self.plain[..len], &mut self.stage[from..])
-            .inspect_err(|_| self.stage.truncate(from))?;
-        self.held = Some(Held {
-            index,
-            len,
-            dirty: false,
-        });
-        Ok(())
+            .seal(place, plain, &mut self.stage[from..])
+            .inspect_err(|_| self.stage.truncate(from))
     }
 
     fn write_stage(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
@@ -161,36 +170,52 @@ impl StreamFile {
         self.stage.clear();
     }
 
-    /// Brings chunk `index` into `self.plain`. A chunk that is not there is empty. A journal's
-    /// chunk that is not authentic reads as zeros: SQLite's own checks end the playback there, as
-    /// after a torn write.
+    /// Brings chunk `index` into `self.plain`.
     fn hold(&mut self, medium: &mut dyn Medium, index: u64) -> Result<(), Code> {
         if matches!(&self.held, Some(held) if held.index == index) {
             return Ok(());
         }
         self.flush(medium)?;
         self.held = None;
+        let mut plain = std::mem::take(&mut self.plain);
+        let opened = self.open_chunk(medium, index, &mut plain);
+        self.plain = plain;
+        self.held = Some(Held {
+            index,
+            len: opened?,
+            dirty: false,
+        });
+        Ok(())
+    }
+
+    /// Opens chunk `index`, which is not held, into `plain`, with zeros behind it; returns its length. A
+    /// chunk that is not there is empty. A journal's chunk that is not authentic reads as zeros:
+    /// SQLite's own checks end the playback there, as after a torn write.
+    fn open_chunk(
+        &mut self,
+        medium: &mut dyn Medium,
+        index: u64,
+        plain: &mut [u8],
+    ) -> Result<usize, Code> {
         let offset = index * self.stride();
         if (self.stage_at..self.stage_at + self.stage.len() as u64).contains(&offset) {
             self.write_stage(medium)?;
         }
-        let mut sealed = [0; TEMPORARY_CHUNK + TRAILER_LEN];
-        let sealed = &mut sealed[..self.chunk + TRAILER_LEN];
         let there = match self.end {
             Some(end) if end <= index * self.chunk as u64 => 0,
-            _ => medium.read_at(sealed, offset)?,
+            _ => medium.read_at(&mut self.sealed, offset)?,
         };
         let len = there.saturating_sub(TRAILER_LEN);
-        self.plain.fill(0);
+        plain[len..].fill(0);
         if len > 0 {
-            let sealed = &sealed[..len + TRAILER_LEN];
             let [version, other] = self.versions;
             let place = self.place(index, version);
-            let mut authentic = self.units.open(place, sealed, &mut self.plain[..len])?;
+            let sealed = &self.sealed[..len + TRAILER_LEN];
+            let mut authentic = self.units.open(place, sealed, &mut plain[..len])?;
             self.leads_to = version;
             if !authentic && other != version {
                 let place = self.place(index, other);
-                authentic = self.units.open(place, sealed, &mut self.plain[..len])?;
+                authentic = self.units.open(place, sealed, &mut plain[..len])?;
                 self.leads_to = other;
             }
             if !authentic && self.kind == UnitKind::Temporary {
@@ -198,12 +223,7 @@ impl StreamFile {
                 return Err(self.units.shared().refuse(Code::UNAUTHENTIC, why));
             }
         }
-        self.held = Some(Held {
-            index,
-            len,
-            dirty: false,
-        });
-        Ok(())
+        Ok(len)
     }
 
     /// Writes `bytes` at `within` of chunk `index`.
@@ -218,11 +238,11 @@ impl StreamFile {
             if matches!(&self.held, Some(held) if held.index != index) {
                 self.flush(medium)?;
             }
-            self.plain.fill(0);
+            self.stage_chunk(medium, index, bytes)?;
             self.held = None;
-        } else {
-            self.hold(medium, index)?;
+            return Ok(());
         }
+        self.hold(medium, index)?;
         let end = within + bytes.len();
         let len = self.held.as_ref().map_or(0, |h| h.len).max(end);
         self.plain[within..end].copy_from_slice(bytes);
@@ -242,7 +262,10 @@ impl StreamFile {
     /// it is synced again before SQLite changes the page that this record brings back.
     fn fill_gap(&mut self, medium: &mut dyn Medium, offset: u64) -> Result<(), Code> {
         let mut at = self.current_len(medium)?;
-        let within_chunk = at < offset && !at.is_multiple_of(self.chunk as u64);
+        if at >= offset {
+            return Ok(());
+        }
+        let within_chunk = !at.is_multiple_of(self.chunk as u64);
         let zeros = vec![0; self.chunk];
         while at < offset {
             let within = (at % self.chunk as u64) as usize;
@@ -273,15 +296,22 @@ impl StreamFile {
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
-            let within = (at % self.chunk as u64) as usize;
-            self.hold(medium, at / self.chunk as u64)?;
-            let there = self.held.as_ref().map_or(0, |h| h.len);
-            let count = there.saturating_sub(within).min(buf.len() - done);
+            let (index, within) = (at / self.chunk as u64, (at % self.chunk as u64) as usize);
+            let rest = &mut buf[done..];
+            let is_held = matches!(&self.held, Some(held) if held.index == index);
+            let count = if within == 0 && rest.len() >= self.chunk && !is_held {
+                self.open_chunk(medium, index, &mut rest[..self.chunk])?
+            } else {
+                self.hold(medium, index)?;
+                let there = self.held.as_ref().map_or(0, |h| h.len);
+                let count = there.saturating_sub(within).min(rest.len());
+                rest[..count].copy_from_slice(&self.plain[within..within + count]);
+                count
+            };
             if count == 0 {
-                buf[done..].fill(0);
+                rest.fill(0);
                 return Err(Code::SHORT_READ);
             }
-            buf[done..done + count].copy_from_slice(&self.plain[within..within + count]);
             done += count;
         }
         if self.write_through {

@@ -5,6 +5,7 @@ use crate::crypto::{AeadKey, Label, NONCE_LEN, Nonce, Secret, TAG_LEN, derive, r
 
 use super::medium::Code;
 use super::shared::Shared;
+use super::vfs;
 
 /// Length of a unit's trailer: nonce 12, session salt 4, tag 16.
 pub(super) const TRAILER_LEN: usize = NONCE_LEN + SALT_LEN + TAG_LEN;
@@ -290,7 +291,7 @@ impl Units {
 
     fn next_nonce(&mut self) -> Result<(Nonce, [u8; SALT_LEN], Arc<AeadKey>), Code> {
         // A process that forked carries its parent's counter: it must not go on with it.
-        let process = std::process::id();
+        let process = vfs::process();
         if !matches!(&self.writer, Some(w) if w.left > 0 && w.process == process) {
             let random: [u8; SALT_LEN + NONCE_LEN] = random_bytes();
             let mut salt: [u8; SALT_LEN] = random[..SALT_LEN].try_into().expect("4 bytes");

@@ -15,9 +15,11 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rusqlite::{Connection, ffi};
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
 use crate::base::beside;
 
@@ -477,6 +479,14 @@ impl Open {
         }
     }
 
+    /// A lock was taken under which this main file is read.
+    fn begin_to_read(&mut self) -> Result<(), Code> {
+        if let Io::Pages(file) = &mut self.io {
+            file.forget_seen();
+        }
+        self.lower.map()
+    }
+
     /// What is known of the file, and of its log, may have gone stale.
     fn forget(&mut self) {
         if let Io::Pages(file) = &mut self.io {
@@ -661,6 +671,39 @@ pub fn reserve_for_seal(conn: &Connection) -> rusqlite::Result<()> {
     match code {
         ffi::SQLITE_OK => Ok(()),
         code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+    }
+}
+
+/// A number that a process does not share with the one that it was forked from, and that costs no
+/// system call: it lies in memory that the system wipes in the child, by whatever call that was made.
+pub(super) fn process() -> u32 {
+    static MARK: OnceLock<Option<&AtomicU32>> = OnceLock::new();
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let Some(mark) = MARK.get_or_init(wiped_on_fork) else {
+        return std::process::id();
+    };
+    match mark.load(Ordering::Relaxed) {
+        0 => {
+            // The parent's number, and all before it, are at most this.
+            let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+            mark.store(number, Ordering::Relaxed);
+            number
+        }
+        number => number,
+    }
+}
+
+/// A zero that is one again in each process that is forked from this one; `None` where the system has
+/// no such memory.
+fn wiped_on_fork() -> Option<&'static AtomicU32> {
+    const LEN: usize = size_of::<AtomicU32>();
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: the mapping is new, at a place that the system chooses, and is never given back; it is
+    // aligned to a page and holds zeros. It stays readable and writable in a child too.
+    unsafe {
+        let page = mm::mmap_anonymous(std::ptr::null_mut(), LEN, access, MapFlags::PRIVATE).ok()?;
+        mm::madvise(page, LEN, Advice::LinuxWipeOnFork).ok()?;
+        Some(&*page.cast::<AtomicU32>())
     }
 }
 
@@ -946,7 +989,7 @@ unsafe extern "C" fn file_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_
             },
         )?;
         if level == ffi::SQLITE_LOCK_SHARED {
-            open.lower.map()?;
+            open.begin_to_read()?;
         }
         look(open)
     }))
@@ -1118,7 +1161,7 @@ unsafe extern "C" fn shm_lock(
             return Ok(());
         }
         let mapped = match flags {
-            SHARED_LOCK => open.lower.map(),
+            SHARED_LOCK => open.begin_to_read(),
             _ => Ok(()),
         };
         // SQLite takes a lock that failed for one that it has not.

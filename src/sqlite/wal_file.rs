@@ -108,7 +108,14 @@ impl WalFile {
         header: &[u8],
     ) -> Result<(), Code> {
         if !self.followed {
-            self.follow(medium, index)?;
+            // All that is known is committed. Others only add to it, so that SQLite would write further
+            // on, or begin another log, which has other salts.
+            let goes_on = self.log.as_ref().is_some_and(|log| {
+                log.frames.len() as u64 == index && header[8..8 + SALTS_LEN] == log.salts
+            });
+            if !goes_on {
+                self.follow(medium, index)?;
+            }
             self.followed = true;
         }
         self.recovering = None;
@@ -139,9 +146,8 @@ impl WalFile {
         };
         plain[FRAME_HEADER_LEN..FRAME_HEADER_LEN + ID_LEN].copy_from_slice(&before);
         if let Some(main) = main {
-            let page = page_number(&plain);
-            let trailer = main.file.trailer_of(main.medium, page)?;
-            plain[FRAME_HEADER_LEN + ID_LEN..].copy_from_slice(&trailer[..ID_LEN]);
+            let before = main.file.id_before(main.medium, page_number(&plain))?;
+            plain[FRAME_HEADER_LEN + ID_LEN..].copy_from_slice(&before);
         }
         let sealed = &mut self.sealed[..FRAME_UNIT_LEN];
         let place = Place::new(UnitKind::WalFrameHeader, index);
@@ -212,29 +218,6 @@ impl WalFile {
         }
     }
 
-    /// SQLite sums frames anew, from the sums before them, after it rewrote a page within the log.
-    fn read_sums(
-        &mut self,
-        medium: &mut dyn Medium,
-        sums: &mut [u8],
-        offset: u64,
-    ) -> Result<(), Code> {
-        let mut header = [0; HEADER_LEN];
-        let len = match offset {
-            24 => HEADER_LEN,
-            _ => FRAME_HEADER_LEN,
-        };
-        let header = &mut header[..len];
-        let start = (offset + SUMS_LEN as u64).saturating_sub(len as u64);
-        self.read(medium, &mut None, header, start)?;
-        if header.iter().all(|&b| b == 0) {
-            let why = "a header in the write-ahead log is not authentic";
-            return Err(self.units.shared().refuse(Code::UNAUTHENTIC, why));
-        }
-        sums.copy_from_slice(&header[len - SUMS_LEN..]);
-        Ok(())
-    }
-
     /// The error for a log that does not go on as it did.
     pub(super) fn altered(&self) -> Code {
         self.units.shared().refuse(Code::UNAUTHENTIC, ALTERED)
@@ -263,6 +246,12 @@ impl WalFile {
             return Err(self.units.shared().refuse(Code::BAD_READ, why));
         };
         self.read_back = None;
+        if let Part::Page(index) = part
+            && let Some(page) = self.read_known_page(medium, index, buf)?
+        {
+            self.expect(main, index, page, buf);
+            return Ok(());
+        }
         let (index, sealed_len) = match part {
             Part::Header => return self.read_header(medium, buf),
             Part::FrameHeader(index) => (index, FRAME_UNIT_LEN),
@@ -281,14 +270,7 @@ impl WalFile {
             }
             (Part::Frame(_), header) => self.read_frame(index, header, buf)?,
             (_, Some(header)) if self.open_page(index, &header, buf)? => {
-                if let Some(main) = main.as_mut().filter(|main| main.file.wants_origin()) {
-                    main.file.expect(Origin::Log {
-                        frame: index,
-                        page: page_number(&header),
-                        id: copied(id_of(&self.sealed)),
-                        plain: buf[..self.page - TRAILER_LEN].to_vec(),
-                    });
-                }
+                self.expect(main, index, page_number(&header), buf);
             }
             _ => {
                 buf.fill(0);
@@ -296,6 +278,18 @@ impl WalFile {
             }
         }
         Ok(())
+    }
+
+    /// Tells the main file that the page in `self.sealed` was read, which a checkpoint copies there.
+    fn expect(&self, main: &mut Option<Main<'_>>, frame: u64, page: u64, plain: &[u8]) {
+        if let Some(main) = main.as_mut().filter(|main| main.file.wants_origin()) {
+            main.file.expect(Origin::Log {
+                frame,
+                page,
+                id: copied(id_of(&self.sealed)),
+                plain: plain[..self.page - TRAILER_LEN].to_vec(),
+            });
+        }
     }
 
     fn read_header(&mut self, medium: &mut dyn Medium, buf: &mut [u8]) -> Result<(), Code> {

@@ -5,8 +5,9 @@ use super::position::LogPosition;
 use super::unit::{ID_LEN, Place, TRAILER_LEN, UnitId, UnitKind, id_of};
 use super::wal_file::WalFile;
 use super::wal_frames::{
-    FRAME_UNIT_LEN, FRAME_UNIT_PLAIN_LEN, FrameHeader, Generation, HEADER_LEN, HEADER_UNIT_LEN,
-    Log, LoggedFrame, Sums, bound_fields, page_place, previous,
+    FRAME_HEADER_LEN, FRAME_UNIT_LEN, FRAME_UNIT_PLAIN_LEN, FrameHeader, Generation, HEADER_LEN,
+    HEADER_UNIT_LEN, Log, LoggedFrame, SUMS_LEN, Sums, bound_fields, page_number, page_place,
+    previous,
 };
 
 impl WalFile {
@@ -40,10 +41,61 @@ impl WalFile {
         header: &[u8],
         page: &mut [u8],
     ) -> Result<bool, Code> {
+        self.open_bound_page(index, bound_fields(header), page)
+    }
+
+    fn open_bound_page(
+        &mut self,
+        index: u64,
+        bound: [u8; 12],
+        page: &mut [u8],
+    ) -> Result<bool, Code> {
         let (body, trailer) = page.split_at_mut(self.page - TRAILER_LEN);
         trailer.fill(0);
-        let place = page_place(index, bound_fields(header));
+        let place = page_place(index, bound);
         self.units.open(place, &self.sealed[FRAME_UNIT_LEN..], body)
+    }
+
+    /// Reads the page of a frame whose header is known, and returns its number; `None` when the log has
+    /// another frame there now, which its header tells.
+    pub(super) fn read_known_page(
+        &mut self,
+        medium: &mut dyn Medium,
+        index: u64,
+        page: &mut [u8],
+    ) -> Result<Option<u64>, Code> {
+        let Some(bound) = self.log.as_ref().and_then(|log| log.bound_fields(index)) else {
+            return Ok(None);
+        };
+        let at = self.frame_offset(index) + FRAME_UNIT_LEN as u64;
+        let there = read_whole(medium, &mut self.sealed[FRAME_UNIT_LEN..], at)?;
+        match there && self.open_bound_page(index, bound, page)? {
+            true => Ok(Some(page_number(&bound))),
+            false => Ok(None),
+        }
+    }
+
+    /// SQLite sums frames anew, from the sums before them, after it rewrote a page within the log.
+    pub(super) fn read_sums(
+        &mut self,
+        medium: &mut dyn Medium,
+        sums: &mut [u8],
+        offset: u64,
+    ) -> Result<(), Code> {
+        let mut header = [0; HEADER_LEN];
+        let len = match offset {
+            24 => HEADER_LEN,
+            _ => FRAME_HEADER_LEN,
+        };
+        let header = &mut header[..len];
+        let start = (offset + SUMS_LEN as u64).saturating_sub(len as u64);
+        self.read(medium, &mut None, header, start)?;
+        if header.iter().all(|&b| b == 0) {
+            let why = "a header in the write-ahead log is not authentic";
+            return Err(self.units.shared().refuse(Code::UNAUTHENTIC, why));
+        }
+        sums.copy_from_slice(&header[len - SUMS_LEN..]);
+        Ok(())
     }
 
     /// Brings `self.log` up to what the medium holds, at most `end` frames: whole headers, each of

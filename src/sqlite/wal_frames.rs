@@ -78,6 +78,16 @@ impl Log {
         self.first(self.committed_len())
     }
 
+    /// What the page of frame `index` authenticates, if that frame is known.
+    pub(super) fn bound_fields(&self, index: u64) -> Option<[u8; 12]> {
+        let frame = self.frames.get(usize::try_from(index).ok()?)?;
+        let page = u32::try_from(frame.page).ok()?;
+        let mut fields = [0; 12];
+        fields[..4].copy_from_slice(&page.to_be_bytes());
+        fields[4..].copy_from_slice(&self.salts);
+        Some(fields)
+    }
+
     /// Keeps the frames up to the last commit.
     pub(super) fn drop_uncommitted(&mut self) {
         self.frames.truncate(self.committed_len());

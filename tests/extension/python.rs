@@ -90,3 +90,33 @@ fn pythons_module_loads_it_and_reads_and_writes() {
 fn a_python_that_was_built_without_loading_extensions_loads_it_by_ctypes() {
     reads_and_writes("python3", LOAD_BY_CTYPES);
 }
+
+/// Both would go on with the same nonces, under the same key.
+#[test]
+fn a_process_that_is_forked_draws_a_salt_of_its_own() {
+    let (work, path) = Work::with_ledger();
+    work.exec("CREATE TABLE t (a)");
+    let program = format!(
+        "{LOAD}
+import os
+connection = sqlite3.connect(uri, uri=True)
+main = sys.argv[2].split(':', 1)[1].split('?')[0]
+def change(value):
+    with connection:
+        connection.execute('DELETE FROM t')
+        connection.execute('INSERT INTO t VALUES (?)', (value,))
+    with open(main, 'rb') as file:
+        # Of page 2: behind the header block and page 1; its trailer begins with 12 bytes of nonce.
+        return file.read()[3 * 4096 - 32 + 12:3 * 4096 - 32 + 16].hex()
+mine = change(1)
+assert mine == change(2)
+if os.fork() == 0:
+    its = change(3)
+    assert its != mine and its == change(4), (mine, its)
+    os._exit(0)
+assert os.wait()[1] == 0
+print(connection.execute('SELECT a FROM t').fetchall())"
+    );
+    let said = python(that_loads_extensions(), &program, &path);
+    assert_eq!(said.out, "[(4,)]\n", "{}", said.err);
+}
