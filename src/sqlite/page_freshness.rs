@@ -70,6 +70,12 @@ impl PageFile {
                 _ => {
                     tracker.begin(&mut self.units, medium)?;
                     tracker.cut(&mut self.units, medium, count)?;
+                    // SQLite takes no journal to be hot beside an empty file: once it is one, nothing
+                    // leads back to the base, so the record must say before that it counts.
+                    if count == 0 && tracker.is_restoring() {
+                        tracker.commit(&mut self.units, medium)?;
+                        medium.sync()?;
+                    }
                 }
             }
         }

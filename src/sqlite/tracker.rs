@@ -144,6 +144,11 @@ impl Tracker {
         self.transaction.as_ref().map_or(0, |t| t.pages.count)
     }
 
+    /// Whether a journal that another connection left is being played back.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.restoring.is_some()
+    }
+
     /// The transaction whose changes are counted. What a journal brings back is not: it leads to
     /// what was counted before.
     fn changing(&mut self) -> Option<&mut Transaction> {

@@ -8,7 +8,7 @@
 
 use rayon::prelude::*;
 
-use crate::database::{Database, KINDS, content, kind_named, whole};
+use crate::database::{Database, KINDS, Kind, content, kind_named, whole};
 use crate::disk::Disk;
 use crate::fixture::{Files, Fixture, open, scratch, set_journal};
 use crate::life::{Life, say};
@@ -57,6 +57,25 @@ fn no_power_cut_loses_a_commit_or_leaves_a_mixture() {
 #[test]
 fn no_power_cut_within_a_recovery_leaves_another_state() {
     of_lives(&PLANS, Lived::sweep_recoveries);
+}
+
+/// The first transaction of all is rolled back to an empty file, whose journal SQLite then deletes
+/// without a look.
+#[test]
+fn no_power_cut_while_the_first_transaction_is_rolled_back_leaves_a_file_that_seems_old() {
+    for plan in ["delete-normal-1024", "changing-full-512"] {
+        let lived = Lived::record(Kind::Sealed, Plan::named(plan));
+        let steps = &lived.recording.steps;
+        let said =
+            |step: &Step| matches!(step, Step::Said(said) if said.starts_with("committed 1"));
+        let committed = steps.iter().position(said).unwrap();
+        let is_sync = |step: &Step| matches!(step, Step::SyncFile(_));
+        let written = steps[..committed].iter().rposition(is_sync).unwrap();
+        for seed in 1..=5 {
+            let recovery = lived.recovery(written, seed);
+            recovery.sweep(60, seed, &lived.disk()).unwrap();
+        }
+    }
 }
 
 /// SQLite writes over a page once its record is in the journal, synced or not: a record that
