@@ -177,8 +177,8 @@ impl PageFile {
     /// as for [`PageFile::trailer_of`].
     pub(super) fn id_before(&mut self, medium: &mut dyn Medium, page: u64) -> Result<UnitId, Code> {
         match self.seen.get(page) {
-            Some(id) => Ok(id),
-            None => Ok(id_of(&self.trailer_of(medium, page)?)),
+            Some(id) if self.tracker.is_some() => Ok(id),
+            _ => Ok(id_of(&self.trailer_of(medium, page)?)),
         }
     }
 
