@@ -23,6 +23,7 @@ use super::header::Facts;
 use super::medium::Code;
 use super::page_file::PageFile;
 use super::plain_file::sync_dir;
+use super::shared::Shared;
 use super::side;
 use super::vfs::LowerFile;
 use super::{Conversion, KEY_SLOT_LEN, KeySource, PageSize, SealedError, slots, verify};
@@ -108,25 +109,7 @@ impl SealedDatabase {
 
     /// How far the conversion has come that is under way.
     pub fn converting(&self) -> Result<Converting, SealedError> {
-        let lower = |code| lower(self.shared.path(), code);
-        let mut medium = LowerFile::open_main(&self.shared).map_err(lower)?;
-        self.shared.look(&mut medium).map_err(|c| self.refused(c))?;
-        let mut file = PageFile::new(self.shared.clone(), 0);
-        let mut count = || -> Result<(u64, u64), Code> {
-            file.check()?;
-            let pages = file.pages(&mut medium)?;
-            let mut done = 0;
-            for number in 1..=pages {
-                done += u64::from(file.is_converted(&mut medium, number)?);
-            }
-            Ok((done, pages))
-        };
-        let (done, pages) = count().map_err(|c| self.refused(c))?;
-        Ok(Converting {
-            conversion: self.conversion(),
-            done,
-            pages,
-        })
+        progress_of(&self.shared).map_err(|c| self.refused(c))
     }
 
     /// Has `new` be the data encryption key from now on, to which `slot` leads; pages that are sealed under
@@ -219,12 +202,6 @@ impl SealedDatabase {
             Ok(()) => Ok(Scan { _file: file, path }),
             Err(_) => Err(self.busy()),
         }
-    }
-
-    /// Whether a process is converting it at this moment.
-    pub fn is_scanned(&self) -> bool {
-        let file = File::open(scan_path(self.shared.path()));
-        file.is_ok_and(|file| file.try_lock_shared().is_err())
     }
 
     fn rewrite(
@@ -352,6 +329,30 @@ impl SealedDatabase {
             path: self.shared.path().display().to_string(),
         }
     }
+}
+
+/// How far the conversion has come that is under way, as far as that has reached the main file.
+pub(super) fn progress_of(shared: &Arc<Shared>) -> Result<Converting, Code> {
+    let mut medium = LowerFile::open_main(shared)?;
+    shared.look(&mut medium)?;
+    let mut file = PageFile::new(shared.clone(), 0);
+    file.check()?;
+    let pages = file.pages(&mut medium)?;
+    let mut done = 0;
+    for number in 1..=pages {
+        done += u64::from(file.is_converted(&mut medium, number)?);
+    }
+    Ok(Converting {
+        conversion: file.conversion,
+        done,
+        pages,
+    })
+}
+
+/// Whether a process is converting the database at `path` at this moment.
+pub(super) fn is_scanned(path: &Path) -> bool {
+    let file = File::open(scan_path(path));
+    file.is_ok_and(|file| file.try_lock_shared().is_err())
 }
 
 /// While it lives, others see that the database is being converted.

@@ -76,6 +76,7 @@ impl SealedDatabase {
             .map_err(|e| self.explain(e))?;
         connection
             .busy_timeout(Duration::from_secs(5))
+            .and_then(|()| vfs::add_view(&connection))
             .map_err(|e| self.explain(e))?;
         Ok(connection)
     }

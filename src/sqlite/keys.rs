@@ -22,11 +22,25 @@ pub trait KeySource: Send + Sync {
         false
     }
 
+    /// What wraps the key; `None` when nobody needs to be told.
+    fn encryptor(&self) -> Option<Encryptor> {
+        None
+    }
+
     /// Remembers that the file has come as far as `position`, which is on the disk, where nobody who
     /// writes to the file can take it back. `false` when that was not done.
     fn anchor(&self, _position: &Position) -> bool {
         false
     }
+}
+
+/// What wraps a data encryption key, in the words of Azure SQL's `sys.dm_database_encryption_keys`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encryptor {
+    /// `ASYMMETRIC KEY` for a customer's key, `CERTIFICATE` for the service's.
+    pub kind: &'static str,
+    /// The identifier of the key version.
+    pub thumbprint: [u8; 16],
 }
 
 /// What a file says of the key before the one that it is sealed under.

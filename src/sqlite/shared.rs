@@ -118,6 +118,14 @@ impl Shared {
         find_open(|s| s.path == path && s.server().is_some())
     }
 
+    /// All databases that this process has open. They are let go of only after the table: the last holder of
+    /// one takes it out of there.
+    pub(super) fn all_open() -> Vec<Arc<Self>> {
+        let table = open_table();
+        let all = table.iter().flat_map(HashMap::values);
+        all.filter_map(Weak::upgrade).collect()
+    }
+
     /// The SQLite that opens its files, when that is not the bundled one.
     pub(super) fn server(&self) -> Option<&'static Sqlite> {
         self.server.get().copied()
@@ -322,12 +330,8 @@ impl Drop for Shared {
     }
 }
 
-/// The others are let go of only after the table: the last holder of one takes it out of there.
 fn find_open(wanted: impl Fn(&Shared) -> bool) -> Option<Arc<Shared>> {
-    let table = open_table();
-    let open: Vec<_> = table.as_ref()?.values().filter_map(Weak::upgrade).collect();
-    drop(table);
-    open.into_iter().find(|shared| wanted(shared))
+    Shared::all_open().into_iter().find(|shared| wanted(shared))
 }
 
 fn open_table() -> MutexGuard<'static, Option<HashMap<u64, Weak<Shared>>>> {

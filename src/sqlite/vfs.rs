@@ -32,6 +32,7 @@ use super::shared::Shared;
 use super::stream_file::StreamFile;
 use super::unit::UnitKind;
 use super::verify;
+use super::view::{self, Value};
 use super::wal_file::{Main, WalFile};
 use super::wal_index::WalIndexHome;
 
@@ -1267,18 +1268,22 @@ pass_on!(last_error, xGetLastError, c_int, 0, (len: c_int, out: *mut c_char));
 /// to which SQLite only ever appends, those that are used here, and how many lie between.
 #[repr(C)]
 struct Routines {
-    _0: [usize; 67],
+    _0: [usize; 50],
+    declare_vtab: unsafe extern "C" fn(*mut ffi::sqlite3, *const c_char) -> c_int,
+    _51: [usize; 16],
     libversion_number: unsafe extern "C" fn() -> c_int,
     _68: [usize; 1],
     mprintf: unsafe extern "C" fn(*const c_char, ...) -> *mut c_char,
-    _70: [usize; 15],
-    result_text: unsafe extern "C" fn(
-        *mut ffi::sqlite3_context,
-        *const c_char,
-        c_int,
-        ffi::sqlite3_destructor_type,
-    ),
-    _86: [usize; 55],
+    _70: [usize; 8],
+    result_blob: ResultBytes<c_void>,
+    result_double: unsafe extern "C" fn(*mut ffi::sqlite3_context, f64),
+    _80: [usize; 3],
+    result_int64: unsafe extern "C" fn(*mut ffi::sqlite3_context, i64),
+    _84: [usize; 1],
+    result_text: ResultBytes<c_char>,
+    _86: [usize; 33],
+    create_module_v2: CreateModule,
+    _120: [usize; 21],
     vfs_find: unsafe extern "C" fn(*const c_char) -> *mut ffi::sqlite3_vfs,
     vfs_register: unsafe extern "C" fn(*mut ffi::sqlite3_vfs, c_int) -> c_int,
     _143: [usize; 19],
@@ -1304,6 +1309,17 @@ struct Routines {
     free_filename: unsafe extern "C" fn(*const c_char),
     database_file_object: unsafe extern "C" fn(*const c_char) -> *mut ffi::sqlite3_file,
 }
+
+type ResultBytes<T> =
+    unsafe extern "C" fn(*mut ffi::sqlite3_context, *const T, c_int, ffi::sqlite3_destructor_type);
+
+type CreateModule = unsafe extern "C" fn(
+    *mut ffi::sqlite3,
+    *const c_char,
+    *const ffi::sqlite3_module,
+    *mut c_void,
+    Option<unsafe extern "C" fn(*mut c_void)>,
+) -> c_int;
 
 type Function =
     unsafe extern "C" fn(*mut ffi::sqlite3_context, c_int, *mut *mut ffi::sqlite3_value);
@@ -1385,6 +1401,19 @@ unsafe extern "C" fn add_function(
     if !std::ptr::eq(*ROUTINES.get_or_init(|| api), api) {
         return ffi::SQLITE_OK;
     }
+    static VIEW: OnceLock<View> = OnceLock::new();
+    let view = VIEW.get_or_init(|| View {
+        declare_vtab: api.declare_vtab,
+        result_blob: api.result_blob,
+        result_double: api.result_double,
+        result_int64: api.result_int64,
+        result_text: api.result_text,
+    });
+    // SAFETY: the functions are all of the SQLite whose connection this is.
+    let added = unsafe { view.add(api.create_module_v2, db) };
+    if added != ffi::SQLITE_OK {
+        return added;
+    }
     // SAFETY: the name ends in NUL; the function has the type of one.
     unsafe {
         (api.create_function_v2)(
@@ -1415,4 +1444,218 @@ unsafe extern "C" fn tell_last_error(
     };
     // SAFETY: the text has the length given, and SQLite copies it.
     unsafe { (api.result_text)(context, why.as_ptr().cast(), len, ffi::SQLITE_TRANSIENT()) }
+}
+
+/// What of a SQLite the view `sys_dm_database_encryption_keys` calls: a virtual table of its own name
+/// (<https://www.sqlite.org/vtab.html>), which is there without being created.
+struct View {
+    declare_vtab: unsafe extern "C" fn(*mut ffi::sqlite3, *const c_char) -> c_int,
+    result_blob: ResultBytes<c_void>,
+    result_double: unsafe extern "C" fn(*mut ffi::sqlite3_context, f64),
+    result_int64: unsafe extern "C" fn(*mut ffi::sqlite3_context, i64),
+    result_text: ResultBytes<c_char>,
+}
+
+/// What SQLite holds for the table: its own part first, then ours.
+#[repr(C)]
+struct ViewTable {
+    base: ffi::sqlite3_vtab,
+    view: &'static View,
+}
+
+#[repr(C)]
+struct ViewCursor {
+    base: ffi::sqlite3_vtab_cursor,
+    view: &'static View,
+    rows: Vec<Vec<Value>>,
+    at: usize,
+}
+
+impl View {
+    /// Makes the view known to a connection.
+    ///
+    /// # Safety
+    /// The connection is open, and of the SQLite whose functions these are.
+    unsafe fn add(&'static self, create: CreateModule, db: *mut ffi::sqlite3) -> c_int {
+        static MODULE: Module = Module(ffi::sqlite3_module {
+            iVersion: 1,
+            xCreate: None,
+            xConnect: Some(view_connect),
+            xBestIndex: Some(view_best_index),
+            xDisconnect: Some(view_disconnect),
+            xDestroy: None,
+            xOpen: Some(view_open),
+            xClose: Some(view_close),
+            xFilter: Some(view_filter),
+            xNext: Some(view_next),
+            xEof: Some(view_eof),
+            xColumn: Some(view_column),
+            xRowid: Some(view_rowid),
+            xUpdate: None,
+            xBegin: None,
+            xSync: None,
+            xCommit: None,
+            xRollback: None,
+            xFindFunction: None,
+            xRename: None,
+            xSavepoint: None,
+            xRelease: None,
+            xRollbackTo: None,
+            xShadowName: None,
+            xIntegrity: None,
+        });
+        let aux = (&raw const *self).cast_mut().cast();
+        // SAFETY: the name ends in NUL; module and argument live as long as the process.
+        unsafe { create(db, view::NAME.as_ptr(), &raw const MODULE.0, aux, None) }
+    }
+}
+
+/// Never written to.
+struct Module(ffi::sqlite3_module);
+
+// SAFETY: it holds functions and nothing else.
+unsafe impl Sync for Module {}
+
+/// Makes the view known to a connection of the bundled SQLite.
+pub(super) fn add_view(conn: &Connection) -> rusqlite::Result<()> {
+    static VIEW: View = View {
+        declare_vtab: ffi::sqlite3_declare_vtab,
+        result_blob: ffi::sqlite3_result_blob,
+        result_double: ffi::sqlite3_result_double,
+        result_int64: ffi::sqlite3_result_int64,
+        result_text: ffi::sqlite3_result_text,
+    };
+    // SAFETY: the connection is open, and all are the bundled SQLite's.
+    match unsafe { VIEW.add(ffi::sqlite3_create_module_v2, conn.handle()) } {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+    }
+}
+
+unsafe extern "C" fn view_connect(
+    db: *mut ffi::sqlite3,
+    aux: *mut c_void,
+    _count: c_int,
+    _arguments: *const *const c_char,
+    table: *mut *mut ffi::sqlite3_vtab,
+    _message: *mut *mut c_char,
+) -> c_int {
+    // SAFETY: `View::add` gave itself as the argument.
+    let view = unsafe { &*aux.cast::<View>() };
+    // SAFETY: the text ends in NUL.
+    let declared = unsafe { (view.declare_vtab)(db, view::SCHEMA.as_ptr()) };
+    if declared == ffi::SQLITE_OK {
+        let base = ffi::sqlite3_vtab {
+            pModule: std::ptr::null(),
+            nRef: 0,
+            zErrMsg: std::ptr::null_mut(),
+        };
+        let made = Box::into_raw(Box::new(ViewTable { base, view }));
+        // SAFETY: SQLite gives a place for the table, whose first part is its own.
+        unsafe { *table = made.cast() };
+    }
+    declared
+}
+
+unsafe extern "C" fn view_best_index(
+    _table: *mut ffi::sqlite3_vtab,
+    _info: *mut ffi::sqlite3_index_info,
+) -> c_int {
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn view_disconnect(table: *mut ffi::sqlite3_vtab) -> c_int {
+    // SAFETY: `view_connect` made the box, and SQLite lets go of it once.
+    drop(unsafe { Box::from_raw(table.cast::<ViewTable>()) });
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn view_open(
+    table: *mut ffi::sqlite3_vtab,
+    cursor: *mut *mut ffi::sqlite3_vtab_cursor,
+) -> c_int {
+    // SAFETY: `view_connect` made the table.
+    let view = unsafe { (*table.cast::<ViewTable>()).view };
+    let made = Box::into_raw(Box::new(ViewCursor {
+        base: ffi::sqlite3_vtab_cursor { pVtab: table },
+        view,
+        rows: Vec::new(),
+        at: 0,
+    }));
+    // SAFETY: SQLite gives a place for the cursor, whose first part is its own.
+    unsafe { *cursor = made.cast() };
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn view_close(cursor: *mut ffi::sqlite3_vtab_cursor) -> c_int {
+    // SAFETY: `view_open` made the box, and SQLite closes a cursor once.
+    drop(unsafe { Box::from_raw(cursor.cast::<ViewCursor>()) });
+    ffi::SQLITE_OK
+}
+
+/// # Safety
+/// `view_open` made the cursor, and SQLite has not closed it.
+unsafe fn view_cursor<'a>(cursor: *mut ffi::sqlite3_vtab_cursor) -> &'a mut ViewCursor {
+    // SAFETY: the caller's promise; SQLite makes one call at a time on a cursor.
+    unsafe { &mut *cursor.cast::<ViewCursor>() }
+}
+
+unsafe extern "C" fn view_filter(
+    cursor: *mut ffi::sqlite3_vtab_cursor,
+    _number: c_int,
+    _text: *const c_char,
+    _count: c_int,
+    _arguments: *mut *mut ffi::sqlite3_value,
+) -> c_int {
+    // SAFETY: the cursor is open.
+    let cursor = unsafe { view_cursor(cursor) };
+    (cursor.rows, cursor.at) = (view::rows(), 0);
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn view_next(cursor: *mut ffi::sqlite3_vtab_cursor) -> c_int {
+    // SAFETY: the cursor is open.
+    unsafe { view_cursor(cursor) }.at += 1;
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn view_eof(cursor: *mut ffi::sqlite3_vtab_cursor) -> c_int {
+    // SAFETY: the cursor is open.
+    let cursor = unsafe { view_cursor(cursor) };
+    c_int::from(cursor.at >= cursor.rows.len())
+}
+
+unsafe extern "C" fn view_column(
+    cursor: *mut ffi::sqlite3_vtab_cursor,
+    context: *mut ffi::sqlite3_context,
+    column: c_int,
+) -> c_int {
+    // SAFETY: the cursor is open.
+    let cursor = unsafe { view_cursor(cursor) };
+    let row = cursor.rows.get(cursor.at);
+    let value = row.and_then(|row| row.get(usize::try_from(column).ok()?));
+    let (view, copied) = (cursor.view, ffi::SQLITE_TRANSIENT());
+    let len = |len: usize| c_int::try_from(len).unwrap_or(0);
+    // SAFETY: the context is SQLite's own; texts and blobs have the length given and are copied. Without a
+    // result the value is NULL.
+    unsafe {
+        match value {
+            None | Some(Value::Null) => (),
+            Some(Value::Integer(n)) => (view.result_int64)(context, *n),
+            Some(Value::Real(x)) => (view.result_double)(context, *x),
+            Some(Value::Text(text)) => {
+                (view.result_text)(context, text.as_ptr().cast(), len(text.len()), copied);
+            }
+            Some(Value::Blob(blob)) => {
+                (view.result_blob)(context, blob.as_ptr().cast(), len(blob.len()), copied);
+            }
+        }
+    }
+    ffi::SQLITE_OK
+}
+
+unsafe extern "C" fn view_rowid(cursor: *mut ffi::sqlite3_vtab_cursor, rowid: *mut i64) -> c_int {
+    // SAFETY: the cursor is open; SQLite gives a place for the number.
+    unsafe { *rowid = view_cursor(cursor).at as i64 };
+    ffi::SQLITE_OK
 }

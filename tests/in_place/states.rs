@@ -162,3 +162,42 @@ fn an_old_header_does_not_bring_a_conversion_back() {
     work.holds(&content_hash(&twin()).unwrap());
     assert_eq!(SealedDatabase::key_slots(&work.file()).unwrap().len(), 2);
 }
+
+#[test]
+fn the_view_shows_the_states_by_the_numbers_and_names_of_azure_sql() {
+    let work = Work::new(false);
+    let to = work.protection();
+    let row = || -> (i64, String, f64, i64, String) {
+        let conn = work.open().connect().unwrap();
+        let sql = "SELECT encryption_state, encryption_state_desc, percent_complete,
+            encryption_scan_state, encryptor_type
+            FROM sys_dm_database_encryption_keys ORDER BY database_id DESC LIMIT 1";
+        let row = conn.query_row(sql, (), |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
+        });
+        row.unwrap()
+    };
+    let is = |(state, name, percent, scan, encryptor): (i64, String, f64, i64, String)| {
+        assert_eq!(encryptor, "ASYMMETRIC KEY");
+        assert_eq!(scan, if state == 3 { 4 } else { 2 });
+        // What is left in the middle is neither at its start nor at its end.
+        assert_eq!(percent > 0.0 && percent < 100.0, state != 3);
+        (state, name)
+    };
+    begun(&work, |workspace, progress| {
+        let _ = workspace.encrypt_in_place(&address(), &to, progress);
+    });
+    assert_eq!(is(row()), (2, "ENCRYPTION_IN_PROGRESS".into()));
+    work.reopen()
+        .encrypt_in_place(&address(), &to, &mut |_, _| ())
+        .unwrap();
+    assert_eq!(is(row()), (3, "ENCRYPTED".into()));
+    begun(&work, |workspace, progress| {
+        let _ = workspace.change_key_in_place(&address(), progress);
+    });
+    assert_eq!(is(row()).0, 4);
+    work.reopen()
+        .change_key_in_place(&address(), &mut |_, _| ())
+        .unwrap();
+    assert_eq!(is(row()).0, 3);
+}

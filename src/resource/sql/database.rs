@@ -69,7 +69,7 @@ impl SqlDatabase {
             Some(kek) => {
                 let (envelope, _) = new_key(path, id, kek, wrapper)?;
                 let slot = envelope.to_bytes();
-                let key = LiveKey::acquire(path, envelope, id, wrapper)
+                let key = LiveKey::acquire(path, envelope, id, &protection, wrapper)
                     .map_err(|e| ResourceError::envelope(path, e))?;
                 let key = Arc::new(key);
                 let database = SealedDatabase::create(
@@ -113,7 +113,7 @@ impl SqlDatabase {
         }
         let store = match protection.key() {
             None => Store::Plain,
-            Some(_) => open_sealed(path, id, wrapper)?,
+            Some(_) => open_sealed(path, id, &protection, wrapper)?,
         };
         let mut database = Self {
             path: path.to_owned(),
@@ -296,13 +296,18 @@ impl ProtectedResource for SqlDatabase {
 
 /// Tries the key slots, newest first. An older one is tried only when a newer one is damaged: a
 /// key version that the vault refuses must not be evaded through the version before it.
-fn open_sealed(path: &Path, id: ResourceId, wrapper: &Wrapper) -> Result<Store, ResourceError> {
+fn open_sealed(
+    path: &Path,
+    id: ResourceId,
+    protection: &Protection,
+    wrapper: &Wrapper,
+) -> Result<Store, ResourceError> {
     let mut first_error = None;
     for slot in SealedDatabase::key_slots(path)? {
         let opened = Envelope::parse(&slot)
             .map_err(|e| ResourceError::envelope(path, e.into()))
             .and_then(|envelope| {
-                LiveKey::acquire(path, envelope, id, wrapper)
+                LiveKey::acquire(path, envelope, id, protection, wrapper)
                     .map_err(|e| ResourceError::envelope(path, e))
             })
             .and_then(|key| {

@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use crate::base::{EpochId, ResourceId};
 use crate::crypto::Secret;
 use crate::envelope::{Envelope, EnvelopeError, Lease, ResourceKind};
-use crate::resource::Wrapper;
+use crate::resource::{Protection, Wrapper};
 use crate::sqlite::{
-    KEY_SLOT_LEN, KeySource, KeyUnavailable, Position, SealedDatabase, Succession,
+    Encryptor, KEY_SLOT_LEN, KeySource, KeyUnavailable, Position, SealedDatabase, Succession,
 };
 use crate::vault::EpochKeeper;
 
@@ -16,6 +16,7 @@ use crate::vault::EpochKeeper;
 pub(super) struct LiveKey {
     path: PathBuf,
     id: ResourceId,
+    service_managed: bool,
     wrapper: Wrapper,
     state: RwLock<State>,
     keeper: OnceLock<Keeper>,
@@ -42,12 +43,14 @@ impl LiveKey {
         path: &Path,
         envelope: Envelope,
         id: ResourceId,
+        protection: &Protection,
         wrapper: &Wrapper,
     ) -> Result<Self, EnvelopeError> {
         let lease = Lease::acquire(envelope, ResourceKind::Sql, id, wrapper.clone())?;
         Ok(Self {
             path: path.to_owned(),
             id,
+            service_managed: matches!(protection, Protection::ServiceManaged { .. }),
             wrapper: wrapper.clone(),
             state: RwLock::new(State {
                 lease: Arc::new(lease),
@@ -145,6 +148,16 @@ impl KeySource for LiveKey {
                 .unwrap_or(false),
         };
         self.exchange_if(envelope, is_ours).is_ok()
+    }
+
+    fn encryptor(&self) -> Option<Encryptor> {
+        Some(Encryptor {
+            kind: match self.service_managed {
+                true => "CERTIFICATE",
+                false => "ASYMMETRIC KEY",
+            },
+            thumbprint: *self.envelope().key.version.as_bytes(),
+        })
     }
 
     fn anchor(&self, position: &Position) -> bool {
