@@ -49,12 +49,16 @@ struct Slot<'a> {
 
 impl<'a> Slot<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let zeros = [13..14, 15..16, 40..64, 832..FIELDS];
+        let zeros = [40..64, 904..FIELDS];
+        let key_before = bytes[832..872].iter().any(|&b| b != 0);
         let good = bytes[..8] == *b"atrestDB"
             && bytes[8..11] == [1, 0, 1]
             && (9..=16).contains(&bytes[11])
             && bytes[12] == 32
+            && [0, 1, 2, 4, 5].contains(&bytes[13])
             && bytes[14] <= 1
+            && bytes[15] <= 1
+            && key_before == (bytes[13] == 4)
             && zeros
                 .into_iter()
                 .all(|zeros| bytes[zeros].iter().all(|&b| b == 0));
@@ -90,7 +94,9 @@ fn judge(entry: &Entry, path: &Path) -> Result<Outcome, String> {
     }
     let newest = expected.iter().find(|slot| slot.is_authentic());
     let opened = oracle::open(path).ok();
-    if opened.is_some() != newest.is_some() {
+    // While it is encrypted or decrypted it is not whole without the plain file beside it.
+    let whole = newest.is_some_and(|slot| ![2, 5].contains(&slot.bytes[13]));
+    if opened.is_some() != whole {
         return Err("it opens, and no slot is authentic; or it does not, and one is".to_owned());
     }
     if let (Some(db), Some(newest)) = (opened, newest) {
