@@ -319,9 +319,13 @@ impl PageFile {
         buf: &mut [u8],
         start: usize,
     ) -> Result<bool, Code> {
+        // While it is decrypted others write page 1 elsewhere, and its trailer here stays as it is.
         let Some((trailer, begin)) = &self.first else {
             return Ok(false);
         };
+        if self.conversion == Conversion::Decryption {
+            return Ok(false);
+        }
         let Some(known) = begin.get(start..start + buf.len()) else {
             return Ok(false);
         };
