@@ -24,7 +24,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temp.write_all(bytes)?;
     temp.as_file().sync_all()?;
     temp.persist(path).map_err(|e| e.error)?;
-    File::open(dir)?.sync_all()
+    sync_names(path)
 }
 
 /// Writes a file that must not exist yet, mode 0600 from its first byte on, and syncs it. Removes
@@ -40,6 +40,11 @@ pub fn write_private_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(path);
         return Err(e);
     }
+    sync_names(path)
+}
+
+/// Has the name `path`, and those beside it, reach the disk: made, exchanged or removed.
+pub fn sync_names(path: &Path) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 

@@ -6,7 +6,9 @@ mod files;
 mod ids;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use files::{beside, create_dir_private, open_elsewhere, write_atomic, write_private_new};
+pub use files::{
+    beside, create_dir_private, open_elsewhere, sync_names, write_atomic, write_private_new,
+};
 pub use ids::{
     BadId, BadKeyName, EpochId, ExtentId, GenerationId, KeyName, KeyRef, KeyVersion, KeyVersionRef,
     ResourceId, VaultId,

@@ -7,7 +7,6 @@
 //! conversion safe, and a crash loses no more than the transaction that was under way.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,14 +14,13 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::base::{ResourceId, beside};
+use crate::base::{ResourceId, beside, sync_names, write_private_new};
 use crate::crypto::Secret;
 
 use super::database::{SealedDatabase, format, io, lower};
 use super::header::Facts;
 use super::medium::Code;
 use super::page_file::PageFile;
-use super::plain_file::sync_dir;
 use super::shared::Shared;
 use super::side;
 use super::vfs::LowerFile;
@@ -39,10 +37,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 const PAUSES: i32 = 30_000;
 
 /// How far a conversion has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Converting {
-    /// What is under way.
-    pub conversion: Conversion,
+pub(super) struct Progress {
     /// Pages that are done, as far as they have reached the main file.
     pub done: u64,
     /// All pages.
@@ -66,14 +61,9 @@ impl SealedDatabase {
         };
         let (block, _) = slots::first_block(path, file, &facts, pages, slot, &keys)?;
         let len = block.len() as u64 + pages * u64::from(page_size.get());
-        let mut options = OpenOptions::new();
-        let mut write = || {
-            let mut file = options
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)?;
-            file.write_all(&block)?;
+        let write = || {
+            write_private_new(path, &block)?;
+            let file = OpenOptions::new().write(true).open(path)?;
             file.set_len(len)?;
             file.sync_all()
         };
@@ -82,11 +72,11 @@ impl SealedDatabase {
 
     /// What is under way.
     pub fn conversion(&self) -> Conversion {
-        self.shared.facts().conversion
+        self.shared.conversion()
     }
 
     /// The plain file beside the database, while it is converted from or to it.
-    pub fn side_path(&self) -> PathBuf {
+    fn side_path(&self) -> PathBuf {
         beside(self.shared.path(), side::ending(self.conversion()))
     }
 
@@ -96,19 +86,13 @@ impl SealedDatabase {
         match self.conversion() {
             Conversion::Encryption | Conversion::Decryption if !path.is_file() => Err(format(
                 self.shared.path(),
-                &[
-                    "half converted, and",
-                    &path.display().to_string(),
-                    "is missing",
-                ]
-                .join(" "),
+                &format!("half converted, and {} is missing", path.display()),
             )),
             _ => Ok(()),
         }
     }
 
-    /// How far the conversion has come that is under way.
-    pub fn converting(&self) -> Result<Converting, SealedError> {
+    fn progress(&self) -> Result<Progress, SealedError> {
         progress_of(&self.shared).map_err(|c| self.refused(c))
     }
 
@@ -147,7 +131,7 @@ impl SealedDatabase {
                 let made = options.open(&path)?;
                 made.set_len(pages * page)?;
                 made.sync_all()?;
-                sync_dir(&path)
+                sync_names(&path)
             };
             make().map_err(|e| io(&path, e))?;
             self.write_slots(None, None, |facts| Facts {
@@ -171,7 +155,7 @@ impl SealedDatabase {
             self.rewrite(&conn, progress)?;
             // Readers may keep a part of the log from being copied; what matters is what was.
             let _ = self.empty_log(&conn)?;
-            let state = self.converting()?;
+            let state = self.progress()?;
             if state.done == state.pages {
                 progress(state.pages, state.pages);
                 return Ok(());
@@ -240,12 +224,12 @@ impl SealedDatabase {
 
     /// Ends the conversion: whoever uses the database goes by what the header then says. After a
     /// decryption that is that the plain file beside it is the database, which the caller puts in
-    /// its place.
+    /// its place. Returns how many pages it has.
     ///
     /// # Errors
     /// [`SealedError::Busy`] when something is left to convert; and when others have the database open
     /// that is decrypted, of which they would not notice in the middle of a transaction.
-    pub fn finish(&self) -> Result<(), SealedError> {
+    pub fn finish(&self) -> Result<u64, SealedError> {
         let conn = self.connect_patiently()?;
         let busy = !self.empty_log(&conn)?;
         if self.conversion() == Conversion::Decryption {
@@ -257,26 +241,29 @@ impl SealedDatabase {
                 return Err(self.busy());
             }
             return self.alone(&conn, "EXCLUSIVE", || {
-                self.insist_on_all()?;
+                let pages = self.insist_on_all()?;
                 let path = self.side_path();
                 let synced = File::open(&path).and_then(|file| file.sync_all());
                 synced.map_err(|e| io(&path, e))?;
-                self.settle(Conversion::Decrypted)
+                self.settle(Conversion::Decrypted)?;
+                Ok(pages)
             });
         }
         self.alone(&conn, "IMMEDIATE", || {
-            self.insist_on_all()?;
-            match verify::seal_records(&self.shared).map_err(|c| self.refused(c))? {
-                true => self.settle(Conversion::None),
-                false => Err(self.busy()),
+            let pages = self.insist_on_all()?;
+            if !verify::seal_records(&self.shared).map_err(|c| self.refused(c))? {
+                return Err(self.busy());
             }
+            self.settle(Conversion::None)?;
+            Ok(pages)
         })
     }
 
-    fn insist_on_all(&self) -> Result<(), SealedError> {
-        let state = self.converting()?;
+    /// How many pages there are, all of which must be done.
+    fn insist_on_all(&self) -> Result<u64, SealedError> {
+        let state = self.progress()?;
         match state.done == state.pages {
-            true => Ok(()),
+            true => Ok(state.pages),
             false => Err(self.busy()),
         }
     }
@@ -313,7 +300,7 @@ impl SealedDatabase {
         lock: &str,
         work: impl FnOnce() -> Result<T, SealedError>,
     ) -> Result<T, SealedError> {
-        conn.execute_batch(&["BEGIN", lock].join(" "))
+        conn.execute_batch(&format!("BEGIN {lock}"))
             .map_err(|e| self.explain(e))?;
         let done = work();
         let ended = conn.execute_batch("ROLLBACK").map_err(|e| self.explain(e));
@@ -332,7 +319,7 @@ impl SealedDatabase {
 }
 
 /// How far the conversion has come that is under way, as far as that has reached the main file.
-pub(super) fn progress_of(shared: &Arc<Shared>) -> Result<Converting, Code> {
+pub(super) fn progress_of(shared: &Arc<Shared>) -> Result<Progress, Code> {
     let mut medium = LowerFile::open_main(shared)?;
     shared.look(&mut medium)?;
     let mut file = PageFile::new(shared.clone(), 0);
@@ -342,11 +329,7 @@ pub(super) fn progress_of(shared: &Arc<Shared>) -> Result<Converting, Code> {
     for number in 1..=pages {
         done += u64::from(file.is_converted(&mut medium, number)?);
     }
-    Ok(Converting {
-        conversion: file.conversion,
-        done,
-        pages,
-    })
+    Ok(Progress { done, pages })
 }
 
 /// Whether a process is converting the database at `path` at this moment.

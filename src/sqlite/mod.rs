@@ -39,7 +39,6 @@ mod wal_frames;
 mod wal_index;
 
 pub use conversion::Conversion;
-pub use convert::Converting;
 pub use database::{SealedDatabase, database_files, file_uri};
 pub use error::SealedError;
 pub use host::{Host, Refused};

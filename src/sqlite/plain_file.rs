@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::base::sync_names;
+
 use super::SealedError;
 use super::database::io;
 use super::side::MAGIC;
@@ -61,13 +63,7 @@ pub fn scrub(path: &Path) -> Result<(), SealedError> {
         }
         file.sync_all()?;
         fs::remove_file(path)?;
-        sync_dir(path)
+        sync_names(path)
     };
     overwrite().map_err(|e| io(path, e))
-}
-
-/// Has the names in the directory around `path` reach the disk.
-pub(super) fn sync_dir(path: &Path) -> std::io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    File::open(dir.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all())
 }

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::ResourceId;
@@ -154,13 +154,21 @@ impl Shared {
     }
 
     pub(super) fn is_fresh(&self) -> bool {
-        self.facts().fresh
+        self.read_facts().fresh
+    }
+
+    /// What is under way.
+    pub(super) fn conversion(&self) -> Conversion {
+        self.read_facts().conversion
     }
 
     /// What the header says, as far as this process has seen it.
     pub(super) fn facts(&self) -> Facts {
-        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
-        facts.clone()
+        self.read_facts().clone()
+    }
+
+    fn read_facts(&self) -> RwLockReadGuard<'_, Facts> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This slot of the header, which is authentic, was read or written.
@@ -190,7 +198,7 @@ impl Shared {
         if newest > self.header() {
             self.read_header(medium)?;
         }
-        match self.facts().conversion {
+        match self.conversion() {
             Conversion::Decrypted => Err(self.refuse(
                 Code::KEY_UNAVAILABLE,
                 "it is decrypted, and a plain file by now: open it again",

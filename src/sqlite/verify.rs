@@ -12,6 +12,7 @@ use super::tracker::{self, Overlay};
 use super::unit::{UnitId, UnitKind, Units};
 use super::vfs::LowerFile;
 use super::wal_file::WalFile;
+use super::wal_frames::{Generation, LoggedFrame};
 
 /// How often a file that others write to meanwhile is read anew.
 const TRIES: usize = 5;
@@ -94,14 +95,8 @@ pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<Option<()>, Code>
     let mut medium = LowerFile::open_path(shared.path())?;
     let mut file = PageFile::new(shared.clone(), 0);
     file.check()?;
-    if let Some(mut medium) = open_log(shared)? {
-        let mut log = WalFile::new(shared.clone());
-        if log
-            .recover(&mut medium)?
-            .is_some_and(|log| !log.frames.is_empty())
-        {
-            return Ok(None);
-        }
+    if in_log(shared, |log| !log.frames.is_empty())? == Some(true) {
+        return Ok(None);
     }
     let record = Record::read(&mut file.units, &mut medium)?
         .unwrap_or_else(|| Record::first(Pages::default()));
@@ -133,15 +128,11 @@ pub(super) fn seal_records(shared: &Arc<Shared>) -> Result<bool, Code> {
     let mut medium = LowerFile::open_main(shared)?;
     let mut file = PageFile::new(shared.clone(), 0);
     file.check()?;
-    if let Some(mut medium) = open_log(shared)? {
-        let mut log = WalFile::new(shared.clone());
-        if let Some(log) = log.recover(&mut medium)? {
-            let headers = log.frames.iter().map(|frame| &frame.header);
-            let mut ids = headers.chain(log.frames.iter().map(|frame| &frame.id));
-            if !ids.all(|id| file.units.is_of_newest_key(id)) {
-                return Ok(false);
-            }
-        }
+    let is_new = |frame: &LoggedFrame| {
+        [&frame.header, &frame.id].map(|id| file.units.is_of_newest_key(id)) == [true; 2]
+    };
+    if in_log(shared, |log| log.frames.iter().all(is_new))? == Some(false) {
+        return Ok(false);
     }
     let mut record = tracker::newest(&mut file.units, &mut medium)?;
     for _ in RECORD_PLACES {
@@ -152,13 +143,19 @@ pub(super) fn seal_records(shared: &Arc<Shared>) -> Result<bool, Code> {
     Ok(true)
 }
 
-/// The write-ahead log beside the main file.
-fn open_log(shared: &Shared) -> Result<Option<LowerFile>, Code> {
+/// What `look` makes of the write-ahead log beside the main file, as far as SQLite takes it; `None` without
+/// one.
+fn in_log<T>(
+    shared: &Arc<Shared>,
+    look: impl FnOnce(&Generation<'_>) -> T,
+) -> Result<Option<T>, Code> {
     let path = beside(shared.path(), "-wal");
-    match path.exists() {
-        true => LowerFile::open_path(&path).map(Some),
-        false => Ok(None),
+    if !path.exists() {
+        return Ok(None);
     }
+    let mut log = WalFile::new(shared.clone());
+    let found = log.recover(&mut LowerFile::open_path(&path)?)?;
+    Ok(found.map(|log| look(&log)))
 }
 
 /// What the file's record and log say.
@@ -289,18 +286,14 @@ impl State {
             salts: [0; 8],
             frames: Vec::new(),
         };
-        let Some(mut medium) = open_log(shared)? else {
-            return Ok(state);
-        };
-        let mut log = WalFile::new(shared.clone());
-        if let Some(log) = log.recover(&mut medium)? {
+        in_log(shared, |log| {
             state.salts = *log.salts;
-            state.log = LogPosition::of(&log);
+            state.log = LogPosition::of(log);
             state.frames = log.frames.iter().map(|frame| frame.header).collect();
             let none = Record::first(Pages::default());
             let record = state.record.as_ref().unwrap_or(&none);
             state.overlay = Some(Overlay::new(record, log.salts, log.frames));
-        }
+        })?;
         Ok(state)
     }
 

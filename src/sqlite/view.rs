@@ -38,7 +38,7 @@ pub(super) fn rows() -> Vec<Vec<Value>> {
 fn row(shared: &Arc<Shared>) -> Option<Vec<Value>> {
     let encryptor = shared.keys().encryptor()?;
     let (state, state_desc) = state(shared);
-    let (percent, scan, scan_desc) = match shared.facts().conversion {
+    let (percent, scan, scan_desc) = match shared.conversion() {
         Conversion::None | Conversion::Decrypted => (0.0, 4, "COMPLETE"),
         _ => {
             let done =
@@ -69,7 +69,7 @@ fn row(shared: &Arc<Shared>) -> Option<Vec<Value>> {
 }
 
 fn state(shared: &Shared) -> (i64, &'static str) {
-    match shared.facts().conversion {
+    match shared.conversion() {
         Conversion::Decrypted => (1, "UNENCRYPTED"),
         Conversion::Encryption => (2, "ENCRYPTION_IN_PROGRESS"),
         Conversion::KeyChange => (4, "KEY_CHANGE_IN_PROGRESS"),

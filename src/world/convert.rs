@@ -2,13 +2,13 @@
 //! plain all data is written anew: a new resource is made beside the old one, which it then
 //! replaces. `pending` in the configuration says what is under way, so that a crash leaves either.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::base::{KeyVersionRef, ResourceId, beside};
+use crate::base::{KeyVersionRef, ResourceId, beside, sync_names};
 use crate::envelope::Envelope;
 use crate::resource::blob::{AccountHeader, BlobInfo, StorageAccount};
 use crate::resource::sql::SqlDatabase;
@@ -16,7 +16,7 @@ use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::sqlite::{self, Conversion, SealedDatabase, SealedError};
 
 use super::config::ResourceEntry;
-use super::hold::Hold;
+use super::hold::{Hold, keep_log};
 use super::in_place::{conversion_at, put_plain_in_place};
 use super::resources::{remove, sql_files};
 use super::{Kind, ResourceAddress, Workspace, WorldError};
@@ -155,7 +155,7 @@ impl Workspace {
         }
         fs::rename(&live, &old).map_err(|e| WorldError::io(&live, e))?;
         fs::rename(&new, &live).map_err(|e| WorldError::io(&live, e))?;
-        sync_around(&live)?;
+        sync_names(&live).map_err(|e| WorldError::io(&live, e))?;
         Ok((written, 0))
     }
 
@@ -180,9 +180,7 @@ impl Workspace {
             }
         };
         if hold.wal {
-            let conn = made.connect()?;
-            let set = conn.pragma_update(None, "journal_mode", "wal");
-            set.map_err(|e| made.explain(e))?;
+            keep_log(&made)?;
         }
         hold.insist(database)?;
         Ok(fs::metadata(new).map_or(0, |m| m.len()))
@@ -287,13 +285,6 @@ pub(super) fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), World
     }
     remove(entry.kind, &old);
     Ok(())
-}
-
-/// Has the names beside `live` reach the disk.
-pub(super) fn sync_around(live: &Path) -> Result<(), WorldError> {
-    let parent = live.parent().expect("inside the working directory");
-    let synced = File::open(parent).and_then(|dir| dir.sync_all());
-    synced.map_err(|e| WorldError::io(parent, e))
 }
 
 /// Where a resource is, where its replacement is made, and where it waits to be deleted. A name

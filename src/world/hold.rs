@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, Row};
 
@@ -7,6 +8,10 @@ use crate::resource::ResourceError;
 use crate::resource::sql::SqlDatabase;
 
 use super::WorldError;
+
+/// How often it is asked who else has a file open, before the answer counts, and the time between.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A connection to a database that is being replaced, with which nothing that others commit
 /// meanwhile goes unnoticed.
@@ -66,17 +71,31 @@ impl Hold {
     }
 }
 
+/// Has a database keep a write-ahead log.
+pub(super) fn keep_log(database: &SqlDatabase) -> Result<(), WorldError> {
+    let conn = database.connect()?;
+    let set = conn.pragma_update(None, "journal_mode", "wal");
+    Ok(set.map_err(|e| database.explain(e))?)
+}
+
 /// SQLite finds journals by name: who has the old file open would take the new one's for its own, and
 /// play it back or delete it.
+///
+/// A program that is just being started shows the files of the process that starts it: whoever has it
+/// open is asked again for a while.
 pub(super) fn open_here_only(path: &Path) -> Result<(), WorldError> {
-    let by = open_elsewhere(path).map_err(|e| WorldError::io(path, e))?;
-    match by.is_empty() {
-        true => Ok(()),
-        false => Err(WorldError::OpenElsewhere {
-            path: path.display().to_string(),
-            by,
-        }),
+    let mut by = Vec::new();
+    for _ in 0..TRIES {
+        by = open_elsewhere(path).map_err(|e| WorldError::io(path, e))?;
+        if by.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
     }
+    Err(WorldError::OpenElsewhere {
+        path: path.display().to_string(),
+        by,
+    })
 }
 
 fn data_version(conn: &Connection) -> rusqlite::Result<i64> {

@@ -7,13 +7,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::base::beside;
+use crate::base::{beside, sync_names};
 use crate::resource::sql::SqlDatabase;
-use crate::resource::{ProtectedResource, Protection, ResourceError};
+use crate::resource::{Protection, ResourceError};
 use crate::sqlite::{self, Conversion, SealedDatabase};
 
-use super::convert::{places, sync_around};
-use super::hold::{Hold, open_here_only};
+use super::convert::{places, settle};
+use super::hold::{Hold, keep_log, open_here_only};
+use super::resources::remove;
 use super::{Kind, ResourceAddress, Workspace, WorldError};
 
 /// What a conversion in place did.
@@ -44,7 +45,7 @@ impl Workspace {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<ConvertedInPlace, WorldError> {
         let (address, entry) = self.resource(address)?;
-        let live = self.resolved_path(&address);
+        let (live, _, old) = places(&self.resolved_path(&address));
         let under_way = conversion_at(entry.kind, &live) == Conversion::Encryption;
         let mut room_was_made = false;
         if !under_way {
@@ -58,20 +59,16 @@ impl Workspace {
             return Err(WorldError::Usage(format!(
                 "{address} is being encrypted under another key; go on with that one, and change it then"
             )));
+        } else {
+            sqlite::disown(&old).map_err(ResourceError::from)?;
         }
-        let old = places(&live).2;
-        sqlite::disown(&old).map_err(ResourceError::from)?;
         let plain_bytes = fs::metadata(&old).map_or(0, |about| about.len());
         let database = self.open_sql(&address)?;
         database.convert(progress)?;
-        let pages = self.finish(&address, &database, |protection| *protection = to.clone())?;
         Ok(ConvertedInPlace {
-            address: address.to_string(),
-            protection: to.clone(),
-            pages,
-            resumed: under_way,
             room_was_made,
             plain_bytes_deleted: Some(plain_bytes),
+            ..self.finish(&address, &database, under_way)?
         })
     }
 
@@ -91,12 +88,12 @@ impl Workspace {
             return Err(WorldError::Busy(address.to_string()));
         }
         let id = entry.id;
-        entry.pending = Some(to.clone());
-        changing.save()?;
         let hold = Hold::begin(&plain)?;
+        entry.pending = Some(to.clone());
+        changing.save().inspect_err(|_| hold.give_up())?;
         let begun = (|| {
             hold.alone(&plain)?;
-            super::resources::remove(Kind::Sql, &new);
+            remove(Kind::Sql, &new);
             SqlDatabase::create_over(&new, id, to, &self.wrapper(), &plain)?;
             if let Some(key) = to.key() {
                 self.expect_sql(address, key.vault);
@@ -109,25 +106,21 @@ impl Workspace {
                 return Err(e);
             }
             fs::rename(&new, &live).map_err(|e| WorldError::io(&live, e))?;
-            sync_around(&live)
+            sync_names(&live).map_err(|e| WorldError::io(&live, e))
         })();
         if begun.is_err() {
             hold.give_up();
         }
         let wal = hold.wal;
         drop(hold);
-        let settled = super::convert::settle(changing.config.entry_mut(address)?, &live);
+        let settled = settle(changing.config.entry_mut(address)?, &live);
         changing.save()?;
         begun?;
         settled?;
         drop(changing);
         sqlite::disown(&old).map_err(ResourceError::from)?;
         if wal {
-            let database = self.open_sql(address)?;
-            let set = database
-                .connect()?
-                .pragma_update(None, "journal_mode", "wal");
-            set.map_err(|e| database.explain(e))?;
+            keep_log(&self.open_sql(address)?)?;
         }
         Ok(room_was_made)
     }
@@ -139,22 +132,15 @@ impl Workspace {
         address: &ResourceAddress,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<ConvertedInPlace, WorldError> {
-        let database = self.open_sql(address)?;
-        let under_way = self.not_otherwise(address, &database, Conversion::KeyChange)?;
+        let (address, _) = self.resource(address)?;
+        let database = self.open_sql(&address)?;
+        let under_way = self.not_otherwise(&address, &database, Conversion::KeyChange)?;
         if !under_way {
             let _changing = self.begin()?;
             database.begin_key_change()?;
         }
         database.convert(progress)?;
-        let pages = self.finish(address, &database, |_| ())?;
-        Ok(ConvertedInPlace {
-            address: address.to_string(),
-            protection: database.protection().clone(),
-            pages,
-            resumed: under_way,
-            room_was_made: false,
-            plain_bytes_deleted: None,
-        })
+        self.finish(&address, &database, under_way)
     }
 
     /// Makes a protected SQL database plain, or goes on with it. Others use it meanwhile; to end takes a
@@ -164,11 +150,11 @@ impl Workspace {
         address: &ResourceAddress,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<ConvertedInPlace, WorldError> {
-        let database = self.open_sql(address)?;
-        let under_way = self.not_otherwise(address, &database, Conversion::Decryption)?;
+        let (address, _) = self.resource(address)?;
+        let database = self.open_sql(&address)?;
+        let under_way = self.not_otherwise(&address, &database, Conversion::Decryption)?;
         if !under_way {
             let mut changing = self.begin()?;
-            let address = changing.config.resolve(address)?;
             changing.config.entry_mut(&address)?.pending = Some(Protection::Plain);
             changing.save()?;
             database.begin_decryption()?;
@@ -178,23 +164,12 @@ impl Workspace {
             .connect()?
             .query_row("PRAGMA journal_mode", (), |row| row.get(0))
             .map_err(|e| database.explain(e))?;
-        let pages = self.finish(address, &database, |protection| {
-            *protection = Protection::Plain;
-        })?;
+        let done = self.finish(&address, &database, under_way)?;
         drop(database);
         if mode == "wal" {
-            let plain = self.open_sql(address)?;
-            let set = plain.connect()?.pragma_update(None, "journal_mode", "wal");
-            set.map_err(|e| plain.explain(e))?;
+            keep_log(&self.open_sql(&address)?)?;
         }
-        Ok(ConvertedInPlace {
-            address: address.to_string(),
-            protection: Protection::Plain,
-            pages,
-            resumed: under_way,
-            room_was_made: false,
-            plain_bytes_deleted: None,
-        })
+        Ok(done)
     }
 
     /// Whether this conversion is under way already.
@@ -221,20 +196,25 @@ impl Workspace {
         &self,
         address: &ResourceAddress,
         database: &SqlDatabase,
-        protect: impl FnOnce(&mut Protection),
-    ) -> Result<u64, WorldError> {
+        resumed: bool,
+    ) -> Result<ConvertedInPlace, WorldError> {
         let mut changing = self.begin()?;
-        let address = changing.config.resolve(address)?;
-        let live = self.resolved_path(&address);
-        let pages = database.converting()?.pages;
-        database.finish_conversion()?;
-        let entry = changing.config.entry_mut(&address)?;
-        if entry.pending.is_some() {
-            super::convert::settle(entry, &live)?;
-            protect(&mut entry.protection);
+        let pages = database.finish_conversion()?;
+        let entry = changing.config.entry_mut(address)?;
+        let was_pending = entry.pending.is_some();
+        settle(entry, &self.resolved_path(address))?;
+        let protection = entry.protection.clone();
+        if was_pending {
             changing.save()?;
         }
-        Ok(pages)
+        Ok(ConvertedInPlace {
+            address: address.to_string(),
+            protection,
+            pages,
+            resumed,
+            room_was_made: false,
+            plain_bytes_deleted: None,
+        })
     }
 }
 
@@ -252,7 +232,7 @@ pub(super) fn put_plain_in_place(live: &Path, new: &Path) -> Result<(), WorldErr
         let _ = fs::remove_file(beside(live, ending));
     }
     fs::rename(new, live).map_err(|e| WorldError::io(live, e))?;
-    sync_around(live)
+    sync_names(live).map_err(|e| WorldError::io(live, e))
 }
 
 fn name(conversion: Conversion) -> &'static str {

@@ -8,11 +8,10 @@ use atrest::crypto::{Label, derive, hmac_verify};
 use atrest::sqlite::{KEY_SLOT_LEN, SealedDatabase};
 
 use crate::corpus::Entry;
-use crate::files::{BLOCK, FILE, Layout, MAIN, dek};
+use crate::files::{BLOCK, FILE, MAIN, dek};
 use crate::lives::{Life, SLOT};
-use crate::mutate::Aim;
 use crate::oracle::{self, Outcome};
-use crate::run::Target;
+use crate::run::old_and_new;
 
 const HALF: usize = BLOCK / 2;
 /// What is written of a slot ends here; then come the freshness records.
@@ -139,17 +138,5 @@ fn written_again(
 
 #[test]
 fn a_header_is_read_as_it_is_specified_or_refused_and_never_leads_to_another_state() {
-    let target = Target {
-        name: "header",
-        aim: Aim {
-            layout: Layout::Sealed,
-            files: &[MAIN],
-            within: 0..BLOCK,
-            forge: true,
-        },
-        share: 1,
-        judge: &judge,
-    };
-    let seen = target.run();
-    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
+    old_and_new("header", &[MAIN], 0..BLOCK, &judge);
 }

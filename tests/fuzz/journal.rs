@@ -1,11 +1,10 @@
 //! The rollback journal, beside its main file.
 
 use crate::corpus::Entry;
-use crate::files::{JOURNAL, Layout, MAIN};
+use crate::files::{JOURNAL, MAIN};
 use crate::lives::Life;
-use crate::mutate::Aim;
-use crate::oracle::{self, Outcome};
-use crate::run::Target;
+use crate::oracle;
+use crate::run::old_and_new;
 
 pub fn entries() -> Vec<(&'static str, Entry)> {
     let mut life = Life::new();
@@ -27,17 +26,10 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
 
 #[test]
 fn a_journal_that_was_altered_or_is_old_never_undoes_a_commit_or_half_a_transaction() {
-    let target = Target {
-        name: "journal",
-        aim: Aim {
-            layout: Layout::Sealed,
-            files: &[JOURNAL, JOURNAL, JOURNAL, JOURNAL, MAIN],
-            within: 0..usize::MAX,
-            forge: true,
-        },
-        share: 1,
-        judge: &oracle::sealed,
-    };
-    let seen = target.run();
-    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
+    old_and_new(
+        "journal",
+        &[JOURNAL, JOURNAL, JOURNAL, JOURNAL, MAIN],
+        0..usize::MAX,
+        &oracle::sealed,
+    );
 }

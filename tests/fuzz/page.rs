@@ -4,11 +4,10 @@ use std::fs;
 
 use crate::content::{FORK, FORKED};
 use crate::corpus::Entry;
-use crate::files::{BLOCK, Files, Layout, MAIN, Scratch};
+use crate::files::{BLOCK, Files, MAIN, Scratch};
 use crate::lives::Life;
-use crate::mutate::Aim;
-use crate::oracle::{self, Outcome};
-use crate::run::Target;
+use crate::oracle;
+use crate::run::old_and_new;
 
 pub fn entries() -> Vec<(&'static str, Entry)> {
     let mut life = Life::new();
@@ -45,17 +44,5 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
 
 #[test]
 fn pages_that_were_altered_moved_or_are_old_never_pass_for_the_newest_state() {
-    let target = Target {
-        name: "page",
-        aim: Aim {
-            layout: Layout::Sealed,
-            files: &[MAIN],
-            within: BLOCK..usize::MAX,
-            forge: true,
-        },
-        share: 1,
-        judge: &oracle::sealed,
-    };
-    let seen = target.run();
-    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
+    old_and_new("page", &[MAIN], BLOCK..usize::MAX, &oracle::sealed);
 }

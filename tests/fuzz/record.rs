@@ -1,11 +1,10 @@
 //! Freshness records, which lie in the header block.
 
 use crate::corpus::Entry;
-use crate::files::{BLOCK, JOURNAL, Layout, MAIN};
+use crate::files::{BLOCK, JOURNAL, MAIN};
 use crate::lives::Life;
-use crate::mutate::Aim;
-use crate::oracle::{self, Outcome};
-use crate::run::Target;
+use crate::oracle;
+use crate::run::old_and_new;
 
 pub fn entries() -> Vec<(&'static str, Entry)> {
     let mut life = Life::new();
@@ -27,17 +26,5 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
 
 #[test]
 fn a_record_that_was_altered_or_put_back_never_makes_old_pages_the_newest() {
-    let target = Target {
-        name: "record",
-        aim: Aim {
-            layout: Layout::Sealed,
-            files: &[MAIN],
-            within: 0..BLOCK,
-            forge: true,
-        },
-        share: 1,
-        judge: &oracle::sealed,
-    };
-    let seen = target.run();
-    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
+    old_and_new("record", &[MAIN], 0..BLOCK, &oracle::sealed);
 }

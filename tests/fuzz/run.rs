@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use rusqlite::Connection;
 
 use crate::corpus::{self, Entry};
-use crate::files::Scratch;
+use crate::files::{Layout, Scratch};
 use crate::mutate::{Aim, Case, case};
 use crate::oracle::Outcome;
 
@@ -36,6 +37,29 @@ pub struct Target<'a> {
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |n| n.parse().unwrap())
+}
+
+/// Runs a target that alters `within` of these files of a sealed database, also inside the units, and in
+/// which old states must come up as well as the newest.
+pub fn old_and_new(
+    name: &'static str,
+    files: &'static [usize],
+    within: Range<usize>,
+    judge: &dyn Fn(&Entry, &Path) -> Result<Outcome, String>,
+) {
+    let target = Target {
+        name,
+        aim: Aim {
+            layout: Layout::Sealed,
+            files,
+            within,
+            forge: true,
+        },
+        share: 1,
+        judge,
+    };
+    let seen = target.run();
+    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
 }
 
 impl Target<'_> {

@@ -2,11 +2,10 @@
 
 use crate::content::{Content, FORK, FORKED};
 use crate::corpus::Entry;
-use crate::files::{Files, Layout, MAIN, Scratch, WAL};
+use crate::files::{Files, MAIN, Scratch, WAL};
 use crate::lives::Life;
-use crate::mutate::Aim;
-use crate::oracle::{self, Outcome};
-use crate::run::Target;
+use crate::oracle;
+use crate::run::old_and_new;
 
 pub fn entries() -> Vec<(&'static str, Entry)> {
     let mut life = Life::new();
@@ -52,17 +51,10 @@ pub fn entries() -> Vec<(&'static str, Entry)> {
 #[test]
 fn a_log_that_was_altered_gives_up_commits_from_its_end_and_only_to_a_reader_that_remembers_nothing()
  {
-    let target = Target {
-        name: "wal",
-        aim: Aim {
-            layout: Layout::Sealed,
-            files: &[WAL, WAL, WAL, WAL, MAIN],
-            within: 0..usize::MAX,
-            forge: true,
-        },
-        share: 1,
-        judge: &oracle::sealed,
-    };
-    let seen = target.run();
-    assert!(seen.contains_key(&Outcome::Old) && seen.contains_key(&Outcome::New));
+    old_and_new(
+        "wal",
+        &[WAL, WAL, WAL, WAL, MAIN],
+        0..usize::MAX,
+        &oracle::sealed,
+    );
 }

@@ -28,7 +28,7 @@ fn writer() {
         let _ = std::io::stdin().lines().count();
         stop.store(true, Ordering::Relaxed);
     });
-    let (mut acknowledged, mut anew) = (0, 0);
+    let (mut acknowledged, mut anew, mut refused) = (0, 0, false);
     let mut held: Option<(SqlDatabase, Connection)> = None;
     while !stop.load(Ordering::Relaxed) {
         let Some((database, conn)) = &held else {
@@ -46,6 +46,9 @@ fn writer() {
                 // Others, too, are to get their turn.
                 std::thread::sleep(std::time::Duration::from_millis(2));
                 acknowledged += 1;
+                if std::mem::take(&mut refused) {
+                    println!("again");
+                }
                 if acknowledged == 3 {
                     println!("writing");
                 }
@@ -54,6 +57,7 @@ fn writer() {
             Err(e) => {
                 eprintln!("{}", database.explain(e));
                 anew += 1;
+                refused = true;
                 held = None;
             }
         }
@@ -184,7 +188,7 @@ fn who_writes_while_it_is_encrypted_and_decrypted_loses_nothing() {
             .unwrap();
         assert_eq!(ends_well(&work, writers), 0, "{mode}");
 
-        let writers = vec![Writer::start(&work), Writer::start(&work)];
+        let mut writers = vec![Writer::start(&work), Writer::start(&work)];
         let decrypted = work.reopen().decrypt_in_place(&address(), &mut |_, _| ());
         match mode {
             // Nobody leaves the log while others have it open; once they are gone it ends.
@@ -198,6 +202,9 @@ fn who_writes_while_it_is_encrypted_and_decrypted_loses_nothing() {
             }
             _ => {
                 decrypted.unwrap();
+                for writer in &mut writers {
+                    writer.hear("again");
+                }
                 assert_eq!(ends_well(&work, writers), 2, "each once, as a plain one");
             }
         }

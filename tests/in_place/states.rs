@@ -167,37 +167,63 @@ fn an_old_header_does_not_bring_a_conversion_back() {
 fn the_view_shows_the_states_by_the_numbers_and_names_of_azure_sql() {
     let work = Work::new(false);
     let to = work.protection();
-    let row = || -> (i64, String, f64, i64, String) {
-        let conn = work.open().connect().unwrap();
+    // In a process of its own: the view shows all that a process has open.
+    let row = || {
         let sql = "SELECT encryption_state, encryption_state_desc, percent_complete,
-            encryption_scan_state, encryptor_type
-            FROM sys_dm_database_encryption_keys ORDER BY database_id DESC LIMIT 1";
-        let row = conn.query_row(sql, (), |r| {
-            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
-        });
-        row.unwrap()
-    };
-    let is = |(state, name, percent, scan, encryptor): (i64, String, f64, i64, String)| {
-        assert_eq!(encryptor, "ASYMMETRIC KEY");
-        assert_eq!(scan, if state == 3 { 4 } else { 2 });
+            encryption_scan_state, encryptor_type FROM sys_dm_database_encryption_keys";
+        let rows = work.run(&["--json", "sql", "query", "db", sql]);
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&rows).unwrap();
+        let [row] = &rows[..] else {
+            panic!("one database is open: {rows:?}")
+        };
+        let state = row["encryption_state"].as_i64().unwrap();
+        let percent = row["percent_complete"].as_f64().unwrap();
+        assert_eq!(row["encryptor_type"], "ASYMMETRIC KEY");
+        assert_eq!(row["encryption_scan_state"], if state == 3 { 4 } else { 2 });
         // What is left in the middle is neither at its start nor at its end.
         assert_eq!(percent > 0.0 && percent < 100.0, state != 3);
-        (state, name)
+        (
+            state,
+            row["encryption_state_desc"].as_str().unwrap().to_owned(),
+        )
     };
     begun(&work, |workspace, progress| {
         let _ = workspace.encrypt_in_place(&address(), &to, progress);
     });
-    assert_eq!(is(row()), (2, "ENCRYPTION_IN_PROGRESS".into()));
+    assert_eq!(row(), (2, "ENCRYPTION_IN_PROGRESS".into()));
     work.reopen()
         .encrypt_in_place(&address(), &to, &mut |_, _| ())
         .unwrap();
-    assert_eq!(is(row()), (3, "ENCRYPTED".into()));
+    assert_eq!(row(), (3, "ENCRYPTED".into()));
     begun(&work, |workspace, progress| {
         let _ = workspace.change_key_in_place(&address(), progress);
     });
-    assert_eq!(is(row()).0, 4);
+    assert_eq!(row().0, 4);
     work.reopen()
         .change_key_in_place(&address(), &mut |_, _| ())
         .unwrap();
-    assert_eq!(is(row()).0, 3);
+    assert_eq!(row().0, 3);
+}
+
+#[test]
+fn what_one_writes_first_while_it_is_decrypted_the_other_does_not_overwrite() {
+    let work = Work::new(true);
+    let (one, other) = (work.open(), work.open());
+    one.begin_decryption().unwrap();
+    let conns = [&one, &other].map(|database| database.connect().unwrap());
+    let count = |n: usize| -> i64 {
+        let sql = "SELECT count(*) FROM t WHERE b LIKE 'writer %'";
+        conns[n].query_row(sql, (), |row| row.get(0)).unwrap()
+    };
+    // Twice: the second time what is known of the file is asked for only.
+    for n in [0, 1, 0, 1] {
+        assert_eq!(count(n), 0);
+    }
+    for n in 0..6 {
+        let sql = format!("INSERT INTO t (b) VALUES ('writer {n}')");
+        conns[n % 2].execute_batch(&sql).unwrap();
+        for conn in [0, 1] {
+            assert_eq!(count(conn), n as i64 + 1);
+        }
+    }
 }

@@ -16,7 +16,9 @@ Examples:
 
 To begin takes a moment in which nobody has the database open; from then on it is read and written as
 a protected one, by any number of programs, while its pages are encrypted one after the other. When it
-is interrupted, the same command goes on. `atrest status` shows how far it is.
+is interrupted, the same command goes on. How far it is, this shows:
+
+  atrest sql query twin 'SELECT percent_complete FROM sys_dm_database_encryption_keys'
 
 The plain file is overwritten with zeros and deleted in the end. On solid-state disks, on file systems
 that copy on write, in snapshots and in backups its bytes may remain. `atrest protect` makes a copy

@@ -9,7 +9,7 @@ use crate::base::{KeyRef, ResourceId};
 use crate::crypto::Secret;
 use crate::envelope::{Envelope, ResourceKind};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
-use crate::sqlite::{Conversion, Converting, PageSize, SealedDatabase};
+use crate::sqlite::{Conversion, PageSize, SealedDatabase};
 
 use super::SqlDatabase;
 use super::database::Store;
@@ -80,18 +80,14 @@ impl SqlDatabase {
         self.below().ok().map(SealedDatabase::conversion)
     }
 
-    /// How far the conversion has come that is under way.
-    pub fn converting(&self) -> Result<Converting, ResourceError> {
-        Ok(self.below()?.converting()?)
-    }
-
     /// Gives the database a new data encryption key, wrapped by the newest version of its key. What is
     /// written from now on is sealed under it; the rest by [`SqlDatabase::convert`].
     pub fn begin_key_change(&self) -> Result<(), ResourceError> {
-        let (Store::Sealed { database, .. }, Some(kek)) = (&self.store, self.kek()) else {
+        let (Store::Sealed { database, .. }, Some(kek)) = (&self.store, self.protection().key())
+        else {
             return Err(self.plain());
         };
-        let (envelope, dek) = new_key(self.path(), self.id(), kek, self.wrapper())?;
+        let (envelope, dek) = new_key(self.path(), self.id(), kek, &self.wrapper)?;
         Ok(database.begin_key_change(&envelope.to_bytes(), &dek)?)
     }
 
@@ -105,8 +101,8 @@ impl SqlDatabase {
         Ok(self.below()?.convert(progress)?)
     }
 
-    /// Ends the conversion, when nothing is left of it.
-    pub fn finish_conversion(&self) -> Result<(), ResourceError> {
+    /// Ends the conversion, when nothing is left of it; returns how many pages it was.
+    pub fn finish_conversion(&self) -> Result<u64, ResourceError> {
         Ok(self.below()?.finish()?)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::base::{KeyRef, ResourceId};
+use crate::base::ResourceId;
 use crate::envelope::{Envelope, ResourceKind};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified, Wrapper};
 use crate::sqlite::{
@@ -25,7 +25,7 @@ pub struct SqlDatabase {
     path: PathBuf,
     id: ResourceId,
     protection: Protection,
-    wrapper: Wrapper,
+    pub(super) wrapper: Wrapper,
     page_size: PageSize,
     pub(super) store: Store,
 }
@@ -182,14 +182,6 @@ impl SqlDatabase {
     /// The size of its pages; fixed when it is made.
     pub fn page_size(&self) -> PageSize {
         self.page_size
-    }
-
-    pub(super) fn wrapper(&self) -> &Wrapper {
-        &self.wrapper
-    }
-
-    pub(super) fn kek(&self) -> Option<&KeyRef> {
-        self.protection.key()
     }
 
     /// The envelope that its key comes from; `None` when it is not protected.

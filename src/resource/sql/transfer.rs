@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use crate::base::ResourceId;
+use crate::base::{ResourceId, sync_names};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use crate::sqlite::file_uri;
 
@@ -160,9 +160,7 @@ impl SqlDatabase {
                 }
                 _ => ResourceError::io(dest, e.error),
             })?;
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|e| ResourceError::io(dir, e))
+        sync_names(dest).map_err(|e| ResourceError::io(dir, e))
     }
 
     fn export_to(
