@@ -4,6 +4,7 @@
 mod clock;
 mod files;
 mod ids;
+mod lock;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use files::{
@@ -13,3 +14,4 @@ pub use ids::{
     BadId, BadKeyName, EpochId, ExtentId, GenerationId, KeyName, KeyRef, KeyVersion, KeyVersionRef,
     ResourceId, VaultId,
 };
+pub use lock::FileLock;

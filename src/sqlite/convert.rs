@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::base::{ResourceId, beside, sync_names, write_private_new};
+use crate::base::{FileLock, ResourceId, beside, sync_names, write_private_new};
 use crate::crypto::Secret;
 
 use super::database::{SealedDatabase, format, io, lower};
@@ -182,8 +182,8 @@ impl SealedDatabase {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(&path).map_err(|e| io(&path, e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Scan { _file: file, path }),
+        match FileLock::try_exclusive(file) {
+            Ok(lock) => Ok(Scan { _lock: lock, path }),
             Err(_) => Err(self.busy()),
         }
     }
@@ -340,7 +340,7 @@ pub(super) fn is_scanned(path: &Path) -> bool {
 
 /// While it lives, others see that the database is being converted.
 struct Scan {
-    _file: File,
+    _lock: FileLock,
     path: PathBuf,
 }
 

@@ -1,12 +1,14 @@
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use crate::base::FileLock;
 
 use super::WorldError;
 
 /// The right to change a working directory's configuration, held by one process at a time and
 /// given back when dropped (or when the process ends, however it ends).
-pub(super) struct ChangeLock(#[expect(dead_code, reason = "held, not read")] File);
+pub(super) struct ChangeLock(#[expect(dead_code, reason = "held, not read")] FileLock);
 
 /// The lock's file. Empty, and never removed: removing it would let two processes hold it.
 pub(super) const LOCK: &str = "atrest.lock";
@@ -23,8 +25,8 @@ impl ChangeLock {
             .mode(0o600)
             .open(&path)
             .map_err(|e| WorldError::io(&path, e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
+        match FileLock::try_exclusive(file) {
+            Ok(lock) => Ok(Self(lock)),
             Err(TryLockError::WouldBlock) => Err(WorldError::Busy(dir.display().to_string())),
             Err(TryLockError::Error(e)) => Err(WorldError::io(&path, e)),
         }

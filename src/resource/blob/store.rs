@@ -3,7 +3,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::{ExtentId, create_dir_private};
+use crate::base::{ExtentId, FileLock, create_dir_private};
 use crate::resource::ResourceError;
 
 const TEMPORARY: &str = "tmp";
@@ -38,8 +38,8 @@ impl ExtentStore {
     /// Starts an extent. While it lives, no process collects garbage.
     pub(super) fn begin(&self, extent: ExtentId) -> Result<NewExtent, ResourceError> {
         let failed = |e| ResourceError::io(&self.dir, e);
-        let dir = File::open(&self.dir).map_err(failed)?;
-        dir.lock_shared().map_err(failed)?;
+        let dir = File::open(&self.dir).and_then(FileLock::shared);
+        let dir = dir.map_err(failed)?;
         let path = self.path(extent);
         let temporary = path.with_extension(TEMPORARY);
         let file = OpenOptions::new()
@@ -90,11 +90,11 @@ impl ExtentStore {
         is_referred_to: impl Fn(ExtentId) -> Result<bool, ResourceError>,
     ) -> Result<(), ResourceError> {
         let dir = File::open(&self.dir).map_err(|e| ResourceError::io(&self.dir, e))?;
-        match dir.try_lock() {
-            Ok(()) => (),
+        let _alone = match FileLock::try_exclusive(dir) {
+            Ok(lock) => lock,
             Err(fs::TryLockError::WouldBlock) => return Ok(()),
             Err(fs::TryLockError::Error(e)) => return Err(ResourceError::io(&self.dir, e)),
-        }
+        };
         for path in self.files()? {
             let extent = path
                 .file_stem()
@@ -114,7 +114,7 @@ impl ExtentStore {
 
 /// An extent that is being written under a temporary name; removed when dropped.
 pub(super) struct NewExtent {
-    dir: File,
+    dir: FileLock,
     file: File,
     path: PathBuf,
     temporary: Option<PathBuf>,
@@ -135,7 +135,7 @@ impl NewExtent {
     pub(super) fn publish(&mut self) -> Result<(), ResourceError> {
         if let Some(temporary) = self.temporary.take() {
             fs::rename(&temporary, &self.path)
-                .and_then(|()| self.dir.sync_all())
+                .and_then(|()| self.dir.file().sync_all())
                 .map_err(|e| ResourceError::io(&self.path, e))?;
         }
         Ok(())
