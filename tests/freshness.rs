@@ -373,3 +373,61 @@ fn a_copy_that_was_restored_and_its_original_both_go_on() {
     fs::copy(scene.path(), place).unwrap();
     stale(scene.workspace().open_sql(&other).map(|_| ()));
 }
+
+/// Copied while its transaction was under way, put back later on; and the newest record, which says that
+/// the transaction is over, damaged: the one before it says that it is being committed.
+#[test]
+fn a_journal_put_back_later_does_not_undo_its_transaction() {
+    for live in [false, true] {
+        let scene = Scene::new("delete");
+        scene.add(1);
+        let database = scene.workspace().open_sql(&address()).unwrap();
+        let conn = database.connect().unwrap();
+        conn.execute_batch("BEGIN").unwrap();
+        insert(&conn, 2);
+        conn.cache_flush().unwrap();
+        let during = scene.files();
+        conn.execute_batch("COMMIT").unwrap();
+        let database = match live {
+            true => Some(database),
+            false => {
+                drop((conn, database));
+                None
+            }
+        };
+        let path = scene.path();
+        let mut main = fs::read(&path).unwrap();
+        let newest = newest_record(&main);
+        main[newest + 100] ^= 1;
+        fs::write(&path, &main).unwrap();
+        let mut during = during.iter();
+        let is_journal = |name: &Path| name.to_str().unwrap().ends_with("-journal");
+        let (name, journal) = during.find(|(name, _)| is_journal(name)).unwrap();
+        fs::write(name, journal).unwrap();
+        // Who remembers nothing takes it for the journal of a crash, and nothing tells otherwise.
+        let copy = copy_of(&scene);
+        let workspace = scene.workspace();
+        let (_, entry) = workspace.resource(&address()).unwrap();
+        let copied = copy
+            .path()
+            .join(path.strip_prefix(scene.dir.path()).unwrap());
+        let vaults = workspace.wrapper();
+        let forgetful = SqlDatabase::open(&copied, entry.id, entry.protection, &vaults).unwrap();
+        assert_eq!(rows(&forgetful), [1]);
+        if let Some(database) = database {
+            assert_eq!(rows(&database), [1, 2]);
+        }
+        assert_eq!(scene.rows().unwrap(), [1, 2]);
+        let opened = scene.workspace().open_sql(&address()).unwrap();
+        opened.verify(&mut |_, _| ()).unwrap();
+    }
+}
+
+/// Where the newest of the four freshness records lies (docs/format.md, "Freshness").
+fn newest_record(main: &[u8]) -> usize {
+    let number = |at: &usize| u64::from_le_bytes(main[*at..*at + 8].try_into().unwrap());
+    [1024, 3072, 1536, 3584]
+        .into_iter()
+        .max_by_key(number)
+        .unwrap()
+}

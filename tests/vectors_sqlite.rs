@@ -66,16 +66,22 @@ fn what_a_reader_must_reject_is_rejected_and_what_it_must_read_is_read() {
             let ending = if v.body[13] == 2 { "db.old" } else { "db.new" };
             fs::write(path.with_extension(ending), hex::decode(side).unwrap()).unwrap();
         }
-        let opened = open(&path, v.get("file-id").parse().unwrap(), &v.hex("dek"));
+        let position = v.find("remembered").map(|remembered| {
+            let bytes = hex::decode(remembered).unwrap().try_into().unwrap();
+            Position::from_bytes(&bytes).unwrap()
+        });
+        let keys = Arc::new(Told {
+            key: Secret::copy_from(&v.hex("dek")).unwrap(),
+            remembered: position.as_ref().map(Position::version),
+        });
+        let opened = SealedDatabase::open(&path, v.get("file-id").parse().unwrap(), keys);
         let verified = match &opened {
             Ok(db) => word(&db.verify(&mut |_, _| ())),
             Err(_) => word(&opened),
         };
         assert_eq!(verified, v.get("verify"), "{}: verify", v.name);
-        if let (Ok(db), Some(remembered)) = (&opened, v.find("remembered")) {
-            let bytes = hex::decode(remembered).unwrap().try_into().unwrap();
-            let position = Position::from_bytes(&bytes).unwrap();
-            let checked = word(&db.check_freshness(Some(&position)));
+        if let (Ok(db), Some(position)) = (&opened, &position) {
+            let checked = word(&db.check_freshness(Some(position)));
             assert_eq!(checked, v.get("check"), "{}: check", v.name);
         }
         let read = opened.and_then(|db| rows(&db));
@@ -186,20 +192,14 @@ fn write_the_vectors() {
     write("page_of_another_file", "main", &refused, &bad);
 
     // Freshness: the records, and old bytes put back.
-    let sequence = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap());
-    let mut records = [1024, 1536, 3072, 3584];
-    records.sort_by_key(|&at| std::cmp::Reverse(sequence(at)));
+    let records = records(&good);
     let altered = |records: &[usize]| {
         let mut bad = good.clone();
         records.iter().for_each(|at| bad[at + 20] ^= 1);
         bad
     };
-    write(
-        "newest_record_altered",
-        "main",
-        &reading,
-        &altered(&records[..1]),
-    );
+    let newest = newest_altered(&good);
+    write("newest_record_altered", "main", &reading, &newest);
     let stale = Expect::new("success", &read, "stale");
     write(
         "two_records_altered",
@@ -250,7 +250,10 @@ fn write_the_vectors() {
     let expect = checked(&newer_rows, &told.position().unwrap(), "stale");
     write("header_is_older", "main", &expect, &newer);
     // The file says which version somebody was told of.
-    let keys = Arc::new(Told(Secret::copy_from(&DEK).unwrap()));
+    let keys = Arc::new(Told {
+        key: Secret::copy_from(&DEK).unwrap(),
+        remembered: None,
+    });
     let told = SealedDatabase::open(&path, FILE, keys).unwrap();
     for _ in 0..2 {
         told.connect().unwrap().execute_batch(update).unwrap();
@@ -317,14 +320,36 @@ fn write_the_vectors() {
         &committed,
         &fs::read(&path).unwrap(),
     );
-    let beside = Expect {
-        beside: "good_after_a_transaction",
-        ..committed
+    let beside = |main, expect: &Expect| Expect {
+        beside: main,
+        ..expect.clone()
     };
     write(
         "journal_of_an_earlier_transaction",
         "journal",
-        &beside,
+        &beside("good_after_a_transaction", &committed),
+        &journal,
+    );
+    // And the record that says that the transaction is over is damaged, so that the one before it counts.
+    let main = "record_of_the_end_altered";
+    write(
+        main,
+        "main",
+        &committed,
+        &newest_altered(&fs::read(&path).unwrap()),
+    );
+    let over = checked(&committed.rows, &larger.position().unwrap(), "success");
+    write(
+        "journal_put_back_later",
+        "journal",
+        &beside(main, &over),
+        &journal,
+    );
+    let unknown = beside(main, &reading_all);
+    write(
+        "journal_of_the_last_transaction",
+        "journal",
+        &unknown,
         &journal,
     );
 
@@ -373,6 +398,20 @@ fn write_the_vectors() {
     );
 }
 
+/// Where the freshness records of a file lie, newest first.
+fn records(main: &[u8]) -> [usize; 4] {
+    let sequence = |at: usize| u64::from_le_bytes(main[at..at + 8].try_into().unwrap());
+    let mut records = [1024, 1536, 3072, 3584];
+    records.sort_by_key(|&at| std::cmp::Reverse(sequence(at)));
+    records
+}
+
+fn newest_altered(main: &[u8]) -> Vec<u8> {
+    let mut bad = main.to_vec();
+    bad[records(main)[0] + 20] ^= 1;
+    bad
+}
+
 fn make(path: &Path, file: ResourceId) -> SealedDatabase {
     let keys = Arc::new(Secret::<32>::copy_from(&DEK).unwrap());
     let page = PageSize::new(PAGE as u32).unwrap();
@@ -389,22 +428,30 @@ fn fill(connection: &Connection, from: i64, to: i64) {
 }
 
 /// A key with somebody who remembers what he is told.
-struct Told(Secret<32>);
+struct Told {
+    key: Secret<32>,
+    remembered: Option<u64>,
+}
 
 impl KeySource for Told {
     fn check(&self) -> Result<u64, KeyUnavailable> {
-        self.0.check()
+        self.key.check()
     }
 
     fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
-        self.0.with_key(use_key)
+        self.key.with_key(use_key)
     }
 
     fn anchor(&self, _: &Position) -> bool {
         true
     }
+
+    fn remembered(&self) -> Result<Option<u64>, KeyUnavailable> {
+        Ok(self.remembered)
+    }
 }
 
+#[derive(Clone)]
 struct Expect {
     expect: &'static str,
     rows: String,

@@ -32,6 +32,12 @@ pub trait KeySource: Send + Sync {
     fn anchor(&self, _position: &Position) -> bool {
         false
     }
+
+    /// The newest version of the file that is remembered there; `None` for none. Asked when a rollback
+    /// journal might undo the transaction that led to the newest version.
+    fn remembered(&self) -> Result<Option<u64>, KeyUnavailable> {
+        Ok(None)
+    }
 }
 
 /// What wraps a data encryption key, in the words of Azure SQL's `sys.dm_database_encryption_keys`.

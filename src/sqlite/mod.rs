@@ -17,6 +17,7 @@ mod host;
 mod journal_file;
 mod keys;
 mod medium;
+mod overlay;
 mod page_conversion;
 mod page_file;
 mod page_freshness;

@@ -2,10 +2,11 @@
 
 use super::Conversion;
 use super::medium::{Code, Medium, read_whole};
+use super::overlay::Overlay;
 use super::page_file::{Checkpoint, Origin, PageFile, page_offset, pages_of, trailer_offset};
 use super::position::{LogPosition, Position};
 use super::record::Record;
-use super::tracker::{self, Overlay, Tracker};
+use super::tracker::{self, Ended, Tracker};
 use super::unit::{TRAILER_LEN, UnitId, id_of};
 use super::wal_file::WalFile;
 use super::wal_frames::Generation;
@@ -109,8 +110,16 @@ impl PageFile {
 
     /// Told when a transaction is over: committed, or given up.
     pub(super) fn end(&mut self, medium: &mut dyn Medium) {
-        if let Some(tracker) = &mut self.tracker {
-            tracker.end(&mut self.units, medium);
+        if let Some(tracker) = &mut self.tracker
+            && let Some(Ended { record, synced }) = tracker.end()
+        {
+            let shared = self.units.shared_handle();
+            shared.ended(record.version);
+            if synced && shared.committed() {
+                shared.anchor(&Position::new(shared.header(), &record, None));
+            }
+            // Says of what was told, too. Failing to say it is no harm: the record stays at "committing".
+            let _ = record.write(&mut self.units, medium);
         }
         self.checkpoint = Checkpoint::No;
     }
@@ -122,15 +131,20 @@ impl PageFile {
         medium: &mut dyn Medium,
         log: Option<LogPosition>,
     ) -> Result<(), Code> {
-        if self.tracker.is_none() {
+        let Some(tracker) = &mut self.tracker else {
+            return Ok(());
+        };
+        // A position is told of only once no journal leads back from it.
+        if tracker.synced() && log.is_none() {
             return Ok(());
         }
         let units = &mut self.units;
         let shared = units.shared_handle();
-        shared.committed(|| {
+        if shared.committed() {
             let record = tracker::newest(units, medium)?;
-            Ok(Position::new(shared.header(), &record, log))
-        })
+            shared.anchor(&Position::new(shared.header(), &record, log));
+        }
+        Ok(())
     }
 
     /// Told when a transaction begins to read, or this file was written to.

@@ -28,6 +28,8 @@ pub(super) struct Shared {
     /// The sequence number of the newest header slot that this process read or wrote.
     header: AtomicU64,
     anchor: Mutex<Anchor>,
+    /// The newest version whose journal this process saw go.
+    ended: AtomicU64,
     /// The SQLite that has its files open, when that is not the bundled one.
     server: OnceLock<&'static Sqlite>,
 }
@@ -90,6 +92,7 @@ impl Shared {
             refusal: Mutex::new(None),
             header: AtomicU64::new(0),
             anchor: Mutex::default(),
+            ended: AtomicU64::new(0),
             server: OnceLock::new(),
         }
     }
@@ -242,20 +245,27 @@ impl Shared {
         lock(&self.anchor).version
     }
 
-    /// Something was committed and is on the disk: tells of it, unless that was done a moment ago.
-    pub(super) fn committed(
-        &self,
-        position: impl FnOnce() -> Result<Position, Code>,
-    ) -> Result<(), Code> {
-        {
-            let mut anchor = lock(&self.anchor);
-            anchor.behind = true;
-            if anchor.at.is_some_and(|at| at.elapsed() < ANCHOR_INTERVAL) {
-                return Ok(());
-            }
+    /// The transaction that led to `version` is over: no journal undoes it any more.
+    pub(super) fn ended(&self, version: u64) {
+        self.ended.fetch_max(version, Ordering::Relaxed);
+    }
+
+    /// Whether the transaction that led to `version` is known to be over. A journal that leads back from
+    /// there was put back by somebody.
+    pub(super) fn has_ended(&self, version: u64) -> Result<bool, Code> {
+        if self.ended.load(Ordering::Relaxed) >= version {
+            return Ok(true);
         }
-        self.anchor(&position()?);
-        Ok(())
+        let remembered = self.keys.remembered().map_err(|e| self.refuse_key(e.0))?;
+        Ok(remembered >= Some(version))
+    }
+
+    /// Something was committed and is on the disk. `true` when it is to be told of: not when that was done
+    /// a moment ago.
+    pub(super) fn committed(&self) -> bool {
+        let mut anchor = lock(&self.anchor);
+        anchor.behind = true;
+        anchor.at.is_none_or(|at| at.elapsed() >= ANCHOR_INTERVAL)
     }
 
     /// Tells of a position. That it cannot be told now is no reason to stop: it is told later.

@@ -1,12 +1,11 @@
 //! Keeps the freshness record of a main file while pages of it are written.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use super::medium::{Code, Medium};
 use super::page_file::trailer_offset;
 use super::record::{Pages, Record, Stage};
 use super::unit::{ID_LEN, UnitId, Units};
-use super::wal_frames::LoggedFrame;
 
 /// Follows one connection's writes to the main file. SQLite's locks let one connection write at a
 /// time, and each begins with the record that the last one left.
@@ -42,6 +41,16 @@ struct Transaction {
     base: Pages,
     pages: Pages,
     changed: bool,
+    /// The record that says that it is committing is on the disk, and what it counts.
+    synced: bool,
+}
+
+/// A transaction that is over.
+pub(super) struct Ended {
+    /// Says so, once it is written.
+    pub record: Record,
+    /// Whether it is on the disk.
+    pub synced: bool,
 }
 
 impl Tracker {
@@ -135,6 +144,7 @@ impl Tracker {
             base,
             pages: base,
             changed: false,
+            synced: false,
         });
         Ok(())
     }
@@ -230,19 +240,35 @@ impl Tracker {
             ..transaction.record.settled(next, transaction.pages)
         };
         transaction.changed = false;
+        transaction.synced = false;
         transaction.record.write(units, medium)
     }
 
-    /// The journal is gone, or the lock goes: the transaction is over. Failing to say so is no harm:
-    /// the record stays at "committing".
-    pub(super) fn end(&mut self, units: &mut Units, medium: &mut dyn Medium) {
-        self.restoring = None;
-        if let Some(Transaction { record, .. }) = self.transaction.take()
-            && record.stage == Stage::Committing
-        {
-            let settled = record.settled(record.version, record.now);
-            let _ = settled.write(units, medium);
+    /// What was written is on the disk. `true` when that is a transaction that is committing: until its
+    /// journal is gone it may be undone.
+    pub(super) fn synced(&mut self) -> bool {
+        let committing = |t: &&mut Transaction| t.record.stage == Stage::Committing;
+        match self.transaction.as_mut().filter(committing) {
+            Some(transaction) => {
+                transaction.synced = true;
+                true
+            }
+            None => false,
         }
+    }
+
+    /// The journal is gone, or the lock goes: the transaction is over; returns one that changed
+    /// something.
+    pub(super) fn end(&mut self) -> Option<Ended> {
+        self.restoring = None;
+        let Transaction { record, synced, .. } = self.transaction.take()?;
+        if record.stage != Stage::Committing {
+            return None;
+        }
+        Some(Ended {
+            record: record.settled(record.version, record.now),
+            synced,
+        })
     }
 
     /// The versions that a journal may lead back to, the likelier one first.
@@ -256,8 +282,10 @@ impl Tracker {
             None => {
                 let record = newest(units, medium)?;
                 Ok(match record.stage {
-                    Stage::Settled | Stage::Open => [record.version; 2],
-                    Stage::Committing => [record.version, record.base_version],
+                    Stage::Committing if !units.shared().has_ended(record.version)? => {
+                        [record.version, record.base_version]
+                    }
+                    _ => [record.version; 2],
                 })
             }
         }
@@ -287,7 +315,7 @@ pub(super) fn id_at(
 }
 
 /// Counts what the file holds as these pages, in ascending order, up to its end.
-fn add_held(
+pub(super) fn add_held(
     pages: &mut Pages,
     units: &mut Units,
     medium: &mut dyn Medium,
@@ -303,7 +331,7 @@ fn add_held(
 }
 
 /// Counts what the file holds as these pages, in ascending order, no more.
-fn remove_held(
+pub(super) fn remove_held(
     pages: &mut Pages,
     units: &mut Units,
     medium: &mut dyn Medium,
@@ -316,81 +344,4 @@ fn remove_held(
         pages.remove(units, page, &id)?;
     }
     Ok(())
-}
-
-/// What the frames of a write-ahead log mean for the sum of the main file's pages.
-pub(super) struct Overlay(HashMap<u64, Overlaid>);
-
-struct Overlaid {
-    /// The identity by which the record counts the page.
-    counted: Option<UnitId>,
-    /// The identity that it gets in the main file.
-    newest: UnitId,
-}
-
-impl Overlay {
-    /// Of these frames of the log with the salts `log`, from its first one on.
-    pub(super) fn new(record: &Record, log: &[u8; 8], frames: &[LoggedFrame]) -> Self {
-        let taken_in = if record.log == *log {
-            record.log_frames
-        } else {
-            0
-        };
-        let mut pages: HashMap<u64, Overlaid> = HashMap::new();
-        for (index, frame) in (0u64..).zip(frames) {
-            let taken_in = index < taken_in;
-            let page = pages.entry(frame.page).or_insert(Overlaid {
-                counted: frame.before.filter(|_| !taken_in),
-                newest: frame.id,
-            });
-            if taken_in {
-                page.counted = Some(frame.id);
-            }
-            page.newest = frame.id;
-        }
-        Self(pages)
-    }
-
-    /// The identity by which the record counts `page`, when the log holds it.
-    pub(super) fn counted(&self, page: u64) -> Option<Option<UnitId>> {
-        self.0.get(&page).map(|p| p.counted)
-    }
-
-    /// The pages past page `last` that the log holds, and by which identity the record counts them.
-    pub(super) fn counted_past(&self, last: u64) -> impl Iterator<Item = (u64, UnitId)> {
-        let pages = self.0.iter().filter(move |(page, _)| **page > last);
-        pages.filter_map(|(&page, overlaid)| Some((page, overlaid.counted?)))
-    }
-
-    /// The pages of the main file once all of these frames are in it and it has `count` pages.
-    pub(super) fn taken_in(
-        &self,
-        record: &Record,
-        units: &mut Units,
-        medium: &mut dyn Medium,
-        count: u64,
-    ) -> Result<Pages, Code> {
-        let mut pages = record.now;
-        for (&page, overlaid) in &self.0 {
-            if let Some(counted) = overlaid.counted.filter(|_| page <= record.now.count) {
-                pages.remove(units, page, &counted)?;
-            }
-            if page <= count {
-                pages.add(units, page, &overlaid.newest)?;
-            }
-        }
-        // Pages that the log does not hold: cut off, or skipped and sealed as zeros.
-        let skipped = |page: &u64| !self.0.contains_key(page);
-        let cut = (count + 1..=record.now.count).filter(skipped);
-        remove_held(&mut pages, units, medium, cut)?;
-        let sealed = (record.now.count + 1..=count).filter(skipped);
-        add_held(&mut pages, units, medium, sealed)?;
-        pages.count = count;
-        Ok(pages)
-    }
-
-    /// Whether a page was written to the main file that this log does not hold.
-    pub(super) fn skips(&self, record: &Record, count: u64) -> bool {
-        (record.now.count + 1..=count).any(|page| !self.0.contains_key(&page))
-    }
 }

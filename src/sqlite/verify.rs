@@ -4,11 +4,12 @@ use crate::base::beside;
 
 use super::header::RECORD_PLACES;
 use super::medium::{Code, Medium};
+use super::overlay::Overlay;
 use super::page_file::PageFile;
 use super::position::{LogPosition, Position};
 use super::record::{Pages, Record, Stage};
 use super::shared::Shared;
-use super::tracker::{self, Overlay};
+use super::tracker;
 use super::unit::{UnitId, UnitKind, Units};
 use super::vfs::LowerFile;
 use super::wal_file::WalFile;
@@ -71,14 +72,22 @@ fn steady<T>(
     Ok(None)
 }
 
-/// How far the main file has come, for when nobody has it open; `None` when it keeps no record.
+/// How far the main file has come, at least: a transaction that somebody is just committing may be
+/// undone. `None` when it keeps no record.
 pub(super) fn position(shared: &Shared) -> Result<Option<Position>, Code> {
     let (path, file) = (shared.path(), shared.file());
     let detached = Shared::detached(path, file, shared.facts(), shared.keys());
     let mut units = Units::new(Arc::new(detached), UnitKind::Page);
     units.check()?;
     let record = Record::read(&mut units, &mut LowerFile::open_main(shared)?)?;
-    Ok(record.map(|record| Position::new(shared.header(), &record, None)))
+    Ok(record.map(|record| {
+        let sure = record.settled(record.base_version, record.base);
+        let record = match record.stage {
+            Stage::Committing => &sure,
+            _ => &record,
+        };
+        Position::new(shared.header(), record, None)
+    }))
 }
 
 /// The versions that a rollback journal beside the file may lead back to, for when SQLite reads it

@@ -69,9 +69,12 @@ impl Workspace {
 
     /// Opens a SQL database, which must be the newest state of it that the vault of its key knows.
     pub fn open_sql(&self, address: &ResourceAddress) -> Result<SqlDatabase, WorldError> {
-        let database = self.open_sql_as_it_is(address)?;
-        database.keep_fresh(&self.keeper(address)?)?;
-        Ok(database)
+        let (path, entry) = self.find(address, Kind::Sql)?;
+        let (wrapper, keeper) = (self.wrapper(), self.keeper(address)?);
+        let (id, protection) = (entry.id, entry.protection);
+        Ok(SqlDatabase::open_fresh(
+            &path, id, protection, &wrapper, &keeper,
+        )?)
     }
 
     /// Opens a SQL database, whichever state of it lies there.

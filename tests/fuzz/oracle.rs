@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use atrest::sqlite::{Position, SealedDatabase, SealedError};
+use atrest::crypto::Secret;
+use atrest::sqlite::{KeySource, KeyUnavailable, Position, SealedDatabase, SealedError};
 use rusqlite::{Connection, ErrorCode};
 
 use crate::content::{Content, FORKED, MORE, STATES, limit};
 use crate::corpus::Entry;
-use crate::files::{FILE, JOURNAL, dek};
-use crate::keyed;
+use crate::files::{FILE, dek};
 
 /// What came of an input; targets count them, to see that all kinds of them come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ pub fn sealed(entry: &Entry, path: &Path) -> Result<Outcome, String> {
         forged: entry.forged,
     };
     let slots = judge.allowed(SealedDatabase::key_slots(path), "the key slots")?;
-    let Some(db) = judge.allowed(open(path), "opening")? else {
+    let Some(db) = judge.allowed(open_remembered(entry, path), "opening")? else {
         return Ok(Outcome::NoDatabase);
     };
     if slots.is_none() {
@@ -53,7 +53,7 @@ pub fn sealed(entry: &Entry, path: &Path) -> Result<Outcome, String> {
     let look = || Ok::<_, String>((judge.verify(&db)?, judge.read(&db)?));
     let looks = [look()?, look()?];
     let newest = entry.remembered.as_ref().filter(|_| fresh);
-    let oldest = newest.map(|(newest, _)| newest - usize::from(may_undo(entry)));
+    let oldest = newest.map(|(newest, _)| *newest);
     let state = match conclude(entry, oldest, &looks)? {
         Concluded::State(state) => state,
         Concluded::Outcome(outcome) => {
@@ -66,13 +66,6 @@ pub fn sealed(entry: &Entry, path: &Path) -> Result<Outcome, String> {
     };
     judge.goes_on(&db, state)?;
     Ok(if fresh { Outcome::New } else { Outcome::Old })
-}
-
-/// Whether the last transaction may be undone, in spite of what is remembered (docs/threat-model.md): by
-/// the newest record it is being committed, and a journal lies there that may lead back.
-fn may_undo(entry: &Entry) -> bool {
-    let committing = || keyed::newest_record(entry.files.main())[16] == 2;
-    entry.files.0[JOURNAL].is_some() && committing()
 }
 
 /// What follows from two looks.
@@ -122,6 +115,35 @@ pub fn conclude(
 
 pub fn open(path: &Path) -> Result<SealedDatabase, SealedError> {
     SealedDatabase::open(path, FILE, Arc::new(dek()))
+}
+
+/// With what is remembered of it, which is asked before a journal is played back.
+fn open_remembered(entry: &Entry, path: &Path) -> Result<SealedDatabase, SealedError> {
+    let position = entry.remembered.as_ref().map(|(_, position)| position);
+    let key = Remembering {
+        key: dek(),
+        version: position.and_then(Position::from_bytes).map(|p| p.version()),
+    };
+    SealedDatabase::open(path, FILE, Arc::new(key))
+}
+
+struct Remembering {
+    key: Secret<32>,
+    version: Option<u64>,
+}
+
+impl KeySource for Remembering {
+    fn check(&self) -> Result<u64, KeyUnavailable> {
+        KeySource::check(&self.key)
+    }
+
+    fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
+        KeySource::with_key(&self.key, use_key)
+    }
+
+    fn remembered(&self) -> Result<Option<u64>, KeyUnavailable> {
+        Ok(self.version)
+    }
 }
 
 struct Judge<'a> {

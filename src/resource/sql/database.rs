@@ -15,7 +15,7 @@ use crate::sqlite::{
 };
 
 use super::conversion::new_key;
-use super::key::LiveKey;
+use super::key::{Keeper, LiveKey};
 
 /// How long a connection waits for another one's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -105,6 +105,34 @@ impl SqlDatabase {
         protection: Protection,
         wrapper: &Wrapper,
     ) -> Result<Self, ResourceError> {
+        Self::open_with(path, id, protection, wrapper, None)
+    }
+
+    /// Opens it as [`SqlDatabase::open`] does, when it is the newest state that `keeper` knows of; and
+    /// has `keeper` remember what is committed from now on.
+    ///
+    /// # Errors
+    /// [`ResourceError::Stale`] when it is older than what is remembered, or the vault is older
+    /// than what the database was told.
+    pub fn open_fresh(
+        path: &Path,
+        id: ResourceId,
+        protection: Protection,
+        wrapper: &Wrapper,
+        keeper: &Keeper,
+    ) -> Result<Self, ResourceError> {
+        let database = Self::open_with(path, id, protection, wrapper, Some(keeper))?;
+        database.keep_fresh(keeper)?;
+        Ok(database)
+    }
+
+    fn open_with(
+        path: &Path,
+        id: ResourceId,
+        protection: Protection,
+        wrapper: &Wrapper,
+        keeper: Option<&Keeper>,
+    ) -> Result<Self, ResourceError> {
         if let Err(e) = fs::metadata(path) {
             return Err(match e.kind() {
                 ErrorKind::NotFound => ResourceError::NotFound(path.display().to_string()),
@@ -113,7 +141,7 @@ impl SqlDatabase {
         }
         let store = match protection.key() {
             None => Store::Plain,
-            Some(_) => open_sealed(path, id, &protection, wrapper)?,
+            Some(_) => open_sealed(path, id, &protection, wrapper, keeper)?,
         };
         let mut database = Self {
             path: path.to_owned(),
@@ -293,6 +321,7 @@ fn open_sealed(
     id: ResourceId,
     protection: &Protection,
     wrapper: &Wrapper,
+    keeper: Option<&Keeper>,
 ) -> Result<Store, ResourceError> {
     let mut first_error = None;
     for slot in SealedDatabase::key_slots(path)? {
@@ -304,6 +333,8 @@ fn open_sealed(
             })
             .and_then(|key| {
                 let key = Arc::new(key);
+                // Asked when the first connection finds a journal.
+                keeper.inspect(|keeper| key.ask(keeper));
                 let database = SealedDatabase::open(path, id, key.clone())?;
                 Ok(Store::Sealed { database, key })
             });

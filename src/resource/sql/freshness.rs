@@ -16,7 +16,7 @@ impl SqlDatabase {
     /// # Errors
     /// [`ResourceError::Stale`] when it is older than what is remembered, or the vault is older
     /// than what the database was told.
-    pub fn keep_fresh(&self, keeper: &Keeper) -> Result<(), ResourceError> {
+    pub(super) fn keep_fresh(&self, keeper: &Keeper) -> Result<(), ResourceError> {
         let Some((database, key)) = self.sealed() else {
             return Ok(());
         };

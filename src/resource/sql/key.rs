@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::base::{EpochId, ResourceId};
@@ -8,7 +9,7 @@ use crate::resource::{Protection, Wrapper};
 use crate::sqlite::{
     Encryptor, KEY_SLOT_LEN, KeySource, KeyUnavailable, Position, SealedDatabase, Succession,
 };
-use crate::vault::EpochKeeper;
+use crate::vault::{EpochKeeper, FreshnessCheck};
 
 /// The data encryption key of an open database. The lease behind it is exchanged when the key is
 /// rewrapped, by this process or by another one, so that open connections go on under the new key
@@ -20,6 +21,8 @@ pub(super) struct LiveKey {
     wrapper: Wrapper,
     state: RwLock<State>,
     keeper: OnceLock<Keeper>,
+    /// Whether the keeper is told of commits.
+    tells: AtomicBool,
 }
 
 /// Who remembers which state of a database is the newest, and under which name.
@@ -57,17 +60,25 @@ impl LiveKey {
                 base: 0,
             }),
             keeper: OnceLock::new(),
+            tells: AtomicBool::new(false),
         })
     }
 
-    /// From now on commits are remembered there. The first keeper stands.
-    pub(super) fn keep(&self, keeper: &Keeper) {
+    /// Asks there what is remembered. The first keeper stands.
+    pub(super) fn ask(&self, keeper: &Keeper) {
         let _ = self.keeper.set(keeper.clone());
+    }
+
+    /// From now on commits are remembered there, too.
+    pub(super) fn keep(&self, keeper: &Keeper) {
+        self.ask(keeper);
+        self.tells.store(true, Ordering::Relaxed);
     }
 
     /// Who remembers commits.
     pub(super) fn keeper(&self) -> Option<&Keeper> {
-        self.keeper.get()
+        let tells = self.tells.load(Ordering::Relaxed);
+        self.keeper.get().filter(|_| tells)
     }
 
     /// The envelope in use.
@@ -164,5 +175,15 @@ impl KeySource for LiveKey {
         let vault = self.envelope().key.vault;
         let told = |keeper: &Keeper| keeper.epochs.advance_epoch(vault, keeper.id, position);
         self.keeper().is_some_and(|keeper| told(keeper).is_ok())
+    }
+
+    fn remembered(&self) -> Result<Option<u64>, KeyUnavailable> {
+        let Some(keeper) = self.keeper.get() else {
+            return Ok(None);
+        };
+        let epoch = keeper.epochs.epoch(self.envelope().key.vault, keeper.id);
+        let epoch = epoch.map_err(|e| KeyUnavailable(e.to_string()))?;
+        let compared = epoch.filter(|epoch| epoch.check != FreshnessCheck::Off);
+        Ok(compared.and_then(|epoch| Some(epoch.position?.version())))
     }
 }
