@@ -6,9 +6,10 @@ use crate::base::{ResourceId, beside};
 use crate::crypto::random_id;
 use crate::lab::theft::duplicate;
 use crate::lab::{LabError, StolenCopy};
-use crate::resource::sql::{SqlDatabase, content_hash};
+use crate::resource::sql::{Keeper, SqlDatabase, content_hash};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use crate::sqlite::PageSize;
+use crate::vault::FreshnessCheck;
 
 use super::bout::{Reading, error_text};
 use super::vault::Arm;
@@ -25,6 +26,8 @@ pub(super) struct Database {
     pub page_size: u64,
     /// What it reads as, unaltered.
     pub truth: String,
+    /// Who remembers its newest state, for an attack with old bytes.
+    keeper: Option<Keeper>,
 }
 
 impl Database {
@@ -106,9 +109,30 @@ impl Database {
             wrapper,
             page_size,
             truth: String::new(),
+            keeper: None,
         };
         this.measure()?;
         Ok(this)
+    }
+
+    /// From now on its newest state is remembered, as a vault remembers that of a database in its place.
+    pub(super) fn remembered(mut self, arm: &Arm) -> Result<Self, LabError> {
+        let keeper = arm.keeper();
+        self.open()?.begin_epoch(&keeper, FreshnessCheck::Open)?;
+        self.keeper = Some(keeper);
+        Ok(self)
+    }
+
+    /// The same database, as somebody opens it who remembers nothing of it.
+    pub(super) fn forgotten(&self) -> Self {
+        Self {
+            keeper: None,
+            path: self.path.clone(),
+            protection: self.protection.clone(),
+            wrapper: self.wrapper.clone(),
+            truth: self.truth.clone(),
+            ..*self
+        }
     }
 
     /// Takes what it reads as now for the truth.
@@ -119,17 +143,19 @@ impl Database {
     }
 
     pub(super) fn open(&self) -> Result<SqlDatabase, ResourceError> {
-        SqlDatabase::open(&self.path, self.id, self.protection.clone(), &self.wrapper)
+        let (path, id) = (&self.path, self.id);
+        let protection = self.protection.clone();
+        match &self.keeper {
+            Some(keeper) => SqlDatabase::open_fresh(path, id, protection, &self.wrapper, keeper),
+            None => SqlDatabase::open(path, id, protection, &self.wrapper),
+        }
     }
 
-    /// The same database at another place.
+    /// The same database at another place, of which nothing is remembered.
     pub(super) fn fork(&self, dir: &Path) -> Result<Self, LabError> {
         Ok(Self {
             path: duplicate(&self.path, dir)?,
-            protection: self.protection.clone(),
-            wrapper: self.wrapper.clone(),
-            truth: self.truth.clone(),
-            ..*self
+            ..self.forgotten()
         })
     }
 
@@ -157,15 +183,14 @@ impl Database {
     /// Authenticates it as a whole, and reads it when that finds nothing. A plain one is read at
     /// once: it has nothing that could be authenticated.
     pub(super) fn verify(&self) -> Reading {
-        if self.protection == Protection::Plain {
-            return self.read();
-        }
-        let verified = self.open().and_then(|d| d.verify(&mut |_, _| ()));
+        let reading = self.open().and_then(|database| {
+            if self.protection != Protection::Plain {
+                database.verify(&mut |_, _| ())?;
+            }
+            read(&database)
+        });
         self.tidy();
-        match verified {
-            Ok(_) => self.read(),
-            Err(e) => self.reading(Err(e)),
-        }
+        self.reading(reading)
     }
 
     /// Where page `number` (from 1) begins.
@@ -194,11 +219,48 @@ impl Database {
         }
     }
 
+    /// Puts these files in the place of its own.
+    pub(super) fn place(&self, files: &Files) -> Result<(), LabError> {
+        self.tidy();
+        for (ending, bytes) in &files.0 {
+            let path = beside(&self.path, ending);
+            std::fs::write(&path, bytes).map_err(|e| LabError::io(&path, e))?;
+        }
+        Ok(())
+    }
+
     /// Removes what a trial that ended early may have left beside the file.
     fn tidy(&self) {
         for ending in ["-wal", "-shm", "-journal"] {
             let _ = std::fs::remove_file(beside(&self.path, ending));
         }
+    }
+}
+
+/// The files of a database at one moment: the ending of each name, and its bytes.
+#[derive(Clone)]
+pub(super) struct Files(pub Vec<(&'static str, Vec<u8>)>);
+
+impl Files {
+    /// As they are now, also while the database is in use: as a killed process would leave them.
+    pub(super) fn of(path: &Path) -> Result<Self, LabError> {
+        let endings = ["", "-wal", "-journal"].into_iter();
+        let there = endings.filter(|ending| beside(path, ending).is_file());
+        let read = |ending| Ok((ending, super::alter::read_all(&beside(path, ending))?));
+        there.map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// With `bytes` in the place of one of them.
+    pub(super) fn and(mut self, ending: &'static str, bytes: Vec<u8>) -> Self {
+        self.0.retain(|(other, _)| *other != ending);
+        self.0.push((ending, bytes));
+        self
+    }
+
+    /// The bytes of one of them; none when it is not there.
+    pub(super) fn get(&self, ending: &str) -> &[u8] {
+        let found = self.0.iter().find(|(other, _)| *other == ending);
+        found.map_or(&[], |(_, bytes)| bytes)
     }
 }
 

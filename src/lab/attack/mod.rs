@@ -11,6 +11,7 @@ pub(super) mod envelope;
 pub(super) mod leak;
 pub(super) mod nonce;
 pub(super) mod open;
+pub(super) mod past;
 pub(super) mod sql;
 
 mod account;

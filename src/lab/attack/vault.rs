@@ -1,17 +1,21 @@
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
+use crate::base::{EpochId, KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
 use crate::crypto::{KeyEncryptionKey, KeyKind, Secret, WrapAlgorithm, random_id};
 use crate::lab::StolenCopy;
+use crate::resource::sql::Keeper;
 use crate::resource::{Protection, Wrapper};
-use crate::vault::{KeyWrapper, VaultError, WrappedKey};
+use crate::sqlite::Position;
+use crate::vault::{Epoch, EpochKeeper, FreshnessCheck, KeyWrapper, VaultError, WrappedKey};
 
 /// The vault of the lab's specimens: in memory, without rules or audit, since what it keeps safe is
 /// made up. The stolen copies' own vault is never asked on behalf of a specimen.
 pub(super) struct LabVault {
     id: VaultId,
     versions: Mutex<Vec<(KeyVersionRef, KeyEncryptionKey)>>,
+    epochs: Mutex<HashMap<EpochId, Epoch>>,
     revision: Arc<AtomicU64>,
 }
 
@@ -21,6 +25,7 @@ impl LabVault {
         Arc::new(Self {
             id: random_id(VaultId::from_bytes),
             versions: Mutex::default(),
+            epochs: Mutex::default(),
             revision: Arc::default(),
         })
     }
@@ -40,10 +45,35 @@ impl LabVault {
         key
     }
 
-    fn versions(&self) -> std::sync::MutexGuard<'_, Vec<(KeyVersionRef, KeyEncryptionKey)>> {
-        self.versions
-            .lock()
-            .expect("no holder of this lock can panic")
+    fn versions(&self) -> MutexGuard<'_, Vec<(KeyVersionRef, KeyEncryptionKey)>> {
+        lock(&self.versions)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder of this lock can panic")
+}
+
+impl EpochKeeper for LabVault {
+    fn epoch(&self, _: VaultId, id: EpochId) -> Result<Option<Epoch>, VaultError> {
+        Ok(lock(&self.epochs).get(&id).cloned())
+    }
+
+    fn set_epoch(&self, _: VaultId, id: EpochId, epoch: &Epoch) -> Result<(), VaultError> {
+        lock(&self.epochs).insert(id, epoch.clone());
+        Ok(())
+    }
+
+    fn advance_epoch(&self, _: VaultId, id: EpochId, to: &Position) -> Result<(), VaultError> {
+        let mut epochs = lock(&self.epochs);
+        let known = epochs.get(&id).and_then(|epoch| epoch.position.clone());
+        let position = known.map_or(to.clone(), |known| known.max(to.clone()));
+        let epoch = Epoch {
+            check: FreshnessCheck::Open,
+            position: Some(position),
+        };
+        epochs.insert(id, epoch);
+        Ok(())
     }
 }
 
@@ -141,6 +171,14 @@ impl Arm {
     /// Whether it is protected.
     pub(super) fn is_protected(&self) -> bool {
         self.protection.key().is_some()
+    }
+
+    /// Who remembers the newest state of a specimen.
+    pub(super) fn keeper(&self) -> Keeper {
+        Keeper {
+            epochs: self.vault.clone(),
+            id: random_id(EpochId::from_bytes),
+        }
     }
 
     /// Makes a new version of the key, where there is one.
