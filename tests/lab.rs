@@ -181,6 +181,7 @@ fn every_attack_fails_on_what_is_protected_and_succeeds_on_its_twin() {
         (6, "finance"),
         (16, "finance"),
         (16, "documents"),
+        (30, "finance"),
     ];
     assert_eq!(not_protected, declared);
     let untried = outcomes.iter().filter(|o| o.verdict == Verdict::NotTried);

@@ -279,15 +279,19 @@ pub static ATTACKS: &[Attack] = &[
         attack::past::journals,
         SQL,
     ),
-    later(
+    built(
         11,
-        "use checksums of log frames or journals as an oracle for a page's plaintext",
-        "nothing to learn: both are sealed whole, and the log's index is in memory only",
+        "use checksums of log frames as an oracle for a page's plaintext",
+        "nothing to learn: frames are sealed whole, and the log's index is in memory only",
+        attack::oracle::checksums,
+        SQL,
     ),
-    later(
+    built(
         12,
         "watch temporary files: sorter spills, statement journals, VACUUM",
         "no plaintext is ever written",
+        attack::temporary::files,
+        SQL,
     ),
     built(
         13,
@@ -377,10 +381,12 @@ pub static ATTACKS: &[Attack] = &[
         "edit, delete, reorder audit records, cut the log's tail",
         "detected, the tail by an anchor kept elsewhere",
     ),
-    later(
+    built(
         30,
         "restore an old vault file so that a purged key lives again",
         "detected",
+        attack::purge::revived,
+        SQL,
     ),
     later(
         31,

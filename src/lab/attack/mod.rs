@@ -11,8 +11,11 @@ pub(super) mod envelope;
 pub(super) mod leak;
 pub(super) mod nonce;
 pub(super) mod open;
+pub(super) mod oracle;
 pub(super) mod past;
+pub(super) mod purge;
 pub(super) mod sql;
+pub(super) mod temporary;
 
 mod account;
 mod alter;

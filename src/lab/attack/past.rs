@@ -20,8 +20,8 @@ use super::vault::Arm;
 const RECORDS: [usize; 4] = [1024, 1536, 3072, 3584];
 /// Length of a sealed log's header and of what stands before each page in it, and in a plain one
 /// (SQLite's file format, section 4.1).
-const SEALED_LOG: (usize, usize) = (64, 88);
-const PLAIN_LOG: (usize, usize) = (32, 24);
+pub(super) const SEALED_LOG: (usize, usize) = (64, 88);
+pub(super) const PLAIN_LOG: (usize, usize) = (32, 24);
 
 /// Attack 4.
 pub(in crate::lab) fn parts(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
