@@ -78,7 +78,7 @@ fn watched(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
             (_, 0) => bout.record(
                 Reading::Refused(format!("nothing to read in {what}")),
                 None,
-                || String::new(),
+                String::new,
             ),
             _ => bout.record(Reading::Data(format!("{bytes} bytes")), None, || {
                 format!("{what}: known text in {marked} temporary files, of {bytes} bytes")
