@@ -155,6 +155,7 @@ impl SealedDatabase {
             self.rewrite(&conn, progress)?;
             // Readers may keep a part of the log from being copied; what matters is what was.
             let _ = self.empty_log(&conn)?;
+            self.cut_rest(&conn)?;
             let state = self.progress()?;
             if state.done == state.pages {
                 progress(state.pages, state.pages);
@@ -220,6 +221,27 @@ impl SealedDatabase {
             progress(next - 1, pages);
         }
         Ok(())
+    }
+
+    /// Cuts off what lies behind the last page. SQLite cuts the file after a commit; a crash before that
+    /// leaves pages there which it never looks at, and which no transaction rewrites.
+    fn cut_rest(&self, conn: &Connection) -> Result<(), SealedError> {
+        if self.progress()?.pages <= self.page_count(conn)? {
+            return Ok(());
+        }
+        self.alone(conn, "EXCLUSIVE", || {
+            let last = self.page_count(conn)?;
+            let cut = || {
+                if verify::log_holds_commits(&self.shared)? {
+                    return Ok(());
+                }
+                let mut medium = LowerFile::open_main(&self.shared)?;
+                let mut file = PageFile::new(self.shared.clone(), 0);
+                file.check()?;
+                file.cut_rest(&mut medium, last)
+            };
+            cut().map_err(|code| self.refused(code))
+        })
     }
 
     /// Ends the conversion: whoever uses the database goes by what the header then says. After a

@@ -2,7 +2,7 @@
 
 use super::Conversion;
 use super::medium::{Code, Medium};
-use super::page_file::{PageFile, pages_of};
+use super::page_file::{PageFile, page_offset, pages_of};
 use super::side::Side;
 use super::tracker;
 use super::unit::TRAILER_LEN;
@@ -81,6 +81,27 @@ impl PageFile {
         match self.conversion {
             Conversion::Decryption => self.side()?.pages(),
             _ => Ok(pages_of(medium.len()?, self.plain.len())),
+        }
+    }
+
+    /// Has the database have so many pages, where that is not more.
+    pub(super) fn set_pages(&mut self, medium: &mut dyn Medium, count: u64) -> Result<(), Code> {
+        match self.conversion {
+            Conversion::Decryption => self.side()?.set_pages(count),
+            _ => medium.set_len(page_offset(count + 1, self.plain.len())),
+        }
+    }
+
+    /// Cuts off what lies behind page `last`, the last one of the database, unless the freshness record
+    /// counts it. Called while nobody reads or writes, and the log holds nothing.
+    pub(super) fn cut_rest(&mut self, medium: &mut dyn Medium, last: u64) -> Result<(), Code> {
+        let counted = match self.tracker {
+            Some(_) => tracker::newest(&mut self.units, medium)?.now.count,
+            None => 0,
+        };
+        match counted.max(last) < self.pages(medium)? {
+            true => self.set_pages(medium, last.max(counted)),
+            false => Ok(()),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! What SQLite's doings mean for the freshness record of a main file.
 
-use super::Conversion;
 use super::medium::{Code, Medium, read_whole};
 use super::overlay::Overlay;
-use super::page_file::{Checkpoint, Origin, PageFile, page_offset, pages_of, trailer_offset};
+use super::page_file::{Checkpoint, Origin, PageFile, pages_of, trailer_offset};
 use super::position::{LogPosition, Position};
 use super::record::Record;
 use super::tracker::{self, Ended, Tracker};
@@ -51,8 +50,7 @@ impl PageFile {
         log: Option<(&mut WalFile, &mut dyn Medium)>,
         len: u64,
     ) -> Result<(), Code> {
-        let page = self.plain.len();
-        let count = len.div_ceil(page as u64);
+        let count = len.div_ceil(self.plain.len() as u64);
         self.check()?;
         self.known_pages = 0;
         self.forget_seen();
@@ -80,10 +78,7 @@ impl PageFile {
                 }
             }
         }
-        match self.conversion {
-            Conversion::Decryption => self.side()?.set_pages(count),
-            _ => medium.set_len(page_offset(count + 1, page)),
-        }
+        self.set_pages(medium, count)
     }
 
     /// Told before SQLite copies the write-ahead log into this file, and after.

@@ -104,7 +104,7 @@ pub(super) fn renew(shared: &Arc<Shared>, past: u64) -> Result<Option<()>, Code>
     let mut medium = LowerFile::open_path(shared.path())?;
     let mut file = PageFile::new(shared.clone(), 0);
     file.check()?;
-    if in_log(shared, |log| !log.frames.is_empty())? == Some(true) {
+    if log_holds_commits(shared)? {
         return Ok(None);
     }
     let record = Record::read(&mut file.units, &mut medium)?
@@ -150,6 +150,11 @@ pub(super) fn seal_records(shared: &Arc<Shared>) -> Result<bool, Code> {
         medium.sync()?;
     }
     Ok(true)
+}
+
+/// Whether the write-ahead log holds anything that SQLite takes.
+pub(super) fn log_holds_commits(shared: &Arc<Shared>) -> Result<bool, Code> {
+    Ok(in_log(shared, |log| !log.frames.is_empty())? == Some(true))
 }
 
 /// What `look` makes of the write-ahead log beside the main file, as far as SQLite takes it; `None` without

@@ -227,3 +227,41 @@ fn what_one_writes_first_while_it_is_decrypted_the_other_does_not_overwrite() {
         }
     }
 }
+
+/// SQLite cuts the file after a commit. A crash before that leaves pages behind the last one.
+#[test]
+fn pages_that_a_crash_left_behind_the_last_one_do_not_keep_a_conversion_from_its_end() {
+    for protected in [false, true] {
+        let work = Work::new(protected);
+        let long = fs::read(work.file()).unwrap();
+        work.open()
+            .connect()
+            .unwrap()
+            .execute_batch("DELETE FROM t WHERE a % 2; VACUUM")
+            .unwrap();
+        let expected = {
+            let conn = work.open().connect().unwrap();
+            content_hash(&conn).unwrap()
+        };
+        let leave_them = |work: &Work| {
+            let mut bytes = fs::read(work.file()).unwrap();
+            assert!(bytes.len() < long.len());
+            bytes.extend_from_slice(&long[bytes.len()..]);
+            fs::write(work.file(), bytes).unwrap();
+        };
+        leave_them(&work);
+        let workspace = work.reopen();
+        match protected {
+            false => workspace.encrypt_in_place(&address(), &work.protection(), &mut |_, _| ()),
+            true => workspace.change_key_in_place(&address(), &mut |_, _| ()),
+        }
+        .unwrap();
+        assert!(fs::read(work.file()).unwrap().len() < long.len());
+        work.holds(&expected);
+        leave_them(&work);
+        work.reopen()
+            .decrypt_in_place(&address(), &mut |_, _| ())
+            .unwrap();
+        work.holds(&expected);
+    }
+}
