@@ -23,9 +23,23 @@ impl SealedDatabase {
         Ok(slots.iter().map(|(_, slot)| slot.key_slot).collect())
     }
 
-    /// What is under way in the sealed file at `path`, as its header says: not authenticated.
+    /// What is under way in the sealed file at `path`, as its header says: not authenticated. A crash may
+    /// leave two slots that say different things, and the newer one half written. What the files beside
+    /// the database are needed for counts, then: an encryption that is over may be ended once more, but
+    /// one that is not needs the plain file; and a file is decrypted as soon as one slot says so, since
+    /// nothing was left to do before that was written.
     pub fn conversion_at(path: &Path) -> Result<Conversion, SealedError> {
-        Ok(read(path)?[0].1.facts.conversion)
+        let said: Vec<_> = read(path)?
+            .iter()
+            .map(|(_, slot)| slot.facts.conversion)
+            .collect();
+        let first = [
+            Conversion::Decrypted,
+            Conversion::Encryption,
+            Conversion::Decryption,
+        ];
+        let found = first.into_iter().find(|one| said.contains(one));
+        Ok(found.unwrap_or(said[0]))
     }
 
     /// Replaces the key slot; returns the bytes written. No page is touched.

@@ -4,7 +4,7 @@ use std::fs;
 
 use atrest::resource::sql::content_hash;
 use atrest::resource::{ProtectedResource, Protection};
-use atrest::sqlite::SealedDatabase;
+use atrest::sqlite::{Conversion, SealedDatabase};
 use atrest::world::Workspace;
 use rusqlite::Connection;
 
@@ -263,5 +263,31 @@ fn pages_that_a_crash_left_behind_the_last_one_do_not_keep_a_conversion_from_its
             .decrypt_in_place(&address(), &mut |_, _| ())
             .unwrap();
         work.holds(&expected);
+    }
+}
+
+/// The first slot that says that the encryption is over is written in two parts.
+#[test]
+fn half_a_header_slot_does_not_pass_for_the_end_of_an_encryption() {
+    let work = Work::new(false);
+    let to = work.protection();
+    begun(&work, |workspace, progress| {
+        let _ = workspace.encrypt_in_place(&address(), &to, progress);
+    });
+    let during = fs::read(work.file()).unwrap();
+    work.reopen()
+        .encrypt_in_place(&address(), &to, &mut |_, _| ())
+        .unwrap();
+    let after = fs::read(work.file()).unwrap();
+    let at = |bytes: &[u8]| {
+        fs::write(work.file(), bytes).unwrap();
+        SealedDatabase::conversion_at(&work.file()).unwrap()
+    };
+    assert_eq!(at(&during), Conversion::Encryption);
+    assert_eq!(at(&after), Conversion::None);
+    for slot in [0, 2048] {
+        let mut torn = during.clone();
+        torn[slot..slot + 1024].copy_from_slice(&after[slot..slot + 1024]);
+        assert_eq!(at(&torn), Conversion::Encryption);
     }
 }
