@@ -260,6 +260,7 @@ pub(super) fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), World
     if !live.exists() {
         let from = if new.exists() { &new } else { &old };
         fs::rename(from, &live).map_err(|e| WorldError::io(&live, e))?;
+        sync_names(&live).map_err(|e| WorldError::io(&live, e))?;
     }
     match conversion_at(entry.kind, &live) {
         Conversion::None | Conversion::KeyChange => (),
@@ -284,7 +285,8 @@ pub(super) fn settle(entry: &mut ResourceEntry, path: &Path) -> Result<(), World
         sqlite::scrub(&old).map_err(ResourceError::from)?;
     }
     remove(entry.kind, &old);
-    Ok(())
+    // Before the configuration forgets that they may be there.
+    sync_names(&live).map_err(|e| WorldError::io(&live, e))
 }
 
 /// Where a resource is, where its replacement is made, and where it waits to be deleted. A name

@@ -99,6 +99,8 @@ impl Workspace {
                 self.expect_sql(address, key.vault);
             }
             fs::rename(&live, &old).map_err(|e| WorldError::io(&live, e))?;
+            // The second name reaches the disk after the first: else the plain file would be gone.
+            sync_names(&live).map_err(|e| WorldError::io(&live, e))?;
             // Nobody opens it by its name from here on; somebody may have, since this was asked before,
             // and waits for the lock.
             if let Err(e) = open_here_only(&old) {
