@@ -50,11 +50,12 @@ pub fn is_disowned(path: &Path) -> bool {
     read.is_ok() && begin == *DISOWNED
 }
 
-/// Overwrites a file with zeros and removes it. What the medium makes of that is its own affair.
+/// Overwrites a file with zeros, but for what [`is_disowned`] looks for, and removes it: a crash before it is
+/// removed leaves it to be known again. What the medium makes of that is its own affair.
 pub fn scrub(path: &Path) -> Result<(), SealedError> {
     let overwrite = || {
         let file = OpenOptions::new().write(true).open(path)?;
-        let (mut at, len) = (0, file.metadata()?.len());
+        let (mut at, len) = (DISOWNED.len() as u64, file.metadata()?.len());
         let zeros = vec![0; STEP];
         while at < len {
             let count = (len - at).min(STEP as u64);
