@@ -6,8 +6,9 @@
 //!   part is there or not, in no order, sector by sector (512 bytes): each sector is as it was
 //!   after some of the writes to it, since these pass through one page in memory.
 //! - A sector is written whole. In the files that [`Disk::tears`] names it may end as it was before.
-//! - A name that was made or removed is durably so after a sync of the directory only. Before,
-//!   any of these changes may be there or not, also when the file itself was synced.
+//! - A name that was made, changed or removed is durably so after a sync of its directory only. Before,
+//!   any of these changes may be there or not, in no order, also when the file itself was synced. Each
+//!   is there whole: a renamed file has one of the two names.
 //! - When a file was cut, the cut reaches the disk after what was done to names and other files'
 //!   lengths before, and before what is written to the file afterwards, as on every file system
 //!   that journals its metadata. SQLite relies on it: it cuts the main file after it removed the
@@ -35,7 +36,8 @@ impl Recording {
             file.durable.clone_from(bytes);
         }
         let mut changes = Vec::new();
-        let mut synced_names = 0;
+        // By directory.
+        let mut synced_names = BTreeMap::new();
         for (at, step) in self.steps[..cut].iter().enumerate() {
             match step {
                 Step::Write(inode, ..) | Step::SetLen(inode, _) => {
@@ -43,8 +45,13 @@ impl Recording {
                 }
                 Step::SyncFile(inode) if disk.lies_about(self.name(*inode)) => {}
                 Step::SyncFile(inode) => files[*inode].sync(),
-                Step::Create(..) | Step::Remove(_) => changes.push((at, step)),
-                Step::SyncDirectory => synced_names = at,
+                Step::Create(name, _) | Step::Remove(name) | Step::Rename(name, ..) => {
+                    changes.push((at, directory_of(name), step));
+                }
+                Step::SyncDirectory(name) if disk.lies_about(name) => {}
+                Step::SyncDirectory(name) => {
+                    synced_names.insert(name.as_str(), at);
+                }
                 Step::Said(_) => {}
             }
         }
@@ -59,21 +66,21 @@ impl Recording {
         let reached = |at: &&usize| **at < synced_cut || luck.keeps(&mut rng);
         let last_cut = cuts.iter().take_while(reached).last();
         let last_cut = last_cut.map_or(synced_cut, |at| synced_cut.max(*at));
-        synced_names = synced_names.max(last_cut);
         let after = files.iter().zip(&self.names);
-        let mut after: Vec<_> = after
+        let after: Vec<_> = after
             .map(|(file, name)| file.after_cut(&luck, last_cut, disk.treats(name), &mut rng))
             .collect();
         let before = self.names.iter().take(self.before.len());
         let mut names: BTreeMap<_, _> = before.cloned().zip(0..).collect();
-        for (at, step) in changes {
-            if at < synced_names || luck.keeps(&mut rng) {
+        for (at, directory, step) in changes {
+            let synced = synced_names.get(directory).copied().unwrap_or(0);
+            if at < synced.max(last_cut) || luck.keeps(&mut rng) {
                 rename(&mut names, step);
             }
         }
         let names = names.into_iter();
         names
-            .map(|(name, inode)| (name, std::mem::take(&mut after[inode])))
+            .map(|(name, inode)| (name, after[inode].clone()))
             .collect()
     }
 }
@@ -85,7 +92,8 @@ pub struct Disk {
     pub tears: &'static [&'static str],
     /// What is written arrives in order.
     pub in_order: &'static [&'static str],
-    /// The disk says that it synced them, and did not: to show that the checks notice.
+    /// The disk says that it synced them (files, or directories), and did not: to show that the checks
+    /// notice.
     pub lies: &'static [&'static str],
     /// The power stays: the process is killed, and all that it wrote is there.
     pub stays: bool,
@@ -111,6 +119,10 @@ impl Disk {
     }
 }
 
+fn directory_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(directory, _)| directory)
+}
+
 fn rename(names: &mut BTreeMap<String, Inode>, step: &Step) {
     match step {
         Step::Create(name, inode) => {
@@ -118,6 +130,12 @@ fn rename(names: &mut BTreeMap<String, Inode>, step: &Step) {
         }
         Step::Remove(name) => {
             names.remove(name);
+        }
+        Step::Rename(from, to, inode) => {
+            if names.get(from) == Some(inode) {
+                names.remove(from);
+            }
+            names.insert(to.clone(), *inode);
         }
         _ => unreachable!(),
     }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use atrest::base::write_private_new;
 use tempfile::TempDir;
 
 use crate::database::{Database, Kind, content, goes_on, kind_named, label, whole};
@@ -76,23 +77,14 @@ impl Lived {
         let traced = strace::run(part, &options, &[(what, &life)]);
         assert!(traced.status.success(), "{life}: {}", traced.stderr);
         let recording = Recording::new(&traced.calls, dir.path(), before);
-        let (mut states, mut begin) = (Vec::new(), None);
-        for (at, step) in recording.steps.iter().enumerate() {
-            let Step::Said(said) = step else { continue };
-            if let Some(state) = said.strip_prefix("state ") {
-                let (number, content) = state.trim().split_once(' ').unwrap();
-                assert_eq!(number.parse(), Ok(states.len()));
-                states.push(content.to_owned());
-                begin = begin.or(Some(at));
-            }
-        }
+        let (states, begin) = recording.states();
         Self {
             kind,
             plan,
             dir,
             recording,
             states,
-            begin: begin.unwrap(),
+            begin,
         }
     }
 
@@ -111,7 +103,7 @@ impl Lived {
                     let number = line.strip_prefix("committed ").map(str::trim);
                     said = number.map_or(said, |n| n.parse().unwrap());
                 }
-                Step::SyncDirectory => by_name = said,
+                Step::SyncDirectory(_) => by_name = said,
                 Step::SyncFile(inode) if self.recording.name(*inode).contains('-') => {
                     by_file = said;
                 }
@@ -218,11 +210,22 @@ impl Lived {
     }
 }
 
+/// Has `dir` hold these files and no others; directories stay.
 pub fn place(image: &Image, dir: &Path) {
-    for entry in fs::read_dir(dir).unwrap() {
-        fs::remove_file(entry.unwrap().path()).unwrap();
+    for (name, _) in files_in(dir) {
+        fs::remove_file(dir.join(name)).unwrap();
     }
     for (name, bytes) in image {
-        fs::write(dir.join(name), bytes).unwrap();
+        write_private_new(&dir.join(name), bytes).unwrap();
     }
+}
+
+/// The files in `dir` and below it, by their names from there on.
+pub fn files_in(dir: &Path) -> impl Iterator<Item = (String, PathBuf)> {
+    let files = walkdir::WalkDir::new(dir).into_iter().map(Result::unwrap);
+    let files = files.filter(|entry| !entry.file_type().is_dir());
+    files.map(move |entry| {
+        let name = entry.path().strip_prefix(dir).unwrap();
+        (name.to_str().unwrap().to_owned(), entry.into_path())
+    })
 }

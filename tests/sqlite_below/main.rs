@@ -4,6 +4,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+mod convert_cut;
+mod convert_life;
+mod convert_lived;
 mod database;
 mod disk;
 mod endure;

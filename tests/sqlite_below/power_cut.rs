@@ -38,7 +38,7 @@ fn part_recovers() {
     say(&format!("state 0 {}", contents.collect::<String>()));
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+pub fn number(variable: &str, default: u64) -> u64 {
     let given = std::env::var(variable).ok();
     given.map_or(default, |n| n.parse().unwrap())
 }

@@ -1,11 +1,11 @@
-//! What a traced child did to the files of one directory, step by step.
+//! What a traced child did to the files in one directory and below it, step by step.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::strace::Line;
 
-/// Files by name.
+/// Files by name: the path from the directory on.
 pub type Image = BTreeMap<String, Vec<u8>>;
 
 pub type Inode = usize;
@@ -18,7 +18,10 @@ pub enum Step {
     SyncFile(Inode),
     Create(String, Inode),
     Remove(String),
-    SyncDirectory,
+    /// From one name to another, in one step.
+    Rename(String, String, Inode),
+    /// The directory with this name: "" for the outermost.
+    SyncDirectory(String),
     /// A line that the child said in between.
     Said(String),
 }
@@ -34,7 +37,7 @@ pub struct Recording {
 
 enum Open {
     File { inode: Inode, at: usize },
-    Directory,
+    Directory(String),
 }
 
 impl Recording {
@@ -71,8 +74,12 @@ impl Recording {
             "openat" => {
                 open.remove(&returned);
                 let (path, flags) = (call.returned_path().unwrap_or_default(), call.arg(2));
-                if path == dir {
-                    open.insert(returned, Open::Directory);
+                if path.is_dir() {
+                    if let Ok(name) = path.strip_prefix(dir) {
+                        let name = name.to_str().unwrap().to_owned();
+                        open.insert(returned, Open::Directory(name));
+                    }
+                    return;
                 }
                 let Some(name) = name_in_dir(&path) else {
                     return;
@@ -101,6 +108,20 @@ impl Recording {
                     self.steps.push(Step::Remove(name));
                 }
             }
+            "rename" | "renameat" | "renameat2" => {
+                // All paths are whole.
+                let paths = if call.name == "rename" {
+                    [0, 1]
+                } else {
+                    [1, 3]
+                };
+                let [from, to] = paths.map(|at| name_in_dir(&call.path(at)));
+                if let (Some(from), Some(to)) = (from, to) {
+                    let inode = there.remove(&from).unwrap();
+                    there.insert(to.clone(), inode);
+                    self.steps.push(Step::Rename(from, to, inode));
+                }
+            }
             "write" | "pwrite64" => {
                 if let Some(Open::File { inode, at }) = open.get_mut(&fd) {
                     let mut bytes = call.bytes(1);
@@ -125,7 +146,9 @@ impl Recording {
             }
             "fsync" | "fdatasync" => match open.get(&fd) {
                 Some(Open::File { inode, .. }) => self.steps.push(Step::SyncFile(*inode)),
-                Some(Open::Directory) => self.steps.push(Step::SyncDirectory),
+                Some(Open::Directory(name)) => {
+                    self.steps.push(Step::SyncDirectory(name.clone()));
+                }
                 None => {}
             },
             // Reads of a mapping; no page of a file is written through one (see `trace.rs`).
@@ -133,10 +156,27 @@ impl Recording {
             // The index of a log lies in memory; a link there leads to the database.
             "symlink" => {}
             other => {
-                let touches = open.contains_key(&fd) || name_in_dir(&call.path(0)).is_some();
+                let named = |at| name_in_dir(&call.path(at)).is_some();
+                let touches = open.contains_key(&fd) || named(0) || named(1);
                 assert!(!touches, "the model does not know what {other} does");
             }
         }
+    }
+
+    /// Content of each state that was committed, by number, as the child said; and the step at which the
+    /// first one was there.
+    pub fn states(&self) -> (Vec<String>, usize) {
+        let (mut states, mut begin) = (Vec::new(), None);
+        for (at, step) in self.steps.iter().enumerate() {
+            let Step::Said(said) = step else { continue };
+            if let Some(state) = said.strip_prefix("state ") {
+                let (number, content) = state.trim().split_once(' ').unwrap();
+                assert_eq!(number.parse(), Ok(states.len()));
+                states.push(content.to_owned());
+                begin = begin.or(Some(at));
+            }
+        }
+        (states, begin.unwrap())
     }
 
     /// The name under which an inode was made.
@@ -154,7 +194,8 @@ impl Recording {
             Step::SyncFile(inode) => format!("{} is synced", self.name(*inode)),
             Step::Create(name, inode) => format!("{name} is made (file {inode})"),
             Step::Remove(name) => format!("{name} is removed"),
-            Step::SyncDirectory => "the directory is synced".to_owned(),
+            Step::Rename(from, to, inode) => format!("{from} is renamed to {to} (file {inode})"),
+            Step::SyncDirectory(name) => format!("the directory {name:?} is synced"),
             Step::Said(line) => format!("says: {}", line.trim()),
         }
     }
