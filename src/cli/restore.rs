@@ -13,7 +13,8 @@ Examples:
   atrest restore /tmp/stolen --environment recovery
   atrest --dir elsewhere restore /tmp/stolen --environment loot
 
-A copy can be restored anywhere. What is in it opens only where the vaults hold its keys.")]
+A copy can be restored anywhere. What is in it opens only where the vaults hold its keys.
+A database that was half encrypted or decrypted comes with the plain file beside it, and goes on.")]
 pub struct Args {
     /// The copy, as `atrest steal` made it; it stays as it is
     copy: PathBuf,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::resource::Protection;
 use crate::vault::{LocalVault, RootKeyKind};
-use crate::world::{WhichVault, Workspace};
+use crate::world::{UnderWay, WhichVault, Workspace};
 
 use super::{CliError, Context, Outcome, table};
 
@@ -41,6 +41,8 @@ struct Resource {
     #[serde(flatten)]
     protection: Protection,
     key_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversion: Option<UnderWay>,
     bytes: u64,
 }
 
@@ -102,6 +104,7 @@ fn resources(workspace: &Workspace) -> Result<Vec<Resource>, CliError> {
             address: address.to_string(),
             id: entry.id.to_string(),
             key_version: version.map(|key| key.version.to_string()),
+            conversion: workspace.under_way(&address)?,
             bytes: size(&workspace.path(&address)?),
             protection: entry.protection,
         });
@@ -135,7 +138,17 @@ impl Resource {
         let key = self.protection.key().map(|k| k.name.to_string());
         vec![
             self.address.clone(),
-            how.into(),
+            match &self.conversion {
+                None => how.to_owned(),
+                Some(UnderWay {
+                    state,
+                    percent_complete: None,
+                }) => format!("{how}, {state}"),
+                Some(UnderWay {
+                    state,
+                    percent_complete: Some(percent),
+                }) => format!("{how}, {state} {percent:.0} %"),
+            },
             key.unwrap_or_else(|| "-".into()),
             self.key_version
                 .clone()

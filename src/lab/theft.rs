@@ -6,7 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::base::{beside, create_dir_private};
+use crate::base::create_dir_private;
+use crate::sqlite::database_files;
 
 use super::LabError;
 
@@ -144,7 +145,7 @@ fn copy(from: &Path, to: &Path, told: &mut dyn FnMut(u64)) -> Result<(u64, Strin
     Ok((size, hex::encode(hash.finalize())))
 }
 
-/// Copies a resource (one file with its `-wal` and `-journal`, or a whole directory) into `dir`,
+/// Copies a resource (a database with the files that belong to it, or a whole directory) into `dir`,
 /// and returns where it is there. For copies of copies.
 pub(super) fn duplicate(path: &Path, dir: &Path) -> Result<PathBuf, LabError> {
     let name = path.file_name().ok_or_else(|| {
@@ -154,9 +155,10 @@ pub(super) fn duplicate(path: &Path, dir: &Path) -> Result<PathBuf, LabError> {
         )
     })?;
     let root = path.parent().unwrap_or(Path::new(""));
-    let mut files = vec![path.to_owned()];
-    let companions = ["-wal", "-journal"].map(|ending| beside(path, ending));
-    files.extend(companions.into_iter().filter(|file| file.is_file()));
+    let files = match path.is_file() {
+        true => database_files(path),
+        false => vec![path.to_owned()],
+    };
     for file in files {
         for entry in walkdir::WalkDir::new(&file).follow_links(false) {
             let entry = entry.map_err(|e| LabError::io(&file, e.into()))?;

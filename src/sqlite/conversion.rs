@@ -14,6 +14,17 @@ pub enum Conversion {
 }
 
 impl Conversion {
+    /// Number and name of the state of a database, in Azure SQL's `sys.dm_database_encryption_keys`.
+    pub fn state(self) -> (i64, &'static str) {
+        match self {
+            Self::Decrypted => (1, "UNENCRYPTED"),
+            Self::Encryption => (2, "ENCRYPTION_IN_PROGRESS"),
+            Self::None => (3, "ENCRYPTED"),
+            Self::KeyChange => (4, "KEY_CHANGE_IN_PROGRESS"),
+            Self::Decryption => (5, "DECRYPTION_IN_PROGRESS"),
+        }
+    }
+
     pub(super) fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             0 => Self::None,

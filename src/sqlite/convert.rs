@@ -19,9 +19,8 @@ use crate::crypto::Secret;
 
 use super::database::{SealedDatabase, format, io, lower};
 use super::header::Facts;
-use super::medium::Code;
 use super::page_file::PageFile;
-use super::shared::Shared;
+use super::progress::{Progress, progress_of};
 use super::side;
 use super::vfs::LowerFile;
 use super::{Conversion, KEY_SLOT_LEN, KeySource, PageSize, SealedError, slots, verify};
@@ -35,14 +34,6 @@ const PASSES: usize = 20;
 /// How long a conversion waits between two tries for a lock, and how often.
 const PAUSE: Duration = Duration::from_millis(1);
 const PAUSES: i32 = 30_000;
-
-/// How far a conversion has come.
-pub(super) struct Progress {
-    /// Pages that are done, as far as they have reached the main file.
-    pub done: u64,
-    /// All pages.
-    pub pages: u64,
-}
 
 impl SealedDatabase {
     /// Writes a new file at `path` that is going to be made of a plain database with `pages` pages. When
@@ -338,20 +329,6 @@ impl SealedDatabase {
             path: self.shared.path().display().to_string(),
         }
     }
-}
-
-/// How far the conversion has come that is under way, as far as that has reached the main file.
-pub(super) fn progress_of(shared: &Arc<Shared>) -> Result<Progress, Code> {
-    let mut medium = LowerFile::open_main(shared)?;
-    shared.look(&mut medium)?;
-    let mut file = PageFile::new(shared.clone(), 0);
-    file.check()?;
-    let pages = file.pages(&mut medium)?;
-    let mut done = 0;
-    for number in 1..=pages {
-        done += u64::from(file.is_converted(&mut medium, number)?);
-    }
-    Ok(Progress { done, pages })
 }
 
 /// Whether a process is converting the database at `path` at this moment.

@@ -12,8 +12,8 @@ use super::header::{Facts, Slot};
 use super::medium::Code;
 use super::shared::Shared;
 use super::{
-    Freshness, KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, Position, SealedError, slots,
-    verify, vfs,
+    Conversion, Freshness, KEY_SLOT_LEN, KeySource, KeyUnavailable, PageSize, Position,
+    SealedError, side, slots, verify, vfs,
 };
 
 /// A sealed SQLite database: its file, its key, and connections to it.
@@ -225,7 +225,8 @@ impl SealedDatabase {
         }
     }
 
-    /// The sealed files that exist now: main, WAL, journal. Not the `-shm` beside an open WAL, which
+    /// The files that exist now: main, WAL, journal, and a plain one that it is being converted from or
+    /// to. Not the `-shm` beside an open WAL, which
     /// only says where in memory the log's index lies (docs/format.md, "Shared memory").
     pub fn files(&self) -> Vec<PathBuf> {
         database_files(self.shared.path())
@@ -233,11 +234,18 @@ impl SealedDatabase {
 }
 
 /// The files that hold the data of the SQLite database at `path`, sealed or plain, as far as they
-/// exist: main, WAL, journal.
+/// exist: main, WAL, journal, and the plain file that it is being converted from or to.
 pub fn database_files(path: &Path) -> Vec<PathBuf> {
-    ["", "-wal", "-journal"]
-        .map(|ending| beside(path, ending))
+    let mut endings = vec!["", "-wal", "-journal"];
+    if let Ok(
+        conversion @ (Conversion::Encryption | Conversion::Decryption | Conversion::Decrypted),
+    ) = SealedDatabase::conversion_at(path)
+    {
+        endings.push(side::ending(conversion));
+    }
+    endings
         .into_iter()
+        .map(|ending| beside(path, ending))
         .filter(|path| path.is_file())
         .collect()
 }

@@ -5,7 +5,8 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::convert::{is_scanned, progress_of};
+use super::convert::is_scanned;
+use super::progress::{Progress, progress_of};
 use super::shared::Shared;
 use super::{Conversion, slots};
 
@@ -41,8 +42,7 @@ fn row(shared: &Arc<Shared>) -> Option<Vec<Value>> {
     let (percent, scan, scan_desc) = match shared.conversion() {
         Conversion::None | Conversion::Decrypted => (0.0, 4, "COMPLETE"),
         _ => {
-            let done =
-                progress_of(shared).map_or(0.0, |p| 100.0 * p.done as f64 / p.pages.max(1) as f64);
+            let done = progress_of(shared).map_or(0.0, Progress::percent);
             match is_scanned(shared.path()) {
                 true => (done, 1, "RUNNING"),
                 false => (done, 2, "SUSPENDED"),
@@ -69,17 +69,11 @@ fn row(shared: &Arc<Shared>) -> Option<Vec<Value>> {
 }
 
 fn state(shared: &Shared) -> (i64, &'static str) {
-    match shared.conversion() {
-        Conversion::Decrypted => (1, "UNENCRYPTED"),
-        Conversion::Encryption => (2, "ENCRYPTION_IN_PROGRESS"),
-        Conversion::KeyChange => (4, "KEY_CHANGE_IN_PROGRESS"),
-        Conversion::Decryption => (5, "DECRYPTION_IN_PROGRESS"),
-        // A rewrap writes one slot of the header after the other.
-        Conversion::None => match slots::read(shared.path()).as_deref() {
-            Ok([(_, a), (_, b)]) if a.key_slot != b.key_slot => {
-                (6, "PROTECTION_CHANGE_IN_PROGRESS")
-            }
-            _ => (3, "ENCRYPTED"),
-        },
+    // A rewrap writes one slot of the header after the other.
+    match (shared.conversion(), slots::read(shared.path()).as_deref()) {
+        (Conversion::None, Ok([(_, a), (_, b)])) if a.key_slot != b.key_slot => {
+            (6, "PROTECTION_CHANGE_IN_PROGRESS")
+        }
+        (conversion, _) => conversion.state(),
     }
 }

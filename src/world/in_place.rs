@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::base::{beside, sync_names};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{Protection, ResourceError};
-use crate::sqlite::{self, Conversion, SealedDatabase};
+use crate::sqlite::{self, Conversion, Progress, SealedDatabase};
 
 use super::convert::{places, settle};
 use super::hold::{Hold, keep_log, open_here_only};
@@ -174,6 +174,21 @@ impl Workspace {
         Ok(done)
     }
 
+    /// What the resource is being changed to in its place, as its files tell without a key.
+    pub fn under_way(&self, address: &ResourceAddress) -> Result<Option<UnderWay>, WorldError> {
+        let (address, entry) = self.resource(address)?;
+        let path = self.resolved_path(&address);
+        Ok(match conversion_at(entry.kind, &path) {
+            Conversion::None => None,
+            conversion => Some(UnderWay {
+                state: conversion.state().1,
+                percent_complete: SealedDatabase::progress_at(&path)
+                    .ok()
+                    .map(Progress::percent),
+            }),
+        })
+    }
+
     /// Whether this conversion is under way already.
     fn not_otherwise(
         &self,
@@ -218,6 +233,15 @@ impl Workspace {
             plain_bytes_deleted: None,
         })
     }
+}
+
+/// What a SQL database is being changed to in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct UnderWay {
+    /// The state, in the words of Azure SQL's `sys.dm_database_encryption_keys`.
+    pub state: &'static str,
+    /// How much of it is done, from 0 to 100; `None` when a file that it needs is missing.
+    pub percent_complete: Option<f64>,
 }
 
 /// What is under way in the database at `path`, as its header says without a key.

@@ -20,6 +20,6 @@ pub use address::{BadAddress, Kind, Name, ResourceAddress};
 pub use config::{CONFIG, ResourceEntry};
 pub use convert::Converted;
 pub use error::WorldError;
-pub use in_place::ConvertedInPlace;
+pub use in_place::{ConvertedInPlace, UnderWay};
 pub use vault_set::{AskPassphrase, VaultSet, WhichVault};
 pub use workspace::{InitOptions, Workspace};

@@ -4,8 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::base::create_dir_private;
+use crate::resource::Protection;
+use crate::sqlite::Conversion;
 
 use super::config::{Config, Environment};
+use super::convert::{places, settle};
+use super::in_place::conversion_at;
 use super::resources::{list, remove, sql_files};
 use super::workspace::resource_path;
 use super::{Kind, Name, ResourceAddress, ResourceEntry, Workspace, WorldError};
@@ -13,12 +17,14 @@ use super::{Kind, Name, ResourceAddress, ResourceEntry, Workspace, WorldError};
 impl Workspace {
     /// Brings every resource of the copy in the directory `copy` (made of what
     /// [`Workspace::at_rest`] names) into an environment, which is made when it is missing. They
-    /// keep their identities and protection; whether they open depends on the vaults here holding
-    /// their keys. The copy stays as it is. `progress` is told bytes done and in all.
+    /// keep their identities and protection, and what they were being changed to; whether they open
+    /// depends on the vaults here holding their keys. The copy stays as it is. `progress` is told bytes
+    /// done and in all.
     ///
     /// # Errors
-    /// [`WorldError::Exists`] when a name is taken there, or is in two environments of the copy.
-    /// Nothing is left of what was copied then.
+    /// [`WorldError::Exists`] when a name is taken there, or is in two environments of the copy;
+    /// [`WorldError::Usage`] when a file of the copy is older than another one that it needs. Nothing is
+    /// left of what was copied then.
     pub fn restore(
         &self,
         copy: &Path,
@@ -42,21 +48,29 @@ impl Workspace {
                     name: entry.name.clone(),
                 };
                 let address = self.vacant(&changing.config, &address)?;
+                let stolen = resource_path(copy, &from.name, address.kind, &address.name);
                 let entry = ResourceEntry {
-                    pending: None,
+                    pending: pending(entry, &address, &stolen)?,
                     ..entry.clone()
                 };
                 list(&mut changing.config, &address, entry)?;
-                let stolen = resource_path(copy, &from.name, address.kind, &address.name);
                 plan.push((stolen, address));
             }
         }
         let copied = self
-            .copy_all(&plan, progress)
-            .and_then(|()| changing.save());
+            .copy_all(&plan, &changing.config, progress)
+            .and_then(|()| {
+                for (_, address) in &plan {
+                    let path = self.resolved_path(address);
+                    settle(changing.config.entry_mut(address)?, &path)?;
+                }
+                changing.save()
+            });
         if let Err(e) = copied {
             for (_, address) in &plan {
-                remove(address.kind, &self.resolved_path(address));
+                for path in all_places(&self.resolved_path(address)) {
+                    remove(address.kind, &path);
+                }
             }
             return Err(e);
         }
@@ -73,6 +87,7 @@ impl Workspace {
     fn copy_all(
         &self,
         plan: &[(PathBuf, ResourceAddress)],
+        config: &Config,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), WorldError> {
         let mut files = Vec::new();
@@ -80,9 +95,14 @@ impl Workspace {
             let to = self.resolved_path(address);
             match address.kind {
                 Kind::Sql => {
-                    let pairs = sql_files(from).into_iter().zip(sql_files(&to));
-                    // The last tells where memory is shared, which a copy has no use for.
-                    files.extend(pairs.take(3).filter(|(from, _)| from.is_file()));
+                    // With what it is being changed from or to.
+                    let changes = config.entry(address).is_some_and(|e| e.pending.is_some());
+                    let places = all_places(from).into_iter().zip(all_places(&to));
+                    for (from, to) in places.take(if changes { 3 } else { 1 }) {
+                        let pairs = sql_files(&from).into_iter().zip(sql_files(&to));
+                        // The last tells where memory is shared, which a copy has no use for.
+                        files.extend(pairs.take(3).filter(|(from, _)| from.is_file()));
+                    }
                 }
                 Kind::Storage => files.extend(tree(from, &to)?),
             }
@@ -97,6 +117,27 @@ impl Workspace {
         progress(done, total);
         Ok(())
     }
+}
+
+/// What the resource of the copy is being changed to. The configuration was copied before the files: where
+/// it says nothing of a conversion that the files show, that began in between.
+fn pending(
+    entry: &ResourceEntry,
+    address: &ResourceAddress,
+    stolen: &Path,
+) -> Result<Option<Protection>, WorldError> {
+    match (&entry.pending, conversion_at(entry.kind, stolen)) {
+        (None, Conversion::Decryption | Conversion::Decrypted) => Ok(Some(Protection::Plain)),
+        (None, Conversion::Encryption) => Err(WorldError::Usage(format!(
+            "{address}: the copy was made while its encryption began, and does not tell under which \
+             key; make another one"
+        ))),
+        (pending, _) => Ok(pending.clone()),
+    }
+}
+
+fn all_places(live: &Path) -> [PathBuf; 3] {
+    places(live).into()
 }
 
 /// Makes the directories of `from` below `to`, and lists the files to copy. Symbolic links are left

@@ -2,6 +2,7 @@
 //! processes are killed.
 #![allow(clippy::unwrap_used)]
 
+mod copies;
 mod killed;
 mod others;
 mod states;

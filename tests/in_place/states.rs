@@ -17,7 +17,7 @@ fn holds_secret(bytes: &[u8]) -> bool {
 }
 
 /// Begins a conversion and leaves it at the first word of progress, as a crash would.
-fn begun(work: &Work, convert: impl FnOnce(&Workspace, &mut dyn FnMut(u64, u64))) {
+pub fn begun(work: &Work, convert: impl FnOnce(&Workspace, &mut dyn FnMut(u64, u64))) {
     let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         convert(&work.reopen(), &mut |_, _| panic!("left"));
     }));
