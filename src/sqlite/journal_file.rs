@@ -120,6 +120,10 @@ impl JournalFile {
         buf: &[u8],
         offset: u64,
     ) -> Result<(), Code> {
+        let is_header = buf.len() > HEADER_LEN && offset.is_multiple_of(JOURNAL_CHUNK as u64);
+        if is_header && offset == 0 {
+            main.file.begin_journal();
+        }
         self.bind(medium, main, offset)?;
         let number = self.number.take();
         let page = self.stream.shared().page_size().bytes();
@@ -134,10 +138,7 @@ impl JournalFile {
                 return self.write_page(medium, main, number, buf, offset);
             }
             // The header of the part of the journal that SQLite syncs next.
-            (_, len) if len > HEADER_LEN && offset.is_multiple_of(JOURNAL_CHUNK as u64) => {
-                if offset == 0 {
-                    main.file.begin_journal();
-                }
+            _ if is_header => {
                 self.header_at = offset;
                 self.stream.write(medium, buf, offset)?;
                 return match main.file.free_sum() {

@@ -103,7 +103,16 @@ impl PageFile {
         }
     }
 
-    /// Told when a transaction is over: committed, or given up.
+    /// Told when the lock goes. A transaction that was not committed may have a journal that leads back still,
+    /// since to roll back can fail, too: what its record says stands.
+    pub(super) fn let_go(&mut self) {
+        if let Some(tracker) = &mut self.tracker {
+            tracker.let_go();
+        }
+        self.checkpoint = Checkpoint::No;
+    }
+
+    /// Told when a transaction is committed, and its journal gone.
     pub(super) fn end(&mut self, medium: &mut dyn Medium) {
         if let Some(tracker) = &mut self.tracker
             && let Some(Ended { record, synced }) = tracker.end()

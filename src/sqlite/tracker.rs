@@ -54,8 +54,10 @@ pub(super) struct Ended {
 }
 
 impl Tracker {
-    /// A new journal begins.
+    /// A new journal begins. The transaction before was rolled back, when it is still known, by a connection
+    /// that keeps its lock.
     pub(super) fn begin_journal(&mut self) {
+        self.let_go();
         self.free = FreePages::default();
     }
 
@@ -257,8 +259,13 @@ impl Tracker {
         }
     }
 
-    /// The journal is gone, or the lock goes: the transaction is over; returns one that changed
-    /// something.
+    /// The lock goes, or a new journal begins.
+    pub(super) fn let_go(&mut self) {
+        self.restoring = None;
+        self.transaction = None;
+    }
+
+    /// The transaction is committed, and its journal gone; returns one that changed something.
     pub(super) fn end(&mut self) -> Option<Ended> {
         self.restoring = None;
         let Transaction { record, synced, .. } = self.transaction.take()?;

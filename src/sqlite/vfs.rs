@@ -872,7 +872,6 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
                 journal.end(&mut open.lower);
                 main.journal = std::ptr::null_mut();
             }
-            (Io::Pages(pages), _) => pages.end(&mut open.lower),
             _ => (),
         }
         drop(open);
@@ -1005,7 +1004,7 @@ unsafe extern "C" fn file_unlock(file: *mut ffi::sqlite3_file, level: c_int) -> 
             journal.end(lower);
         }
         if let Io::Pages(pages) = &mut open.io {
-            pages.end(&mut open.lower);
+            pages.let_go();
         }
     }
     code(call(

@@ -207,3 +207,31 @@ fn a_checkpoint_made_twice_writes_the_same_pages() {
         verify(&path).unwrap();
     }
 }
+
+/// A connection that keeps its lock goes on from one transaction to the next without giving it back.
+#[test]
+fn a_journal_taken_away_after_a_rollback_is_noticed() {
+    for locking in ["NORMAL", "EXCLUSIVE"] {
+        let (dir, conn) = make(Freshness::Kept);
+        run(&conn, &format!("PRAGMA locking_mode = {locking}"));
+        for end in ["ROLLBACK", "COMMIT"] {
+            run(&conn, "BEGIN");
+            run(&conn, CHANGE);
+            conn.cache_flush().unwrap();
+            run(&conn, end);
+            run(&conn, "BEGIN");
+            run(&conn, CHANGE);
+            conn.cache_flush().unwrap();
+            let during = copy(&dir);
+            run(&conn, "COMMIT");
+            let open_and_compare = |files: &Files| {
+                let (_dir, path) = files.place();
+                open(&path)?.check_freshness(None).map(drop)
+            };
+            assert!(open_and_compare(&during).is_ok(), "{locking} {end}");
+            let journal = None;
+            let compared = open_and_compare(&Files { journal, ..during });
+            assert!(is_stale(&compared), "{locking} {end}: {compared:?}");
+        }
+    }
+}

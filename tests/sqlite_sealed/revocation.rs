@@ -102,3 +102,81 @@ fn a_revoked_key_stops_open_connections_and_heals() {
         assert_eq!(get::<String>(&conn, "PRAGMA integrity_check"), "ok");
     }
 }
+
+/// A key that is refused once it was asked for so many times.
+struct Countdown {
+    key: Secret<32>,
+    left: AtomicU64,
+    generation: AtomicU64,
+}
+
+impl KeySource for Countdown {
+    fn check(&self) -> Result<u64, KeyUnavailable> {
+        let took = self
+            .left
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        match took {
+            Ok(_) => Ok(self.generation.load(Ordering::Acquire)),
+            Err(_) => Err(KeyUnavailable("disabled by its owner".to_owned())),
+        }
+    }
+
+    fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
+        use_key(&self.key);
+        Ok(())
+    }
+}
+
+/// At each moment of a transaction over two databases, the commit included.
+#[test]
+fn a_key_revoked_within_a_commit_leaves_all_of_it_or_nothing() {
+    for mode in ["delete", "truncate", "persist"] {
+        let mut committed = false;
+        for n in 0.. {
+            let dir = scratch();
+            let key = Arc::new(Countdown {
+                key: Secret::random(),
+                left: AtomicU64::new(u64::MAX),
+                generation: AtomicU64::new(0),
+            });
+            let make = |name: &str| {
+                let (path, size) = (dir.path().join(name), PageSize::new(1024).unwrap());
+                SealedDatabase::create(&path, FILE, size, Freshness::Kept, &SLOT, key.clone())
+                    .unwrap()
+            };
+            let (a, b) = (make("a"), make("b"));
+            let conn = a.connect().unwrap();
+            conn.execute("ATTACH ?1 AS b", [b.uri()]).unwrap();
+            for schema in ["main", "b"] {
+                set_journal(&conn, mode);
+                let _: String = get(&conn, &format!("PRAGMA {schema}.journal_mode = {mode}"));
+                run(
+                    &conn,
+                    &format!(
+                        "CREATE TABLE {schema}.t (a, b); INSERT INTO {schema}.t VALUES (0, 0)"
+                    ),
+                );
+            }
+            key.left.store(n, Ordering::Release);
+            let done =
+                conn.execute_batch("BEGIN; UPDATE main.t SET a = 1; UPDATE b.t SET a = 1; COMMIT");
+            key.generation.fetch_add(1, Ordering::Release);
+            key.left.store(u64::MAX, Ordering::Release);
+            drop(conn);
+            let [x, y] = [&a, &b].map(|db| {
+                let conn = db.connect().unwrap();
+                get::<i64>(&conn, "SELECT a FROM t")
+            });
+            assert_eq!(x, y, "{mode}, refused at the {n}th look: {done:?}");
+            assert!(done.is_err() || x == 1, "{mode} {n}");
+            for db in [&a, &b] {
+                db.verify(&mut |_, _| ()).unwrap();
+            }
+            if done.is_ok() {
+                committed = true;
+                break;
+            }
+        }
+        assert!(committed);
+    }
+}
