@@ -4,6 +4,7 @@ use super::medium::{Code, Medium};
 use super::page_file::Origin;
 use super::shared::Shared;
 use super::stream_file::{JOURNAL_CHUNK, StreamFile};
+use super::tracker::Free;
 use super::unit::{TRAILER_LEN, UnitKind};
 use super::wal_file::Main;
 
@@ -11,8 +12,10 @@ use super::wal_file::Main;
 const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// What SQLite uses of the sector that a header of a rollback journal takes.
 const HEADER_LEN: usize = 28;
-/// Where in such a sector the free pages' sum is.
-const FREE_SUM_AT: u64 = 32;
+/// Where in such a sector it says what of free pages.
+const FREE_AT: u64 = 32;
+/// In place of the number of records: SQLite syncs nothing.
+const NO_SYNC: [u8; 4] = [0xff; 4];
 
 /// A rollback journal. It is bound to the version of the main file that it leads back to, so that no
 /// older one passes for it. SQLite sees zeros where a page's trailer is; in the journal the trailer itself
@@ -32,6 +35,9 @@ pub(super) struct JournalFile {
     image: Vec<u8>,
     /// Where the last header lies.
     header_at: u64,
+    /// Whether what the headers say of free pages is on the disk, and whether it ever will be.
+    free_synced: bool,
+    unsynced: bool,
 }
 
 impl JournalFile {
@@ -42,6 +48,8 @@ impl JournalFile {
             number: None,
             image: Vec::new(),
             header_at: 0,
+            free_synced: true,
+            unsynced: false,
         }
     }
 
@@ -76,17 +84,21 @@ impl JournalFile {
         let page = self.stream.shared().page_size().bytes();
         match (number, buf.len()) {
             (_, 4) => self.number = Some(number_before(buf, offset)),
-            // A super-journal's name at the journal's end is followed by the same bytes.
-            (_, 8) if buf == MAGIC && offset.is_multiple_of(JOURNAL_CHUNK as u64) => {
-                let mut sum = [0; 16];
-                match self.stream.read(medium, &mut sum, offset + FREE_SUM_AT) {
+            // A super-journal's name at the journal's end is followed by the same bytes. A header that was not
+            // synced yet begins with zeros: SQLite plays nothing back from there, but free pages may have been
+            // written over since.
+            (_, 8)
+                if (buf == MAGIC || buf == [0; 8] && offset > 0)
+                    && offset.is_multiple_of(JOURNAL_CHUNK as u64) =>
+            {
+                let mut free = [0; Free::LEN];
+                match self.stream.read(medium, &mut free, offset + FREE_AT) {
                     Err(Code::SHORT_READ) => (),
-                    read => self.restore(main, offset, read.map(|()| sum)?),
+                    read => self.restore(main, offset, Free::from_bytes(&read.map(|()| free)?)),
                 }
             }
             (Some((at, number)), len) if at == offset && len == page => {
-                let (image, trailer) = buf.split_at_mut(page - TRAILER_LEN);
-                main.file.journaled(main.medium, number, image)?;
+                let trailer = &mut buf[page - TRAILER_LEN..];
                 main.file.expect(Origin::Journal {
                     page: number,
                     trailer: (&*trailer).try_into().expect("32 bytes"),
@@ -99,17 +111,16 @@ impl JournalFile {
     }
 
     /// SQLite read the header at `offset`, which says this of the free pages.
-    fn restore(&mut self, main: &mut Main<'_>, offset: u64, sum: [u8; 16]) {
-        let sum = u128::from_le_bytes(sum);
+    fn restore(&mut self, main: &mut Main<'_>, offset: u64, free: Free) {
         if offset > 0 {
             // Or what SQLite finds behind its own transaction, left from a longer one.
-            return main.file.restores_more(sum);
+            return main.file.restores_more(free);
         }
         // From its first header on it is of one version: behind it may be what is left of a longer
         // journal.
         let version = self.stream.leads_to();
         self.stream.lead_back_to([version; 2]);
-        main.file.restores(version, sum);
+        main.file.restores(version, free);
     }
 
     /// Writes `buf` at `offset`; sealed bytes have reached the medium on return, except of records.
@@ -140,11 +151,10 @@ impl JournalFile {
             // The header of the part of the journal that SQLite syncs next.
             _ if is_header => {
                 self.header_at = offset;
+                // In this mode nothing is ever synced.
+                self.unsynced = buf[MAGIC.len()..][..4] == NO_SYNC;
                 self.stream.write(medium, buf, offset)?;
-                return match main.file.free_sum() {
-                    0 => Ok(()),
-                    sum => self.write_free_sum(medium, sum),
-                };
+                return self.write_free(medium, main);
             }
             _ => (),
         }
@@ -166,16 +176,37 @@ impl JournalFile {
         self.image.extend_from_slice(&trailer);
         self.stream.write_later(medium, &self.image, offset)?;
         match main.file.journaled(main.medium, number, usable)? {
-            Some(sum) => self.write_free_sum(medium, sum),
-            None => Ok(()),
+            true => self.write_free(medium, main),
+            false => Ok(()),
         }
     }
 
-    /// Says what the free pages add to the sum of all pages, in bytes of the journal's header that
-    /// SQLite does not look at.
-    fn write_free_sum(&mut self, medium: &mut dyn Medium, sum: u128) -> Result<(), Code> {
-        let at = self.header_at + FREE_SUM_AT;
-        self.stream.write(medium, &sum.to_le_bytes(), at)
+    /// Says which free pages the transaction may use again, and what they add to the sum of all pages, in
+    /// bytes of the journal's header that SQLite does not look at.
+    fn write_free(&mut self, medium: &mut dyn Medium, main: &Main<'_>) -> Result<(), Code> {
+        let free = main.file.free();
+        if free.trunks == 0 {
+            return Ok(());
+        }
+        self.free_synced = false;
+        self.stream
+            .write(medium, &free.to_bytes(), self.header_at + FREE_AT)
+    }
+
+    /// Before a free page is written over, of which no record is in the journal and so none is synced: what
+    /// is said of it is on the disk.
+    pub(super) fn sync_free(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
+        if !self.free_synced && !self.unsynced {
+            self.stream.write_out(medium)?;
+            medium.sync()?;
+            self.free_synced = true;
+        }
+        Ok(())
+    }
+
+    /// Told when SQLite has synced the journal.
+    pub(super) fn synced(&mut self) {
+        self.free_synced = true;
     }
 
     /// Hands the records that wait in memory to the medium.

@@ -1,11 +1,13 @@
 //! What SQLite's doings mean for the freshness record of a main file.
 
+use std::collections::BTreeSet;
+
 use super::medium::{Code, Medium, read_whole};
 use super::overlay::Overlay;
 use super::page_file::{Checkpoint, Origin, PageFile, pages_of, trailer_offset};
 use super::position::{LogPosition, Position};
 use super::record::Record;
-use super::tracker::{self, Ended, Tracker};
+use super::tracker::{self, Ended, Free, Tracker};
 use super::unit::{TRAILER_LEN, UnitId, id_of};
 use super::wal_file::WalFile;
 use super::wal_frames::Generation;
@@ -72,7 +74,7 @@ impl PageFile {
                     // SQLite takes no journal to be hot beside an empty file: once it is one, nothing
                     // leads back to the base, so the record must say before that it counts.
                     if count == 0 && tracker.is_restoring() {
-                        tracker.commit(&mut self.units, medium)?;
+                        tracker.commit(&mut self.units, medium, BTreeSet::new())?;
                         medium.sync()?;
                     }
                 }
@@ -94,13 +96,48 @@ impl PageFile {
 
     /// Told when the pages of a transaction are all written, before SQLite syncs them.
     pub(super) fn commit(&mut self, medium: &mut dyn Medium) -> Result<(), Code> {
+        self.units.check()?;
+        let freed = self.freed(medium)?;
         match &mut self.tracker {
-            Some(tracker) => {
-                self.units.check()?;
-                tracker.commit(&mut self.units, medium)
-            }
+            Some(tracker) => tracker.commit(&mut self.units, medium, freed),
             None => Ok(()),
         }
+    }
+
+    /// The free pages of which a journal speaks that was played back: it brought back their list, too.
+    fn freed(&mut self, medium: &mut dyn Medium) -> Result<BTreeSet<u64>, Code> {
+        let mut freed = BTreeSet::new();
+        let restoring = self.tracker.as_ref().filter(|t| t.is_restoring());
+        let trunks = restoring.map_or(0, |tracker| tracker.free().trunks);
+        if trunks == 0 {
+            return Ok(freed);
+        }
+        let mut image = std::mem::take(&mut self.plain);
+        let mut next = 1;
+        for n in 0..=trunks {
+            match self.read_page(medium, next, &mut image) {
+                Ok(true) => (),
+                // A verification finds it.
+                Ok(_) | Err(Code::UNAUTHENTIC) => break,
+                Err(code) => {
+                    self.plain = image;
+                    return Err(code);
+                }
+            }
+            next = match n {
+                0 => tracker::first_trunk(&image),
+                _ => {
+                    let (next, leaves) = tracker::trunk(&image[..image.len() - TRAILER_LEN]);
+                    freed.extend(leaves);
+                    next
+                }
+            };
+            if next == 0 {
+                break;
+            }
+        }
+        self.plain = image;
+        Ok(freed)
     }
 
     /// Told when the lock goes. A transaction that was not committed may have a journal that leads back still,
@@ -216,16 +253,16 @@ impl PageFile {
     }
 
     /// A journal that is played back leads to this version, and says that of the free pages.
-    pub(super) fn restores(&mut self, version: u64, free_sum: u128) {
+    pub(super) fn restores(&mut self, version: u64, free: Free) {
         if let Some(tracker) = &mut self.tracker {
-            tracker.restores(version, free_sum);
+            tracker.restores(version, free);
         }
     }
 
     /// The journal that is played back goes on, and says this of the free pages by now.
-    pub(super) fn restores_more(&mut self, free_sum: u128) {
+    pub(super) fn restores_more(&mut self, free: Free) {
         if let Some(tracker) = &mut self.tracker {
-            tracker.restores_more(free_sum);
+            tracker.restores_more(free);
         }
     }
 
@@ -236,22 +273,27 @@ impl PageFile {
         }
     }
 
-    /// What the free pages in the journal add to the sum of the pages.
-    pub(super) fn free_sum(&self) -> u128 {
-        self.tracker.as_ref().map_or(0, Tracker::free_sum)
+    /// What the journal says of free pages.
+    pub(super) fn free(&self) -> Free {
+        self.tracker.as_ref().map_or(Free::default(), Tracker::free)
     }
 
-    /// This page goes into the journal, or comes out of it. Returns [`PageFile::free_sum`], when it
-    /// has changed.
+    /// Whether the page at `offset` is one of them.
+    pub(super) fn is_free(&self, offset: u64) -> bool {
+        let page = offset / self.plain.len() as u64 + 1;
+        self.tracker.as_ref().is_some_and(|t| t.is_free(page))
+    }
+
+    /// This page goes into the journal. Whether [`PageFile::free`] has changed by that.
     pub(super) fn journaled(
         &mut self,
         medium: &mut dyn Medium,
         page: u64,
         image: &[u8],
-    ) -> Result<Option<u128>, Code> {
+    ) -> Result<bool, Code> {
         match &mut self.tracker {
             Some(tracker) => tracker.journaled(&mut self.units, medium, page, image),
-            None => Ok(None),
+            None => Ok(false),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps the freshness record of a main file while pages of it are written.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::medium::{Code, Medium};
 use super::page_file::trailer_offset;
@@ -21,18 +21,63 @@ pub(super) struct Tracker {
     free: FreePages,
 }
 
-/// The free pages that a transaction may use again. SQLite writes over them without a word in the
-/// journal, since what they hold is of no use to anyone; so a journal leads back to all pages but
-/// these. The journal therefore says what they add to the sum, and after it was played back they
-/// are counted by what the file holds.
+/// What a journal says of the free pages that its transaction may use again. SQLite writes over them
+/// without a word in the journal, since what they hold is of no use to anyone; so a journal leads back to
+/// all pages but these. After it was played back they are counted by what the file holds.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Free {
+    /// They are the leaves of so many trunks of the list of free pages (SQLite's file format, section 1.5),
+    /// from the first one on.
+    pub trunks: u64,
+    /// What they added to the sum of all pages before the transaction.
+    pub sum: u128,
+}
+
+impl Free {
+    pub(super) const LEN: usize = 24;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[..16].copy_from_slice(&self.sum.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.trunks.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
+        Self {
+            sum: u128::from_le_bytes(bytes[..16].try_into().expect("16 bytes")),
+            trunks: u64::from_le_bytes(bytes[16..].try_into().expect("8 bytes")),
+        }
+    }
+}
+
+/// The free pages of a transaction whose journal is written.
 #[derive(Default)]
 struct FreePages {
-    /// Pages that are trunks of the list of free pages (SQLite's file format, section 1.5).
-    trunks: HashSet<u64>,
-    /// The leaves of the trunks in the journal.
-    pages: BTreeSet<u64>,
-    /// What the leaves add to the sum.
-    sum: u128,
+    told: Free,
+    /// The trunk after the last one; 0 for none.
+    next: u64,
+    leaves: BTreeSet<u64>,
+}
+
+/// The trunk after this one, and its leaves.
+pub(super) fn trunk(image: &[u8]) -> (u64, impl Iterator<Item = u64>) {
+    let most = image.len() / 4 - 2;
+    let count = usize::try_from(number(image, 4)).map_or(most, |count| count.min(most));
+    (
+        number(image, 0),
+        (0..count).map(|n| number(image, 8 + 4 * n)),
+    )
+}
+
+/// The first trunk, as page 1 says.
+pub(super) fn first_trunk(image: &[u8]) -> u64 {
+    number(image, 32)
+}
+
+fn number(image: &[u8], at: usize) -> u64 {
+    let bytes = image[at..at + 4].try_into().expect("4 bytes");
+    u64::from(u32::from_be_bytes(bytes))
 }
 
 struct Transaction {
@@ -61,61 +106,62 @@ impl Tracker {
         self.free = FreePages::default();
     }
 
-    /// This page goes into the journal, as it was before the transaction, or comes out of it.
-    /// Returns what the free pages in the journal add to the sum, when that has changed.
+    /// This page goes into the journal, as it was before the transaction. Whether [`Tracker::free`] has
+    /// changed by that.
     pub(super) fn journaled(
         &mut self,
         units: &mut Units,
         medium: &mut dyn Medium,
         page: u64,
         image: &[u8],
-    ) -> Result<Option<u128>, Code> {
-        let number = |at: usize| {
-            let bytes = image[at..at + 4].try_into().expect("4 bytes");
-            u64::from(u32::from_be_bytes(bytes))
-        };
+    ) -> Result<bool, Code> {
+        let free = &mut self.free;
         if page == 1 {
-            self.free.trunks.insert(number(32));
-            return Ok(None);
+            free.next = first_trunk(image);
+            return Ok(false);
         }
-        if !self.free.trunks.contains(&page) {
-            return Ok(None);
+        if page != free.next {
+            return Ok(false);
         }
-        self.free.trunks.insert(number(0));
-        let most = image.len() / 4 - 2;
-        let count = usize::try_from(number(4)).map_or(most, |count| count.min(most));
-        for leaf in (0..count).map(|n| number(8 + 4 * n)) {
-            if self.free.pages.insert(leaf)
-                && self.restoring.is_none()
+        let (next, leaves) = trunk(image);
+        for leaf in leaves {
+            if free.leaves.insert(leaf)
                 && leaf > 0
                 && let Some(id) = id_at(units, medium, leaf)?
             {
                 let summand = units.summand(leaf, &id)?;
-                self.free.sum = self.free.sum.wrapping_add(summand);
+                free.told.sum = free.told.sum.wrapping_add(summand);
             }
         }
-        Ok(Some(self.free.sum))
+        free.next = next;
+        free.told.trunks += 1;
+        Ok(true)
     }
 
-    /// What the free pages in the journal add to the sum.
-    pub(super) fn free_sum(&self) -> u128 {
-        self.free.sum
+    /// What the journal says of free pages.
+    pub(super) fn free(&self) -> Free {
+        self.free.told
+    }
+
+    /// Whether this page is one of them.
+    pub(super) fn is_free(&self, page: u64) -> bool {
+        self.free.leaves.contains(&page)
     }
 
     /// A journal is played back, which says this of the free pages. It leads to what was counted
     /// before, unless the transaction is this connection's own and its changes are known.
-    pub(super) fn restores(&mut self, version: u64, free_sum: u128) {
+    pub(super) fn restores(&mut self, version: u64, free: Free) {
         if self.transaction.is_none() && self.restoring.is_none() {
             self.restoring = Some(version);
             self.free = FreePages::default();
         }
-        self.restores_more(free_sum);
+        self.restores_more(free);
     }
 
     /// The journal that is played back says this of the free pages, further on.
-    pub(super) fn restores_more(&mut self, free_sum: u128) {
-        if self.restoring.is_some() {
-            self.free.sum = free_sum;
+    pub(super) fn restores_more(&mut self, free: Free) {
+        if self.restoring.is_some() && free.trunks > 0 {
+            self.free.told = free;
         }
     }
 
@@ -209,11 +255,13 @@ impl Tracker {
         Ok(())
     }
 
-    /// All pages of the transaction are written and are about to be synced.
+    /// All pages of the transaction are written and are about to be synced. `freed` are those of which a
+    /// journal that was played back speaks as free.
     pub(super) fn commit(
         &mut self,
         units: &mut Units,
         medium: &mut dyn Medium,
+        freed: BTreeSet<u64>,
     ) -> Result<(), Code> {
         // SQLite cuts the file after the commit: what goes then is not counted from now on.
         if let Some(size) = self.size_field {
@@ -228,10 +276,10 @@ impl Tracker {
         };
         if self.restoring.is_some() {
             let mut pages = transaction.base;
-            pages.sum = pages.sum.wrapping_sub(self.free.sum);
-            let leaves = self.free.pages.range(1..).copied();
-            let leaves = leaves.take_while(|leaf| *leaf <= transaction.base.count);
-            add_held(&mut pages, units, medium, leaves)?;
+            pages.sum = pages.sum.wrapping_sub(self.free.told.sum);
+            let count = transaction.base.count;
+            let freed = freed.into_iter().filter(|page| (1..=count).contains(page));
+            add_held(&mut pages, units, medium, freed)?;
             transaction.pages = pages;
         }
         let next = transaction.record.version + 1;

@@ -386,6 +386,12 @@ impl Open {
 
     fn write(&mut self, buf: &[u8], offset: u64) -> Result<(), Code> {
         self.write_out_journal()?;
+        if let Io::Pages(file) = &self.io
+            && file.is_free(offset)
+            && let Some((journal, lower)) = self.journal()
+        {
+            journal.sync_free(lower)?;
+        }
         let lower = &mut self.lower;
         // SAFETY: the main file is open for as long as this one is.
         let mut main = unsafe { main(self.main) };
@@ -476,6 +482,10 @@ impl Open {
                 None => Ok(()),
                 position => main.file.synced(main.medium, position),
             },
+            (Io::Journal(journal), _) => {
+                journal.synced();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
