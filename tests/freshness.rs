@@ -11,7 +11,7 @@ use std::sync::Arc;
 use atrest::base::SystemClock;
 use atrest::crypto::KeyKind;
 use atrest::resource::sql::SqlDatabase;
-use atrest::resource::{ProtectedResource, ResourceError};
+use atrest::resource::{ProtectedResource, Protection, ResourceError};
 use atrest::sqlite::PageSize;
 use atrest::vault::{FreshnessCheck, KeyVault, VaultSettings};
 use atrest::world::{
@@ -420,6 +420,39 @@ fn a_journal_put_back_later_does_not_undo_its_transaction() {
         assert_eq!(scene.rows().unwrap(), [1, 2]);
         let opened = scene.workspace().open_sql(&address()).unwrap();
         opened.verify(&mut |_, _| ()).unwrap();
+    }
+}
+
+/// Moved to a key in the other vault while a server has it open: that vault hears of what the server
+/// commits from then on.
+#[test]
+fn what_others_commit_after_a_change_of_vaults_is_remembered_by_the_new_one() {
+    for mode in ["delete", "wal"] {
+        let scene = Scene::new(mode);
+        scene.add(1);
+        let server = scene.workspace().open_sql(&address()).unwrap();
+        let conn = server.connect().unwrap();
+        let workspace = scene.workspace();
+        let provider = Protection::ServiceManaged {
+            key: workspace.service_key(),
+        };
+        workspace
+            .set_protection(&address(), &provider, &mut |_, _| ())
+            .unwrap();
+        drop(workspace);
+        let moved = scene.files();
+        for value in [2, 3] {
+            insert(&conn, value);
+            server.verify(&mut |_, _| ()).unwrap();
+        }
+        insert(&conn, 4);
+        drop((conn, server));
+        let newest = scene.files();
+        assert_eq!(scene.rows().unwrap(), [1, 2, 3, 4], "{mode}");
+        scene.put_back(&moved);
+        stale(scene.rows());
+        scene.put_back(&newest);
+        assert_eq!(scene.rows().unwrap(), [1, 2, 3, 4], "{mode}");
     }
 }
 

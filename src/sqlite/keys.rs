@@ -22,6 +22,9 @@ pub trait KeySource: Send + Sync {
         false
     }
 
+    /// The file's header, which is authentic under the key in use, leads to it by this key slot by now.
+    fn rewrapped(&self, _slot: &[u8; KEY_SLOT_LEN]) {}
+
     /// What wraps the key; `None` when nobody needs to be told.
     fn encryptor(&self) -> Option<Encryptor> {
         None

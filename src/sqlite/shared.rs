@@ -220,6 +220,9 @@ impl Shared {
             let mut own = false;
             self.with_key(&mut |key| own = slot.is_authentic(self.file, key))?;
             let newer = slot.file == self.file && slot.sequence > self.header();
+            if own && newer {
+                self.keys.rewrapped(&slot.key_slot);
+            }
             if own || newer && self.keys.follow(&slot.key_slot, slot) {
                 self.saw_header(slot);
                 return Ok(());
