@@ -423,6 +423,45 @@ fn a_journal_put_back_later_does_not_undo_its_transaction() {
     }
 }
 
+/// An older file that came to stay, where openings are not compared: what the vault remembers is of other
+/// transactions. A power cut within a commit, when a part of the pages was written, is mended.
+#[test]
+fn a_journal_counts_in_an_older_file_that_is_not_compared() {
+    let scene = Scene::new("delete");
+    scene.add(1);
+    let old = scene.files();
+    for value in 2..9 {
+        scene.add(value);
+    }
+    let workspace = scene.workspace();
+    workspace
+        .set_sql_freshness(&address(), FreshnessCheck::Verify)
+        .unwrap();
+    drop(workspace);
+    scene.put_back(&old);
+    let before = fs::read(scene.path()).unwrap();
+    let database = scene.workspace().open_sql(&address()).unwrap();
+    let conn = database.connect().unwrap();
+    conn.execute_batch("BEGIN").unwrap();
+    insert(&conn, 9);
+    conn.cache_flush().unwrap();
+    let during = scene.files();
+    conn.execute_batch("COMMIT").unwrap();
+    drop((conn, database));
+    let mut cut = fs::read(scene.path()).unwrap();
+    let newest = newest_record(&cut);
+    cut[newest + 100] ^= 1;
+    cut[4096..8192].copy_from_slice(&before[4096..8192]);
+    let mut files = during;
+    let main = scene.path();
+    let place = files.iter_mut().find(|(path, _)| *path == main).unwrap();
+    place.1 = cut;
+    scene.put_back(&files);
+    assert_eq!(scene.rows().unwrap(), [1]);
+    let database = scene.workspace().open_sql(&address()).unwrap();
+    assert_eq!(rows(&database), [1]);
+}
+
 /// Moved to a key in the other vault while a server has it open: that vault hears of what the server
 /// commits from then on.
 #[test]

@@ -192,7 +192,9 @@ impl KeySource for LiveKey {
         };
         let epoch = keeper.epochs.epoch(self.envelope().key.vault, keeper.id);
         let epoch = epoch.map_err(|e| KeyUnavailable(e.to_string()))?;
-        let compared = epoch.filter(|epoch| epoch.check != FreshnessCheck::Off);
+        // Where an opening is not compared, an older file may have come to stay: what is remembered is then of
+        // another one's transactions.
+        let compared = epoch.filter(|epoch| epoch.check == FreshnessCheck::Open);
         Ok(compared.and_then(|epoch| Some(epoch.position?.version())))
     }
 }
