@@ -205,9 +205,12 @@ impl SealedDatabase {
         self.unless_busy(verify::renew(&self.shared, past))
     }
 
-    /// Tells the key source how far the file has come.
+    /// Tells the key source how far the file has come, once that is on the disk: whoever wrote it may not have
+    /// synced it.
     pub fn anchor(&self, position: &Position) {
-        self.shared.anchor(position);
+        if verify::sync(&self.shared).is_ok() {
+            self.shared.anchor(position);
+        }
     }
 
     /// The error that stands for a code of this module's own.

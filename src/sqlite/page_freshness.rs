@@ -183,6 +183,10 @@ impl PageFile {
         let shared = units.shared_handle();
         if shared.committed() {
             let record = tracker::newest(units, medium)?;
+            // A checkpoint elsewhere may have written it, and be about to sync it.
+            if record.version > shared.anchored() {
+                medium.sync()?;
+            }
             shared.anchor(&Position::new(shared.header(), &record, log));
         }
         Ok(())

@@ -72,14 +72,26 @@ fn steady<T>(
     Ok(None)
 }
 
-/// How far the main file has come, at least: a transaction that somebody is just committing may be
-/// undone. `None` when it keeps no record.
+/// Has what was written to the main file, and to its log, be on the disk.
+pub(super) fn sync(shared: &Shared) -> Result<(), Code> {
+    LowerFile::open_main(shared)?.sync()?;
+    let log = beside(shared.path(), "-wal");
+    match log.exists() {
+        true => LowerFile::open_path(&log)?.sync(),
+        false => Ok(()),
+    }
+}
+
+/// How far the main file has come, at least, on the disk: a transaction that somebody is just committing
+/// may be undone. `None` when it keeps no record.
 pub(super) fn position(shared: &Shared) -> Result<Option<Position>, Code> {
     let (path, file) = (shared.path(), shared.file());
     let detached = Shared::detached(path, file, shared.facts(), shared.keys());
     let mut units = Units::new(Arc::new(detached), UnitKind::Page);
     units.check()?;
-    let record = Record::read(&mut units, &mut LowerFile::open_main(shared)?)?;
+    let mut medium = LowerFile::open_main(shared)?;
+    let record = Record::read(&mut units, &mut medium)?;
+    medium.sync()?;
     Ok(record.map(|record| {
         let sure = record.settled(record.base_version, record.base);
         let record = match record.stage {

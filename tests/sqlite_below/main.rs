@@ -20,4 +20,5 @@ mod plan;
 mod power_cut;
 mod recording;
 mod strace;
+mod told;
 mod trace;
