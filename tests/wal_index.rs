@@ -170,3 +170,59 @@ fn a_signpost_leads_nowhere_but_to_its_own_database() {
     }
     assert_eq!(files_in(elsewhere.path()).len(), 0);
 }
+
+/// The places of the database's index in memory, by the link that leads back to it.
+fn places_of(database: &Path) -> Vec<PathBuf> {
+    let mut places = files_in(Path::new("/dev/shm"));
+    places.retain(|place| fs::read_link(place.join("db")).is_ok_and(|to| to == database));
+    places
+}
+
+/// SQLite leaves the index beside a log that it does not copy into the file as it closes.
+#[test]
+fn who_only_looks_leaves_no_index_behind_and_takes_none_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let vault = TestVault::new();
+    let wrapper: Wrapper = vault.clone();
+    let (path, id) = (
+        dir.path().join("sealed.db"),
+        random_id(ResourceId::from_bytes),
+    );
+    let size = atrest::sqlite::PageSize::DEFAULT;
+    let made = SqlDatabase::create(&path, id, size, vault.protection(), &wrapper).unwrap();
+    let live = made.connect().unwrap();
+    live.pragma_update(None, "journal_mode", "wal").unwrap();
+    live.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)")
+        .unwrap();
+    // As a crash leaves it: with a log.
+    let copy = tempfile::tempdir().unwrap();
+    let path = copy.path().canonicalize().unwrap().join("sealed.db");
+    let log = copy.path().join("sealed.db-wal");
+    fs::copy(made.path(), &path).unwrap();
+    fs::copy(dir.path().join("sealed.db-wal"), &log).unwrap();
+    let len = fs::metadata(&log).unwrap().len();
+    let open = || SqlDatabase::open(&path, id, vault.protection(), &wrapper).unwrap();
+    let left = || (files_in(copy.path()).len(), places_of(&path).len());
+
+    let database = open();
+    assert_eq!(left(), (2, 0), "after a look");
+    assert_eq!(fs::metadata(&log).unwrap().len(), len);
+
+    // Beside another one, in this process or not, a look leaves the place alone.
+    let other = open();
+    let (one, two) = (database.connect().unwrap(), other.connect().unwrap());
+    for conn in [&one, &two] {
+        conn.execute("INSERT INTO t VALUES (2)", ()).unwrap();
+    }
+    let place = places_of(&path);
+    drop(two);
+    drop(open());
+    assert_eq!((place.len(), places_of(&path)), (1, place));
+    one.execute("INSERT INTO t VALUES (3)", ()).unwrap();
+    let count: i64 = one
+        .query_row("SELECT count(*) FROM t", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 4);
+    drop(one);
+    assert_eq!(left(), (1, 0), "after the last");
+}

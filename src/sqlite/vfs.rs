@@ -1208,15 +1208,17 @@ unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, delete: c_int) -> c
     let Some((mut index, home)) = open.index.take() else {
         return ffi::SQLITE_OK;
     };
+    // SQLite leaves it when it leaves the log, as after a look only; but whoever is next makes it anew.
+    let last = delete != 0 || home.is_last();
     let unmapped = call(
         &mut index,
         |m| m.xShmUnmap,
         |f, unmap| {
             // SAFETY: the file below is open.
-            unsafe { unmap(f, delete) }
+            unsafe { unmap(f, c_int::from(last)) }
         },
     );
-    if delete != 0 && unmapped.is_ok() {
+    if last && unmapped.is_ok() {
         home.remove();
     }
     code(unmapped)

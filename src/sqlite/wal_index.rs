@@ -86,7 +86,12 @@ impl WalIndexHome {
         self.dir.join(LINK)
     }
 
-    /// Removes the place. SQLite calls for it while nobody else can use it.
+    /// Whether nobody else uses the place; then nobody begins to before this one is gone.
+    pub(super) fn is_last(&self) -> bool {
+        flock(&self.signpost, FlockOperation::NonBlockingLockExclusive).is_ok()
+    }
+
+    /// Removes the place, which nobody else uses.
     pub(super) fn remove(self) {
         let _ = fs::remove_file(self.link());
         let _ = fs::remove_dir(&self.dir);
