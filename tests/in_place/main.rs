@@ -5,5 +5,8 @@
 mod copies;
 mod killed;
 mod others;
+#[path = "../common/scratch.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod scratch;
 mod states;
 mod work;

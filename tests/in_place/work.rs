@@ -14,7 +14,8 @@ use atrest::sqlite::PageSize;
 use atrest::vault::VaultSettings;
 use atrest::world::{AskPassphrase, InitOptions, ResourceAddress, Workspace};
 use rusqlite::Connection;
-use tempfile::TempDir;
+
+use crate::scratch::Scratch;
 
 pub const ROWS: &str = "CREATE TABLE t (a INTEGER PRIMARY KEY, b);
     WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c WHERE x < 9000)
@@ -23,19 +24,14 @@ pub const ROWS: &str = "CREATE TABLE t (a INTEGER PRIMARY KEY, b);
     DELETE FROM t WHERE a % 100 < 20";
 
 pub struct Work {
-    dir: TempDir,
+    dir: Scratch,
     pub workspace: Workspace,
 }
 
 impl Work {
     /// With the database `db`, which holds [`ROWS`].
     pub fn new(protected: bool) -> Self {
-        // In memory where the system has such a place: these tests sync thousands of times.
-        let memory = Path::new("/dev/shm");
-        let dir = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory).unwrap(),
-            false => tempfile::tempdir().unwrap(),
-        };
+        let dir = Scratch::new();
         let options = InitOptions {
             environment: "production".parse().unwrap(),
             customer_key: Some(("customer-key".parse().unwrap(), KeyKind::Oct256)),

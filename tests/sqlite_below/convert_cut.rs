@@ -15,7 +15,6 @@ use rayon::prelude::*;
 use crate::convert_life::{GOING_ON, LIFE, LIVE, PLANS, Plan, asked, open, open_sql};
 use crate::convert_lived::{Converted, DISK};
 use crate::disk::Disk;
-use crate::fixture::scratch;
 use crate::life::say;
 use crate::power_cut::number;
 use crate::recording::Step;
@@ -111,7 +110,7 @@ fn one_image(image: &str) {
         println!("{at:5} {}", converted.recording.describe(step));
     }
     println!("allowed: {:?}", converted.allowed(cut));
-    let kept = scratch().keep();
+    let kept = tempfile::tempdir().unwrap().keep();
     let image = converted.recording.image(cut, seed, &DISK);
     for (name, bytes) in &image {
         fs::create_dir_all(kept.join(name).parent().unwrap()).unwrap();

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use atrest::resource::ProtectedResource;
 use atrest::resource::sql::SqlDatabase;
 use atrest::sqlite::Conversion;
-use tempfile::TempDir;
 
 use crate::convert_life::{GOING_ON, LIFE, LIVE, Plan, SECRET, convert, open, open_sql, prepare};
 use crate::database::{content, whole};
 use crate::disk::Disk;
-use crate::fixture::scratch;
+use crate::fixture::{Scratch, scratch};
 use crate::lived::{files_in, place};
 use crate::recording::{Image, Recording, Step};
 use crate::strace;
@@ -32,7 +31,7 @@ pub const DISK: Disk = Disk {
 /// A life that was recorded.
 pub struct Converted {
     plan: Plan,
-    dir: Arc<TempDir>,
+    dir: Arc<Scratch>,
     pub recording: Recording,
     states: Vec<String>,
     begin: usize,
@@ -51,7 +50,7 @@ impl Converted {
         Self::trace(self.plan, self.dir.clone(), GOING_ON)
     }
 
-    fn trace(plan: Plan, dir: Arc<TempDir>, what: &str) -> Self {
+    fn trace(plan: Plan, dir: Arc<Scratch>, what: &str) -> Self {
         let before = files_in(dir.path())
             .filter(|(name, _)| !name.ends_with("-shm"))
             .map(|(name, path)| (name, fs::read(path).unwrap()))

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atrest::base::write_private_new;
-use tempfile::TempDir;
 
 use crate::database::{Database, Kind, content, goes_on, kind_named, label, whole};
 use crate::disk::Disk;
-use crate::fixture::scratch;
+use crate::fixture::directory::remove_shared_memory;
+use crate::fixture::{Scratch, scratch};
 use crate::plan::Plan;
 use crate::recording::{Image, Recording, Step};
 use crate::strace;
@@ -31,7 +31,7 @@ pub struct Lived {
     kind: Kind,
     plan: Plan,
     /// Where it was lived: images are put there, since journals name their super-journal by path.
-    dir: Arc<TempDir>,
+    dir: Arc<Scratch>,
     pub recording: Recording,
     /// Content of each state that was committed, by number.
     states: Vec<String>,
@@ -67,7 +67,7 @@ impl Lived {
         }
     }
 
-    fn trace(kind: Kind, plan: Plan, dir: Arc<TempDir>, what: &str, before: Image) -> Self {
+    fn trace(kind: Kind, plan: Plan, dir: Arc<Scratch>, what: &str, before: Image) -> Self {
         let life = format!("{} {} {}", label(kind), plan.name(), dir.path().display());
         let options = ["-e".to_owned(), format!("trace={}", strace::CALLS)];
         let part = match what {
@@ -212,6 +212,7 @@ impl Lived {
 
 /// Has `dir` hold these files and no others; directories stay.
 pub fn place(image: &Image, dir: &Path) {
+    remove_shared_memory(dir);
     for (name, _) in files_in(dir) {
         fs::remove_file(dir.join(name)).unwrap();
     }

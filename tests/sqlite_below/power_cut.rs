@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::database::{Database, KINDS, Kind, content, kind_named, whole};
 use crate::disk::Disk;
-use crate::fixture::{Files, Fixture, open, scratch, set_journal};
+use crate::fixture::{Files, Fixture, open, set_journal};
 use crate::life::{Life, say};
 use crate::lived::{LIFE, Lived, RECOVERY, asked, open_all, place};
 use crate::plan::{PLANS, Plan, UNSYNCED};
@@ -203,7 +203,7 @@ fn one_image(image: &str) {
         println!("{at:5} {}", lived.recording.describe(step));
     }
     println!("allowed: {:?}", lived.allowed(cut));
-    let kept = scratch().keep();
+    let kept = tempfile::tempdir().unwrap().keep();
     place(&lived.recording.image(cut, seed, &disk), &kept);
     println!("the image is in {}", kept.display());
     lived.try_image(cut, seed, &disk).unwrap();

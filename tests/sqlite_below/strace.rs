@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
 
-use tempfile::TempDir;
-
-use crate::fixture::scratch;
+use crate::fixture::{Scratch, scratch};
 
 /// Calls that change a file or its name, and those that lead to one. A child that used another of
 /// the last line would be seen, and the test would say that it does not know what that does.
@@ -165,7 +163,7 @@ fn strace(log: &Path) -> Command {
 }
 
 /// Calls of all threads, each where it ended.
-fn read(log: &Path, _alive: &TempDir) -> Vec<Line> {
+fn read(log: &Path, _alive: &Scratch) -> Vec<Line> {
     let text = fs::read_to_string(log).unwrap();
     let mut begun: Vec<(&str, &str)> = Vec::new();
     let mut calls = Vec::new();

@@ -10,7 +10,11 @@ use atrest::resource::sql::{Content, content_hash};
 use atrest::sqlite::{Freshness, KEY_SLOT_LEN, KeySource, PageSize, SealedDatabase, SealedError};
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
-use tempfile::TempDir;
+
+#[path = "../common/scratch.rs"]
+pub mod directory;
+
+pub use directory::Scratch;
 
 /// Length of the header block before page 1 (docs/format.md).
 pub const HEADER_LEN: usize = 4096;
@@ -21,18 +25,13 @@ pub fn key() -> Arc<dyn KeySource> {
     Arc::new(Secret::copy_from(&[0x42; 32]).unwrap())
 }
 
-/// A directory in memory where the system has one: these tests sync thousands of times.
-pub fn scratch() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    match memory.is_dir() {
-        true => tempfile::tempdir_in(memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
-    }
+pub fn scratch() -> Scratch {
+    Scratch::new()
 }
 
 /// A directory and a sealed database `db` in it.
 pub struct Fixture {
-    pub dir: TempDir,
+    pub dir: Scratch,
     pub db: SealedDatabase,
 }
 
@@ -93,7 +92,7 @@ impl Files {
     }
 
     /// Puts them into a directory of their own, as `db`.
-    pub fn place(&self) -> (TempDir, PathBuf) {
+    pub fn place(&self) -> (Scratch, PathBuf) {
         let dir = scratch();
         let path = dir.path().join("db");
         fs::write(&path, &self.main).unwrap();

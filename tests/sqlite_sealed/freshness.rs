@@ -7,9 +7,8 @@ use std::path::Path;
 use atrest::resource::sql::{Content, content_hash};
 use atrest::sqlite::{Freshness, PageSize, SealedDatabase, SealedError};
 use rusqlite::Connection;
-use tempfile::TempDir;
 
-use crate::fixture::{FILE, Files, SLOT, key, open, run, scratch, set_journal};
+use crate::fixture::{FILE, Files, SLOT, Scratch, key, open, run, scratch, set_journal};
 
 const PAGE: usize = 1024;
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, v INT, b BLOB);
@@ -17,7 +16,7 @@ const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, v INT, b BLOB);
         INSERT INTO t SELECT i, 0, zeroblob(300) FROM n";
 const CHANGE: &str = "UPDATE t SET v = v + 1, b = randomblob(300)";
 
-fn make(freshness: Freshness) -> (TempDir, Connection) {
+fn make(freshness: Freshness) -> (Scratch, Connection) {
     let dir = scratch();
     let (path, size) = (dir.path().join("db"), PageSize::new(PAGE as u32).unwrap());
     let db = SealedDatabase::create(&path, FILE, size, freshness, &SLOT, key()).unwrap();
@@ -27,7 +26,7 @@ fn make(freshness: Freshness) -> (TempDir, Connection) {
     (dir, conn)
 }
 
-fn copy(dir: &TempDir) -> Files {
+fn copy(dir: &Scratch) -> Files {
     Files::copy(&dir.path().join("db"))
 }
 

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use atrest::resource::sql::content_hash;
 use proptest::prelude::*;
 use rusqlite::Connection;
-use tempfile::TempDir;
 
-use crate::fixture::{connect_empty, create, open, run, scratch};
+use crate::fixture::{Scratch, connect_empty, create, open, run, scratch};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -69,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct Pair {
-    dir: TempDir,
+    dir: Scratch,
     sealed: Option<Connection>,
     plain: Option<Connection>,
 }
