@@ -14,6 +14,7 @@ use atrest::base::ResourceId;
 use atrest::crypto::random_id;
 use atrest::resource::Wrapper;
 use atrest::resource::sql::SqlDatabase;
+use atrest::sqlite::discard_shared_memory;
 use keys::TestVault;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -225,4 +226,36 @@ fn who_only_looks_leaves_no_index_behind_and_takes_none_away() {
     assert_eq!(count, 4);
     drop(one);
     assert_eq!(left(), (1, 0), "after the last");
+}
+
+/// A database that is replaced or removed after a crash takes its place in memory along, and no other's.
+#[test]
+fn what_a_crash_left_in_memory_goes_with_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let (database, signpost) = (root.join("sealed.db"), root.join("sealed.db-shm"));
+    fs::write(&database, "").unwrap();
+    let place = Path::new("/dev/shm").join(format!("atrest-{:032x}", u128::MAX - 4711));
+    let leave = |target: &Path| {
+        let _ = fs::remove_dir_all(&place);
+        atrest::base::create_dir_private(&place).unwrap();
+        std::os::unix::fs::symlink(target, place.join("db")).unwrap();
+        fs::write(place.join("db-shm"), "index").unwrap();
+        fs::write(&signpost, place.file_name().unwrap().to_str().unwrap()).unwrap();
+    };
+    leave(&database);
+    let used = fs::File::open(&signpost).unwrap();
+    used.lock_shared().unwrap();
+    discard_shared_memory(&database);
+    assert!(
+        place.exists() && signpost.exists(),
+        "another process uses it"
+    );
+    used.unlock().unwrap();
+    discard_shared_memory(&database);
+    assert!(!place.exists() && !signpost.exists());
+    leave(&root.join("another.db"));
+    discard_shared_memory(&database);
+    assert!(place.exists(), "it is another database's");
+    fs::remove_dir_all(&place).unwrap();
 }

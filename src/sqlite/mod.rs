@@ -50,3 +50,4 @@ pub use plain_file::{disown, is_disowned, scrub};
 pub use position::Position;
 pub use progress::Progress;
 pub use vfs::{load_extension, reserve_for_seal};
+pub use wal_index::discard_shared_memory;

@@ -100,6 +100,24 @@ impl WalIndexHome {
     }
 }
 
+/// Removes what a crash left of the shared memory of the database at `path`, which is about to go or to be
+/// replaced.
+pub fn discard_shared_memory(path: &Path) {
+    let signpost_path = beside(path, "-shm");
+    let Ok(mut signpost) = File::open(&signpost_path) else {
+        return;
+    };
+    let place = path
+        .canonicalize()
+        .and_then(|database| read(&mut signpost, &database));
+    if flock(&signpost, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if let Ok(Some(dir)) = place {
+            let _ = fs::remove_dir_all(dir);
+        }
+        let _ = fs::remove_file(signpost_path);
+    }
+}
+
 /// The directory that the signpost names, when it is one of this user's and leads to `database`.
 fn read(signpost: &mut File, database: &Path) -> io::Result<Option<PathBuf>> {
     let mut name = String::new();

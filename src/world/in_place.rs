@@ -254,6 +254,7 @@ pub(super) fn conversion_at(kind: Kind, path: &Path) -> Conversion {
 
 /// Ends what was left of a decryption: the plain file takes the place of the sealed one.
 pub(super) fn put_plain_in_place(live: &Path, new: &Path) -> Result<(), WorldError> {
+    sqlite::discard_shared_memory(live);
     for ending in ["-wal", "-shm", "-journal"] {
         let _ = fs::remove_file(beside(live, ending));
     }

@@ -9,7 +9,7 @@ use crate::envelope::ResourceKind;
 use crate::resource::blob::StorageAccount;
 use crate::resource::sql::{Keeper, SqlDatabase};
 use crate::resource::{ProtectedResource, Protection, ResourceError};
-use crate::sqlite::PageSize;
+use crate::sqlite::{PageSize, discard_shared_memory};
 use crate::vault::{Epoch, FreshnessCheck};
 
 use super::config::Config;
@@ -286,6 +286,7 @@ pub(super) fn remove(kind: Kind, path: &Path) {
             let _ = fs::remove_dir_all(path);
         }
         Kind::Sql => {
+            discard_shared_memory(path);
             for file in sql_files(path) {
                 let _ = fs::remove_file(file);
             }
