@@ -261,16 +261,41 @@ fn a_header_from_before_a_rewrap_is_noticed() {
     drop((database, workspace));
     let after = fs::read(scene.path()).unwrap();
     assert_eq!(scene.rows().unwrap(), [1]);
-    // The slots of the old header, the records as they are.
-    let mut mixed = after.clone();
-    for slot in [0, 2048] {
-        mixed[slot..slot + 1024].copy_from_slice(&before[slot..slot + 1024]);
-        mixed[slot + 2016..slot + 2048].copy_from_slice(&before[slot + 2016..slot + 2048]);
-    }
-    fs::write(scene.path(), &mixed).unwrap();
+    fs::write(scene.path(), with_slots_of(&after, &before)).unwrap();
     assert!(stale(scene.rows()).contains("header"));
     fs::write(scene.path(), &after).unwrap();
     assert_eq!(scene.rows().unwrap(), [1]);
+}
+
+/// With it the key from before would count again.
+#[test]
+fn a_header_from_before_the_end_of_a_key_change_is_noticed() {
+    let scene = Scene::new("delete");
+    scene.add(1);
+    let database = scene.workspace().open_sql(&address()).unwrap();
+    database.begin_key_change().unwrap();
+    database.convert(&mut |_, _| ()).unwrap();
+    // What was committed until here is remembered.
+    database.verify(&mut |_, _| ()).unwrap();
+    let before = fs::read(scene.path()).unwrap();
+    database.finish_conversion().unwrap();
+    drop(database);
+    let after = fs::read(scene.path()).unwrap();
+    fs::write(scene.path(), with_slots_of(&after, &before)).unwrap();
+    assert!(stale(scene.rows()).contains("header"));
+    fs::write(scene.path(), &after).unwrap();
+    assert_eq!(scene.rows().unwrap(), [1]);
+}
+
+/// The slots of the other header, the records as they are.
+fn with_slots_of(file: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut mixed = file.to_vec();
+    for slot in [0, 2048] {
+        for part in [slot..slot + 1024, slot + 2016..slot + 2048] {
+            mixed[part.clone()].copy_from_slice(&other[part]);
+        }
+    }
+    mixed
 }
 
 /// A purged key lives in an old vault, put back together with its anchor. The database was told of
@@ -460,6 +485,40 @@ fn a_journal_counts_in_an_older_file_that_is_not_compared() {
     assert_eq!(scene.rows().unwrap(), [1]);
     let database = scene.workspace().open_sql(&address()).unwrap();
     assert_eq!(rows(&database), [1]);
+}
+
+/// Closed while another process has the log open, which so stays: its last commit is remembered too.
+#[test]
+fn the_last_of_several_commits_in_a_log_is_remembered_when_the_database_is_closed() {
+    let scene = Scene::new("wal");
+    scene.add(1);
+    let server = scene.workspace().open_sql(&address()).unwrap();
+    let idle = server.connect().unwrap();
+    idle.query_row("SELECT a FROM t", (), |_| Ok(())).unwrap();
+    let database = scene.workspace().open_sql(&address()).unwrap();
+    let conn = database.connect().unwrap();
+    conn.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    insert(&conn, 2);
+    let earlier = scene.files();
+    insert(&conn, 3);
+    drop((conn, database));
+    let killed = scene.files();
+    std::mem::forget((idle, server));
+    let log = |files: &Tree| {
+        let is_log = |(path, _): &(PathBuf, Vec<u8>)| path.to_str().unwrap().ends_with("-wal");
+        files.iter().position(is_log).unwrap()
+    };
+    let mut exchanged = killed.clone();
+    exchanged[log(&killed)].1 = earlier[log(&earlier)].1.clone();
+    let opened = |files: &Tree| {
+        let copy = Scene {
+            dir: copy_of(&scene),
+        };
+        copy.put_back(&moved(files, &scene, &copy));
+        copy.rows()
+    };
+    assert!(stale(opened(&exchanged)).contains("log"));
+    assert_eq!(opened(&killed).unwrap(), [1, 2, 3]);
 }
 
 /// Moved to a key in the other vault while a server has it open: that vault hears of what the server

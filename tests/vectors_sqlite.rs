@@ -353,6 +353,29 @@ fn write_the_vectors() {
         &journal,
     );
 
+    // As a crash leaves it once free pages were written over, of which no record is in the journal.
+    changing
+        .execute_batch("DELETE FROM t WHERE a > 50")
+        .unwrap();
+    let fewer = Expect::new("success", &rows(&larger).unwrap(), "success");
+    changing
+        .execute_batch("BEGIN; UPDATE t SET b = b || 'again'")
+        .unwrap();
+    for a in 200..208 {
+        changing
+            .execute("INSERT INTO t VALUES (?1, zeroblob(300))", [a])
+            .unwrap();
+    }
+    let main = fs::read(&path).unwrap();
+    fs::write(&copy, &main).unwrap();
+    let mixed = open(&copy, FILE, &DEK).and_then(|db| rows(&db));
+    let expect = Expect::new(word(&mixed), mixed.as_deref().unwrap_or(""), "stale");
+    write("free_pages_written_over", "main", &expect, &main);
+    let journal = fs::read(dir.path().join("j.db-journal")).unwrap();
+    let whole = beside("free_pages_written_over", &fewer);
+    write("journal_of_free_pages", "journal", &whole, &journal);
+    changing.execute_batch("ROLLBACK").unwrap();
+
     // Three commits in the log, one frame each.
     let path = dir.path().join("v.db");
     let connection = db.connect().unwrap();

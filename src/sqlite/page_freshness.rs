@@ -181,14 +181,21 @@ impl PageFile {
         }
         let units = &mut self.units;
         let shared = units.shared_handle();
-        if shared.committed() {
-            let record = tracker::newest(units, medium)?;
-            // A checkpoint elsewhere may have written it, and be about to sync it.
-            if record.version > shared.anchored() {
-                medium.sync()?;
-            }
-            shared.anchor(&Position::new(shared.header(), &record, log));
+        let is_due = shared.committed();
+        if !is_due && log.is_none() {
+            return Ok(());
         }
+        let record = tracker::newest(units, medium)?;
+        let position = Position::new(shared.header(), &record, log);
+        if !is_due {
+            shared.tell_later(position);
+            return Ok(());
+        }
+        // A checkpoint elsewhere may have written the record, and be about to sync it.
+        if record.version > shared.anchored() {
+            medium.sync()?;
+        }
+        shared.anchor(&position);
         Ok(())
     }
 

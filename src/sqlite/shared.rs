@@ -40,6 +40,8 @@ struct Anchor {
     at: Option<Instant>,
     /// Something was committed since.
     behind: bool,
+    /// How far a write-ahead log had come then.
+    log: Option<Position>,
     /// The newest version that was told of.
     version: u64,
 }
@@ -271,6 +273,11 @@ impl Shared {
         anchor.at.is_none_or(|at| at.elapsed() >= ANCHOR_INTERVAL)
     }
 
+    /// A log has come as far as this, which is told of later.
+    pub(super) fn tell_later(&self, position: Position) {
+        lock(&self.anchor).log = Some(position);
+    }
+
     /// Tells of a position. That it cannot be told now is no reason to stop: it is told later.
     pub(super) fn anchor(&self, position: &Position) {
         let told = self.keys.anchor(position);
@@ -278,6 +285,7 @@ impl Shared {
         anchor.at = Some(Instant::now());
         if told {
             anchor.behind = false;
+            anchor.log = None;
             anchor.version = anchor.version.max(position.version());
         }
     }
@@ -341,7 +349,14 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let behind = lock(&self.anchor).behind;
+        let (behind, log) = {
+            let mut anchor = lock(&self.anchor);
+            (anchor.behind, anchor.log.take())
+        };
+        // Others may have the log open still, so that it is not in the main file.
+        if let Some(position) = log {
+            self.anchor(&position);
+        }
         if behind && let Ok(Some(position)) = verify::position(self) {
             self.anchor(&position);
         }

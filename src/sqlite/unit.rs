@@ -129,9 +129,11 @@ struct Writer {
 impl Units {
     /// For a file whose units are of `kind` or of kinds with the same key label.
     pub(super) fn new(shared: Arc<Shared>, kind: UnitKind) -> Self {
+        // In this order: what changes meanwhile is taken in by the next check.
+        let (changes, parity) = (shared.changes(), shared.facts().parity);
         Self {
-            parity: shared.facts().parity,
-            generation: (0, shared.changes()),
+            parity,
+            generation: (0, changes),
             shared,
             writer: None,
             last: None,

@@ -103,7 +103,14 @@ impl SqlDatabase {
 
     /// Ends the conversion, when nothing is left of it; returns how many pages it was.
     pub fn finish_conversion(&self) -> Result<u64, ResourceError> {
-        Ok(self.below()?.finish()?)
+        let database = self.below()?;
+        let pages = database.finish()?;
+        // The header that says so is remembered at once, as after a rewrap: the one before lets the key before
+        // count.
+        if let Some(envelope) = self.envelope().filter(|_| database.keeps_freshness()) {
+            self.move_epoch(envelope.key.vault)?;
+        }
+        Ok(pages)
     }
 
     fn below(&self) -> Result<&SealedDatabase, ResourceError> {
