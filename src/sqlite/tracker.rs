@@ -64,10 +64,8 @@ struct FreePages {
 pub(super) fn trunk(image: &[u8]) -> (u64, impl Iterator<Item = u64>) {
     let most = image.len() / 4 - 2;
     let count = usize::try_from(number(image, 4)).map_or(most, |count| count.min(most));
-    (
-        number(image, 0),
-        (0..count).map(|n| number(image, 8 + 4 * n)),
-    )
+    let leaves = (0..count).map(|n| number(image, 8 + 4 * n));
+    (number(image, 0), leaves)
 }
 
 /// The first trunk, as page 1 says.

@@ -39,6 +39,9 @@ use super::wal_index::WalIndexHome;
 /// The VFS's name, in `file:...?vfs=atrest`.
 pub(super) const NAME: &CStr = c"atrest";
 
+/// The lock of a write-ahead log's writer (SQLite's "WAL-mode File Format", section 2.3).
+const WRITE_LOCK: c_int = 0;
+
 /// Growth of a file, in bytes, up to which an old mapping is kept in any case.
 const MAP_STEP: u64 = 1 << 20;
 
@@ -470,22 +473,34 @@ impl Open {
 
     /// What was written is on the disk.
     fn synced(&mut self) -> Result<(), Code> {
-        // SAFETY: the main file is open for as long as this one is.
-        let main = unsafe { main(self.main) };
-        match (&mut self.io, main) {
-            (Io::Pages(file), _) => {
+        match &mut self.io {
+            Io::Pages(file) => {
                 file.sync_side()?;
                 file.forget();
                 file.synced(&mut self.lower, None)
             }
-            (Io::Log(log), Some(main)) => match log.position() {
-                None => Ok(()),
-                position => main.file.synced(main.medium, position),
-            },
-            (Io::Journal(journal), _) => {
+            Io::Log(log) => {
+                log.synced();
+                // SAFETY: the main file is open for as long as this one is, and nothing else refers to it
+                // during a call on the log.
+                match unsafe { self.main.as_mut() } {
+                    // Others see the commit only when it is in the shared memory.
+                    Some(open) if open.index.is_none() => open.tell(log),
+                    _ => Ok(()),
+                }
+            }
+            Io::Journal(journal) => {
                 journal.synced();
                 Ok(())
             }
+            Io::Stream(_) => Ok(()),
+        }
+    }
+
+    /// The commits that this main file's log has on the disk are there for good.
+    fn tell(&mut self, log: &mut WalFile) -> Result<(), Code> {
+        match (&mut self.io, log.take_synced()) {
+            (Io::Pages(file), position @ Some(_)) => file.synced(&mut self.lower, position),
             _ => Ok(()),
         }
     }
@@ -1152,6 +1167,14 @@ unsafe extern "C" fn shm_lock(
 ) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
+    const UNLOCK: c_int = ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_EXCLUSIVE;
+    if (offset, flags) == (WRITE_LOCK, UNLOCK) {
+        // SAFETY: a log takes itself out of its main file before it is closed, and is a file of its own.
+        if let Some(Io::Log(log)) = unsafe { open.log.as_mut() }.map(|open| &mut open.io) {
+            // What cannot be told now is told later.
+            let _ = open.tell(log);
+        }
+    }
     open.forget();
     const SHARED_LOCK: c_int = ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_SHARED;
     let asked = match flags & ffi::SQLITE_SHM_LOCK {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::medium::{Code, Medium, read_whole};
 use super::page_file::{Origin, PageFile};
+use super::position::LogPosition;
 use super::shared::Shared;
 use super::unit::{ID_LEN, Place, TRAILER_LEN, UnitId, UnitKind, Units, copied, id_of};
 use super::wal_frames::{
@@ -32,6 +33,8 @@ pub(super) struct WalFile {
     pub(super) followed: bool,
     /// The frame that SQLite read whole last: it does so before it writes a header anew.
     pub(super) read_back: Option<u64>,
+    /// How far the log is on the disk, when this handle wrote to it last and that is not told of.
+    pub(super) synced: Option<LogPosition>,
     /// While SQLite recovers: the frame that comes next, and the header that it must name.
     recovering: Option<(u64, UnitId)>,
 }
@@ -64,8 +67,19 @@ impl WalFile {
             log: None,
             followed: false,
             read_back: None,
+            synced: None,
             recovering: None,
         }
+    }
+
+    /// Told when the log was synced.
+    pub(super) fn synced(&mut self) {
+        self.synced = self.position();
+    }
+
+    /// How far the log was synced by this handle since this was asked last.
+    pub(super) fn take_synced(&mut self) -> Option<LogPosition> {
+        self.synced.take()
     }
 
     fn part(&self, len: usize, offset: u64) -> Option<Part> {

@@ -218,5 +218,6 @@ impl WalFile {
         self.followed = false;
         self.log = None;
         self.pending = None;
+        self.synced = None;
     }
 }

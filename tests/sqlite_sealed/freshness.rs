@@ -3,12 +3,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
+use atrest::crypto::Secret;
 use atrest::resource::sql::{Content, content_hash};
-use atrest::sqlite::{Freshness, PageSize, SealedDatabase, SealedError};
+use atrest::sqlite::{
+    Freshness, KeySource, KeyUnavailable, PageSize, Position, SealedDatabase, SealedError,
+};
 use rusqlite::Connection;
 
-use crate::fixture::{FILE, Files, SLOT, Scratch, key, open, run, scratch, set_journal};
+use crate::fixture::{FILE, Files, SLOT, Scratch, get, key, open, run, scratch, set_journal};
 
 const PAGE: usize = 1024;
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, v INT, b BLOB);
@@ -257,4 +261,62 @@ fn a_journal_taken_away_after_a_rollback_is_noticed() {
             assert!(is_stale(&compared), "{locking} {end}: {compared:?}");
         }
     }
+}
+
+/// Who is told of positions, and looks at the database himself each time.
+struct Keeper {
+    key: Arc<dyn KeySource>,
+    other: Mutex<Connection>,
+    saw: Mutex<Vec<i64>>,
+}
+
+impl KeySource for Keeper {
+    fn check(&self) -> Result<u64, KeyUnavailable> {
+        self.key.check()
+    }
+
+    fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
+        self.key.with_key(use_key)
+    }
+
+    fn anchor(&self, _position: &Position) -> bool {
+        let other = self.other.lock().unwrap();
+        self.saw
+            .lock()
+            .unwrap()
+            .push(get(&other, "SELECT max(id) FROM t"));
+        true
+    }
+}
+
+/// A process that is killed before others see its commit in the log leaves frames that the next one writes
+/// over: to have told of them would be a false alarm.
+#[test]
+fn a_commit_in_the_log_is_told_of_when_others_see_it() {
+    for locking in ["NORMAL", "EXCLUSIVE"] {
+        let (dir, conn) = make(Freshness::Kept);
+        set_journal(&conn, "wal");
+        drop(conn);
+        let path = dir.path().join("db");
+        let keeper = Arc::new(Keeper {
+            key: key(),
+            other: Mutex::new(open(&path).unwrap().connect().unwrap()),
+            saw: Mutex::default(),
+        });
+        let db = SealedDatabase::open(&path, FILE, keeper.clone()).unwrap();
+        let conn = db.connect().unwrap();
+        if locking == "EXCLUSIVE" {
+            // Nobody else sees anything: it tells of what it knows.
+            *keeper.other.lock().unwrap() = conn_to_nothing();
+        }
+        run(&conn, &format!("PRAGMA locking_mode = {locking}"));
+        run(&conn, "INSERT INTO t VALUES (1000, 0, NULL)");
+        assert_eq!(*keeper.saw.lock().unwrap(), [1000], "{locking}");
+    }
+}
+
+fn conn_to_nothing() -> Connection {
+    let conn = Connection::open_in_memory().unwrap();
+    run(&conn, "CREATE TABLE t (id); INSERT INTO t VALUES (1000)");
+    conn
 }
