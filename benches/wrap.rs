@@ -13,14 +13,14 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 fn wrap_and_unwrap(c: &mut Criterion) {
     let dek = Secret::random();
     let mut group = c.benchmark_group("wrap");
-    for kind in KeyKind::ALL {
+    for kind in KeyKind::WRAPPING {
         let kek = KeyEncryptionKey::generate(kind);
-        let wrapped = kek.wrap(&dek);
+        let wrapped = kek.wrap(&dek).unwrap();
         group.bench_function(BenchmarkId::new("wrap", kind), |b| {
             b.iter(|| kek.wrap(&dek))
         });
         group.bench_function(BenchmarkId::new("unwrap", kind), |b| {
-            b.iter(|| kek.unwrap(kind.wrap_algorithm(), black_box(&wrapped)));
+            b.iter(|| kek.unwrap(kind.wrap_algorithm().unwrap(), black_box(&wrapped)));
         });
     }
     group.finish();

@@ -18,8 +18,8 @@ use atrest::resource::sql::SqlDatabase;
 use atrest::resource::{Protection, ResourceError, Wrapper};
 use atrest::sqlite::PageSize;
 use atrest::vault::{
-    AuditAnchor, AuditFilter, KeyBackup, KeySpec, KeyVault, LocalVault, RootKeySource, RootRecord,
-    VaultError, VaultSettings,
+    AuditAnchor, AuditFilter, KeyBackup, KeySpec, KeyVault, LocalVault, Page, RootKeySource,
+    RootRecord, VaultError, VaultSettings,
 };
 use key_wrapper::MemoryVault;
 use proptest::collection::vec;
@@ -257,7 +257,7 @@ fn read_vault(dir: &Path) -> Result<String, VaultError> {
     let root = RootKeySource::KeyFile(dir.join("key"));
     let vault = LocalVault::open(&dir.join("vault"), &root, Arc::new(SystemClock))?;
     vault.verify_audit()?;
-    let versions = vault.key_versions(&"k".parse().unwrap())?;
+    let versions = vault.key_versions(&"k".parse().unwrap(), Page::all())?;
     Ok(format!(
         "{versions:?} {:?}",
         vault.audit(&AuditFilter::default())?

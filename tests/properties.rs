@@ -125,8 +125,9 @@ proptest! {
 }
 
 /// One key of each kind, and one more to be wrong with: RSA keys take long to generate.
-static KEKS: LazyLock<[[KeyEncryptionKey; 2]; 4]> =
-    LazyLock::new(|| KeyKind::ALL.map(|kind| [(); 2].map(|()| KeyEncryptionKey::generate(kind))));
+static KEKS: LazyLock<[[KeyEncryptionKey; 2]; 4]> = LazyLock::new(|| {
+    KeyKind::WRAPPING.map(|kind| [(); 2].map(|()| KeyEncryptionKey::generate(kind)))
+});
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
@@ -139,9 +140,9 @@ proptest! {
     ) {
         let dek = secret(dek);
         for [kek, other] in KEKS.iter() {
-            let (kind, algorithm) = (kek.kind(), kek.kind().wrap_algorithm());
-            let wrapped = kek.wrap(&dek);
-            prop_assert_eq!(wrapped.len(), kind.wrapped_len());
+            let (kind, algorithm) = (kek.kind(), kek.kind().wrap_algorithm().unwrap());
+            let wrapped = kek.wrap(&dek).unwrap();
+            prop_assert_eq!(wrapped.len(), kind.wrapped_len().unwrap());
             prop_assert!(kek.unwrap(algorithm, &wrapped).is_ok_and(|back| back.ct_eq(&dek)));
             prop_assert!(other.unwrap(algorithm, &wrapped).is_err(), "{kind}: another key");
 
@@ -157,7 +158,7 @@ proptest! {
     #[test]
     fn no_bytes_make_unwrap_panic(bytes in vec(any::<u8>(), 0..600)) {
         for [kek, _] in KEKS.iter() {
-            prop_assert!(kek.unwrap(kek.kind().wrap_algorithm(), &bytes).is_err());
+            prop_assert!(kek.unwrap(kek.kind().wrap_algorithm().unwrap(), &bytes).is_err());
         }
         prop_assert!(KeyEncryptionKey::from_pkcs8(&bytes).is_err());
         prop_assert_eq!(KeyEncryptionKey::from_oct(&bytes).is_ok(), bytes.len() == 32);
@@ -171,11 +172,11 @@ fn a_key_that_was_stored_and_read_back_is_the_same_key() {
         let stored = kek.to_secret_bytes();
         let back = KeyEncryptionKey::from_secret_bytes(kek.kind(), &stored).unwrap();
         assert_eq!(back.thumbprint(), kek.thumbprint());
-        assert_eq!(back.public_der(), kek.public_der());
+        assert_eq!(back.public_key(), kek.public_key());
         assert_ne!(other.thumbprint(), kek.thumbprint());
-        let wrapped = kek.wrap(&dek);
+        let wrapped = kek.wrap(&dek).unwrap();
         assert!(
-            back.unwrap(kek.kind().wrap_algorithm(), &wrapped)
+            back.unwrap(kek.kind().wrap_algorithm().unwrap(), &wrapped)
                 .unwrap()
                 .ct_eq(&dek)
         );
@@ -193,8 +194,8 @@ fn an_algorithm_of_another_kind_of_key_is_refused() {
     use atrest::crypto::WrapAlgorithm::{A256Kw, RsaOaep256};
 
     for [kek, _] in KEKS.iter() {
-        let wrapped = kek.wrap(&Secret::random());
-        let right = kek.kind().wrap_algorithm();
+        let wrapped = kek.wrap(&Secret::random()).unwrap();
+        let right = kek.kind().wrap_algorithm().unwrap();
         let wrong = if right == A256Kw { RsaOaep256 } else { A256Kw };
         assert!(kek.unwrap(right, &wrapped).is_ok());
         assert!(kek.unwrap(wrong, &wrapped).is_err());

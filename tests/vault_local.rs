@@ -12,8 +12,8 @@ use std::sync::Arc;
 use atrest::base::{KeyName, ManualClock};
 use atrest::crypto::{KeyEncryptionKey, KeyKind, Secret, SecretBytes};
 use atrest::vault::{
-    AuditFilter, AuditOperation, KeySpec, KeyUpdate, KeyVault, KeyWrapper, LocalVault, RootKeyKind,
-    RootKeySource, VaultError, VaultSettings, WrappedKey,
+    AuditFilter, AuditOperation, KeySpec, KeyUpdate, KeyVault, KeyWrapper, LocalVault, Page,
+    RootKeyKind, RootKeySource, VaultError, VaultSettings, WrappedKey,
 };
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
@@ -199,8 +199,8 @@ fn a_file_altered_anywhere_is_refused_or_reads_as_before_and_stays_as_it_is() {
     let read_all = || -> Result<_, VaultError> {
         let vault = place.open()?;
         let kept = (
-            vault.key_versions(&name("k"))?,
-            vault.deleted_keys()?,
+            vault.key_versions(&name("k"), Page::all())?,
+            vault.deleted_keys(Page::all())?,
             vault.status()?,
         );
         Ok((kept, vault.audit(&everything())?, vault.verify_audit()?))
@@ -414,7 +414,7 @@ fn a_sealed_vault_refuses_every_use_until_it_is_unsealed() {
     );
     for handle in [&vault, &clone, &other] {
         refused(unwrap(handle, &wrapped), "Sealed");
-        refused(handle.keys(), "Sealed");
+        refused(handle.keys(Page::all()), "Sealed");
         refused(handle.create_key(&name("new"), &oct()), "Sealed");
         refused(handle.status(), "Sealed");
     }

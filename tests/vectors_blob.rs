@@ -232,7 +232,8 @@ impl Body {
         let kek = derive(&account_key, Label::BlobGeneration, &[&ACCOUNT]);
         let wrapped = KeyEncryptionKey::from_oct(kek.expose())
             .unwrap()
-            .wrap(&Secret::copy_from(&GENERATION_KEY).unwrap());
+            .wrap(&Secret::copy_from(&GENERATION_KEY).unwrap())
+            .unwrap();
         Self {
             size: 65_536 + 5,
             metadata: vec![[b"city", "Köln".as_bytes()], [b"year", b"2026"]],

@@ -72,8 +72,8 @@ impl TestVault {
                 name,
                 version,
             },
-            algorithm: key.kind().wrap_algorithm(),
-            bytes: key.wrap(dek),
+            algorithm: key.kind().wrap_algorithm().unwrap(),
+            bytes: key.wrap(dek).unwrap(),
         }
     }
 }
@@ -307,7 +307,7 @@ fn write_the_vectors() {
     let dek = Secret::<32>::random();
     let dek_header = format!("dek: {}\n", hex::encode(dek.expose()));
 
-    for key_kind in KeyKind::ALL {
+    for key_kind in KeyKind::WRAPPING {
         let vault = TestVault::new(&[key_kind]);
         let bytes = envelope_bytes(&vault, 0, &dek, |_| ());
         let headers = vault.headers() + &dek_header;

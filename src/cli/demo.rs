@@ -6,7 +6,7 @@ use crate::scenario::demo::{self, DemoOptions};
 use crate::scenario::sample::MIN_ROWS;
 
 use super::transcript::Transcript;
-use super::{CliError, Context, Outcome};
+use super::{CliError, Context, Outcome, wrapping_kind};
 
 /// Arguments of `atrest demo`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub struct Args {
     seed: u64,
 
     /// Kind of the customer's key: rsa-2048, rsa-3072, rsa-4096 or oct-256
-    #[arg(long, value_name = "KIND", default_value_t = KeyKind::Rsa3072)]
+    #[arg(long, value_name = "KIND", default_value_t = KeyKind::Rsa3072, value_parser = wrapping_kind)]
     key_kind: KeyKind,
 }
 

@@ -8,7 +8,7 @@ use crate::crypto::KeyKind;
 use crate::vault::{KeyVault, VaultSettings};
 use crate::world::{InitOptions, Name, WhichVault, Workspace};
 
-use super::{CliError, Context, Outcome};
+use super::{CliError, Context, Outcome, wrapping_kind};
 
 /// Arguments of `atrest init`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ pub struct Args {
     key: KeyName,
 
     /// Its kind: rsa-2048, rsa-3072, rsa-4096 or oct-256
-    #[arg(long, value_name = "KIND", default_value_t = KeyKind::Rsa3072)]
+    #[arg(long, value_name = "KIND", default_value_t = KeyKind::Rsa3072, value_parser = wrapping_kind)]
     key_kind: KeyKind,
 
     /// Make no customer key

@@ -31,12 +31,24 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::crypto::Backend;
+use crate::crypto::{Backend, KeyKind};
 
 pub use context::Context;
 pub(crate) use context::passphrase_in;
 pub use error::CliError;
 pub use output::{Format, Output, Progress, table};
+
+/// A kind of key that protects a resource, from its name.
+fn wrapping_kind(name: &str) -> Result<KeyKind, String> {
+    let wrapping = KeyKind::WRAPPING;
+    wrapping
+        .into_iter()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| {
+            let all = wrapping.map(KeyKind::name).join(", ");
+            format!("{name:?} is no kind of key that wraps a resource's key: expected one of {all}")
+        })
+}
 
 /// An encryption-at-rest simulator with a local key vault: shows, with real bytes, what
 /// customer-managed keys do.

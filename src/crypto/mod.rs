@@ -1,18 +1,28 @@
 //! Authenticated encryption, key wrap, key derivation and secrets. No primitive is written here:
-//! AES-256-GCM comes from `aws-lc-rs` or `aes-gcm` ([`Backend`]), RSA-OAEP-256 and AES key wrap
-//! from `aws-lc-rs`, HKDF and hashes from RustCrypto, randomness from the operating system.
+//! AES-256-GCM of what the program seals comes from `aws-lc-rs` or `aes-gcm` ([`Backend`]), all that
+//! a vault's keys do from `aws-lc-rs` (AES-192 key wrap from `aes-kw`), HKDF and hashes from RustCrypto,
+//! randomness from the operating system.
 
 mod aead;
+mod algorithm;
+mod cipher;
+mod jwk;
 mod kdf;
 mod kek;
+mod kind;
 mod passphrase;
 mod random;
 mod secret;
+mod signing;
 
 pub use aead::{AeadKey, Backend, NONCE_LEN, Nonce, TAG_LEN, Tag, TagMismatch};
 pub use aead::{backend, select_backend};
+pub use algorithm::{EncryptionAlgorithm, SignatureAlgorithm};
+pub use cipher::{CipherParameters, Ciphertext, KeyUseError};
+pub use jwk::{BadPublicKey, PrivateJwk, PublicJwk, PublicKey};
 pub use kdf::{Label, derive, hmac_sha256, hmac_verify, sha256};
-pub use kek::{KeyEncryptionKey, KeyKind, KeyMaterialError, UnwrapFailed, WrapAlgorithm};
+pub use kek::{KeyEncryptionKey, KeyMaterialError, UnwrapFailed};
+pub use kind::{Curve, KeyFamily, KeyKind, WrapAlgorithm};
 pub use passphrase::{PassphraseParams, stretch};
 pub use random::{random_bytes, random_id};
 pub use secret::{Secret, SecretBytes};

@@ -68,6 +68,13 @@ impl SecretBytes {
         secret
     }
 
+    /// `len` random bytes from the operating system.
+    pub fn random(len: usize) -> Self {
+        let mut secret = Self::from_vec(vec![0; len]);
+        random::fill(&mut secret.0);
+        secret
+    }
+
     /// The bytes. Each caller has a reason to see them.
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -27,10 +27,10 @@ const VERSION: u16 = 1;
 
 /// Lengths that a wrapped 256-bit key can have: one for each size of key.
 fn wrapped_lengths(algorithm: WrapAlgorithm) -> impl Iterator<Item = usize> {
-    let kinds = KeyKind::ALL.into_iter();
+    let kinds = KeyKind::WRAPPING.into_iter();
     kinds
-        .filter(move |k| k.wrap_algorithm() == algorithm)
-        .map(KeyKind::wrapped_len)
+        .filter(move |k| k.wrap_algorithm() == Some(algorithm))
+        .filter_map(KeyKind::wrapped_len)
 }
 
 /// What kind of resource a data encryption key belongs to.

@@ -190,7 +190,7 @@ mod tests {
             Ok(WrappedKey {
                 key: Self::version(),
                 algorithm: WrapAlgorithm::A256Kw,
-                bytes: self.kek.wrap(dek),
+                bytes: self.kek.wrap(dek).unwrap(),
             })
         }
 

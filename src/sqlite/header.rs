@@ -80,7 +80,9 @@ impl Facts {
 
     /// From now on `new` seals, and what `old` sealed is sealed anew.
     pub(super) fn change_key(&self, file: ResourceId, old: &Secret<32>, new: &Secret<32>) -> Self {
-        let wrapped = previous_kek(file, new).wrap(old);
+        let wrapped = previous_kek(file, new)
+            .wrap(old)
+            .expect("a 256-bit key wraps");
         Self {
             conversion: Conversion::KeyChange,
             parity: 1 - self.parity,

@@ -1,15 +1,16 @@
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
 use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
-use crate::crypto::{KeyEncryptionKey, KeyKind, Secret, WrapAlgorithm};
+use crate::crypto::{
+    CipherParameters, Ciphertext, EncryptionAlgorithm, KeyEncryptionKey, Secret, SecretBytes,
+    SignatureAlgorithm, WrapAlgorithm,
+};
 
-use super::VaultError;
+use super::{
+    DeletedKey, DeletedSecret, KeyBundle, KeySpec, KeyUpdate, RotationPolicy, SecretBundle,
+    SecretSpec, SecretUpdate, SecretValue, VaultError,
+};
 
 /// All that a resource ever sees of a vault.
 pub trait KeyWrapper: Send + Sync {
@@ -60,10 +61,17 @@ pub trait KeyVault: KeyWrapper {
     ) -> Result<KeyBundle, VaultError>;
 
     /// The newest version of every live key, by name.
-    fn keys(&self) -> Result<Vec<KeyBundle>, VaultError>;
+    fn keys(&self, page: Page<KeyName>) -> Result<Vec<KeyBundle>, VaultError>;
 
-    /// Every version of a key, oldest first.
-    fn key_versions(&self, name: &KeyName) -> Result<Vec<KeyBundle>, VaultError>;
+    /// The versions of a key, oldest first, so that one made meanwhile is on a later page.
+    ///
+    /// # Errors
+    /// [`VaultError::BadParameter`] when the key has no version `page.after`.
+    fn key_versions(
+        &self,
+        name: &KeyName,
+        page: Page<KeyVersion>,
+    ) -> Result<Vec<KeyBundle>, VaultError>;
 
     /// One version of a key, or the newest.
     fn key(&self, name: &KeyName, version: Option<KeyVersion>) -> Result<KeyBundle, VaultError>;
@@ -82,8 +90,14 @@ pub trait KeyVault: KeyWrapper {
     /// Soft-deletes a key with all its versions.
     fn delete_key(&self, name: &KeyName) -> Result<DeletedKey, VaultError>;
 
-    /// Every soft-deleted key.
-    fn deleted_keys(&self) -> Result<Vec<DeletedKey>, VaultError>;
+    /// The soft-deleted keys, by name.
+    fn deleted_keys(&self, page: Page<KeyName>) -> Result<Vec<DeletedKey>, VaultError>;
+
+    /// One soft-deleted key.
+    ///
+    /// # Errors
+    /// [`VaultError::KeyNotFound`], also for one that is live.
+    fn deleted_key(&self, name: &KeyName) -> Result<DeletedKey, VaultError>;
 
     /// Brings a soft-deleted key back.
     fn recover_key(&self, name: &KeyName) -> Result<KeyBundle, VaultError>;
@@ -98,116 +112,176 @@ pub trait KeyVault: KeyWrapper {
 
     /// Restores a backup; the name must be free.
     fn restore_key(&self, backup: &[u8]) -> Result<KeyBundle, VaultError>;
+
+    /// When a key is rotated by itself; the default policy when none was set.
+    fn rotation_policy(&self, name: &KeyName) -> Result<RotationPolicy, VaultError>;
+
+    /// Sets it; returns it with its times.
+    fn set_rotation_policy(
+        &self,
+        name: &KeyName,
+        policy: &RotationPolicy,
+    ) -> Result<RotationPolicy, VaultError>;
 }
 
-/// What a key may be used for (RFC 7517 `key_ops`); a vault for envelopes knows these two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum KeyOperation {
-    /// `wrapKey`
-    WrapKey,
-    /// `unwrapKey`
-    UnwrapKey,
+/// A page of a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<T> {
+    /// Begins after this one (the last of the page before); at the beginning when `None`.
+    pub after: Option<T>,
+    /// How many at most; all when `None`.
+    pub limit: Option<u32>,
 }
 
-impl fmt::Display for KeyOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::WrapKey => "wrapKey",
-            Self::UnwrapKey => "unwrapKey",
-        })
-    }
-}
-
-impl FromStr for KeyOperation {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        let all = [Self::WrapKey, Self::UnwrapKey];
-        let operation = all.into_iter().find(|o| o.to_string() == s);
-        operation.ok_or_else(|| format!("{s:?} is no operation: expected wrapKey or unwrapKey"))
-    }
-}
-
-/// What a new key shall be.
-#[derive(Clone, Debug)]
-pub struct KeySpec {
-    /// Its kind.
-    pub kind: KeyKind,
-    /// What it may be used for; both by default.
-    pub operations: Vec<KeyOperation>,
-    /// Whether it may be used at all.
-    pub enabled: bool,
-    /// Not before.
-    pub not_before: Option<Timestamp>,
-    /// Expires.
-    pub expires: Option<Timestamp>,
-}
-
-impl KeySpec {
-    /// An enabled key of `kind` for wrapping and unwrapping, without dates.
-    pub fn new(kind: KeyKind) -> Self {
+impl<T> Page<T> {
+    /// The whole list.
+    pub fn all() -> Self {
         Self {
-            kind,
-            operations: vec![KeyOperation::WrapKey, KeyOperation::UnwrapKey],
-            enabled: true,
-            not_before: None,
-            expires: None,
+            after: None,
+            limit: None,
         }
     }
 }
 
-/// A change to a key version; what is `None` stays.
-#[derive(Clone, Debug, Default)]
-pub struct KeyUpdate {
-    /// Whether it may be used at all.
-    pub enabled: Option<bool>,
-    /// Not before.
-    pub not_before: Option<Timestamp>,
-    /// Expires.
-    pub expires: Option<Timestamp>,
-    /// What it may be used for.
-    pub operations: Option<Vec<KeyOperation>>,
+/// What a vault's keys do for a caller who never sees them. Each use is decided by the vault's rules
+/// and recorded, as those of [`KeyWrapper`] are; without a version the newest does it.
+pub trait Cryptography {
+    /// Encrypts `plaintext`.
+    ///
+    /// # Errors
+    /// The vault's rules; [`VaultError::BadParameter`] for an algorithm or parameter that the key
+    /// does not take.
+    fn encrypt(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+        algorithm: EncryptionAlgorithm,
+        plaintext: &[u8],
+        with: CipherParameters<'_>,
+    ) -> Result<Used<Ciphertext>, VaultError>;
+
+    /// Decrypts what [`Cryptography::encrypt`] gave; an expired version still does.
+    ///
+    /// # Errors
+    /// As [`Cryptography::encrypt`], and [`VaultError::DecryptFailed`] alike for all else.
+    fn decrypt(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+        algorithm: EncryptionAlgorithm,
+        ciphertext: &[u8],
+        with: CipherParameters<'_>,
+    ) -> Result<Used<SecretBytes>, VaultError>;
+
+    /// Wraps a key of any length.
+    fn wrap_bytes(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+        algorithm: EncryptionAlgorithm,
+        key: &[u8],
+    ) -> Result<Used<Vec<u8>>, VaultError>;
+
+    /// Unwraps it; an expired version still does.
+    fn unwrap_bytes(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+        algorithm: EncryptionAlgorithm,
+        wrapped: &[u8],
+    ) -> Result<Used<SecretBytes>, VaultError>;
+
+    /// Signs a digest.
+    fn sign(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+        algorithm: SignatureAlgorithm,
+        digest: &[u8],
+    ) -> Result<Used<Vec<u8>>, VaultError>;
+
+    /// Whether `signature` is one over `digest`; an expired version still tells.
+    fn verify(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+        algorithm: SignatureAlgorithm,
+        digest: &[u8],
+        signature: &[u8],
+    ) -> Result<Used<bool>, VaultError>;
+
+    /// So many random bytes, 1 to 128.
+    fn random_bytes(&self, count: usize) -> Result<SecretBytes, VaultError>;
 }
 
-/// The attributes of a key version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyAttributes {
-    /// Whether it may be used at all.
-    pub enabled: bool,
-    /// Not before.
-    #[serde(rename = "nbf")]
-    pub not_before: Option<Timestamp>,
-    /// Expires.
-    #[serde(rename = "exp")]
-    pub expires: Option<Timestamp>,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When an attribute last changed.
-    pub updated: Timestamp,
-}
-
-/// What is public of a key version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyBundle {
-    /// Which.
+/// What the use of a key gave, and which version did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used<T> {
+    /// The version.
     pub kid: KeyVersionRef,
-    /// Its kind.
-    pub kind: KeyKind,
-    /// What it may be used for.
-    pub operations: Vec<KeyOperation>,
-    /// Its attributes.
-    pub attributes: KeyAttributes,
-    /// SHA-256 of the public key, or a one-way name of a symmetric one; 64 hexadecimal digits.
-    pub thumbprint: String,
+    /// What it gave.
+    pub value: T,
 }
 
-/// A soft-deleted key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeletedKey {
-    /// Its newest version.
-    pub bundle: KeyBundle,
-    /// When it was deleted.
-    pub deleted: Timestamp,
-    /// When it goes for good by itself; before then it can be recovered.
-    pub scheduled_purge: Timestamp,
+/// Secrets: values of at most 25 KiB with versions, soft-delete and backup, as keys have them. The
+/// same rule for names holds, in a space of names of their own.
+pub trait SecretVault {
+    /// Sets a secret: a new one, or a new version when the name exists.
+    ///
+    /// # Errors
+    /// [`VaultError::BadParameter`] for a value of more than 25 KiB; [`VaultError::Conflict`] when
+    /// the name is that of a deleted one.
+    fn set_secret(
+        &self,
+        name: &KeyName,
+        value: &SecretBytes,
+        spec: &SecretSpec,
+    ) -> Result<SecretBundle, VaultError>;
+
+    /// One version of a secret with its value, or the newest. Recorded. Its dates do not matter,
+    /// as in Azure; a disabled one is refused.
+    fn secret(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+    ) -> Result<SecretValue, VaultError>;
+
+    /// The newest version of every live secret, by name.
+    fn secrets(&self, page: Page<KeyName>) -> Result<Vec<SecretBundle>, VaultError>;
+
+    /// The versions of a secret, oldest first.
+    fn secret_versions(
+        &self,
+        name: &KeyName,
+        page: Page<KeyVersion>,
+    ) -> Result<Vec<SecretBundle>, VaultError>;
+
+    /// Changes what goes with one version, or with the newest.
+    fn update_secret(
+        &self,
+        name: &KeyName,
+        version: Option<KeyVersion>,
+        update: &SecretUpdate,
+    ) -> Result<SecretBundle, VaultError>;
+
+    /// Soft-deletes a secret with all its versions.
+    fn delete_secret(&self, name: &KeyName) -> Result<DeletedSecret, VaultError>;
+
+    /// The soft-deleted secrets, by name.
+    fn deleted_secrets(&self, page: Page<KeyName>) -> Result<Vec<DeletedSecret>, VaultError>;
+
+    /// One soft-deleted secret.
+    fn deleted_secret(&self, name: &KeyName) -> Result<DeletedSecret, VaultError>;
+
+    /// Brings a soft-deleted secret back.
+    fn recover_secret(&self, name: &KeyName) -> Result<SecretBundle, VaultError>;
+
+    /// Destroys a soft-deleted secret; refused while purge protection holds.
+    fn purge_secret(&self, name: &KeyName) -> Result<(), VaultError>;
+
+    /// A sealed copy of a secret with all its versions, which only this vault restores.
+    fn backup_secret(&self, name: &KeyName) -> Result<Vec<u8>, VaultError>;
+
+    /// Restores a backup; the name must be free.
+    fn restore_secret(&self, backup: &[u8]) -> Result<SecretBundle, VaultError>;
 }

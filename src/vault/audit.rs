@@ -45,13 +45,28 @@ operations! {
     KeyImport,
     KeyUpdate,
     KeyRotate,
+    KeyRotateIfDue,
+    KeyRotationPolicySet,
     KeyWrap,
     KeyUnwrap,
+    KeyEncrypt,
+    KeyDecrypt,
+    KeySign,
+    KeyVerify,
     KeyDelete,
     KeyRecover,
     KeyPurge,
     KeyBackup,
     KeyRestore,
+    RandomBytesGet,
+    SecretSet,
+    SecretGet,
+    SecretUpdate,
+    SecretDelete,
+    SecretRecover,
+    SecretPurge,
+    SecretBackup,
+    SecretRestore,
     EpochSet,
 }
 
@@ -60,7 +75,24 @@ impl AuditOperation {
     pub(super) fn is_administrative(self) -> bool {
         !matches!(
             self,
-            Self::KeyWrap | Self::KeyUnwrap | Self::KeyBackup | Self::VaultOpen | Self::EpochSet
+            Self::KeyWrap
+                | Self::KeyUnwrap
+                | Self::KeyEncrypt
+                | Self::KeyDecrypt
+                | Self::KeySign
+                | Self::KeyVerify
+                | Self::KeyBackup
+                | Self::RandomBytesGet
+                | Self::SecretSet
+                | Self::SecretGet
+                | Self::SecretUpdate
+                | Self::SecretDelete
+                | Self::SecretRecover
+                | Self::SecretPurge
+                | Self::SecretBackup
+                | Self::SecretRestore
+                | Self::VaultOpen
+                | Self::EpochSet
         )
     }
 }

@@ -1,3 +1,4 @@
+use crate::crypto::KeyUseError;
 use crate::sqlite::SealedError;
 
 /// Why the vault did not do it. The names follow Azure Key Vault's error codes.
@@ -32,6 +33,25 @@ pub enum VaultError {
     /// `Conflict`
     #[error("Conflict: {0}")]
     Conflict(String),
+    /// `Conflict` / `ObjectIsDeletedButRecoverable`: the name is that of a soft-deleted key or secret.
+    #[error(
+        "Conflict: {object} is deleted but recoverable until {until}, and keeps its name; recover it with `atrest key recover`, or choose another name"
+    )]
+    DeletedButRecoverable {
+        /// Which key or secret.
+        object: String,
+        /// When it goes for good.
+        until: String,
+    },
+    /// `SecretNotFound`
+    #[error("SecretNotFound: no secret {0} in this vault (never made, deleted, or purged)")]
+    SecretNotFound(String),
+    /// `Forbidden` / `SecretDisabled`
+    #[error("SecretDisabled: secret {0} is disabled; enable it first")]
+    SecretDisabled(String),
+    /// The value does not decrypt under the key named. Tells nothing more.
+    #[error("the value does not decrypt under this key")]
+    DecryptFailed,
     /// The wrapped bytes do not open under the key named. Tells nothing more.
     #[error("the wrapped key does not open under this key")]
     UnwrapFailed,
@@ -78,7 +98,10 @@ impl VaultError {
             Self::KeyNotFound(_) | Self::KeyDeleted { .. } => "KeyNotFound",
             Self::KeyDisabled(_) => "KeyDisabled",
             Self::Forbidden { .. } => "Forbidden",
-            Self::Conflict(_) => "Conflict",
+            Self::Conflict(_) | Self::DeletedButRecoverable { .. } => "Conflict",
+            Self::SecretNotFound(_) => "SecretNotFound",
+            Self::SecretDisabled(_) => "SecretDisabled",
+            Self::DecryptFailed => "DecryptFailed",
             Self::UnwrapFailed => "UnwrapFailed",
             Self::BadAnswer(_) => "BadAnswer",
             Self::BadParameter(_) => "BadParameter",
@@ -95,6 +118,17 @@ impl VaultError {
         Self::Store {
             path: path.display().to_string(),
             why: cause.to_string(),
+        }
+    }
+}
+
+impl From<KeyUseError> for VaultError {
+    fn from(error: KeyUseError) -> Self {
+        match error {
+            KeyUseError::Failed => Self::DecryptFailed,
+            KeyUseError::Algorithm { .. } | KeyUseError::Parameter(_) => {
+                Self::BadParameter(error.to_string())
+            }
         }
     }
 }

@@ -209,6 +209,11 @@ fn check(db: &Connection, vault: VaultId, path: &Path) -> Result<AuditAnchor, Fa
                 "making this vault was cut short; remove its directory and make it again".into(),
             );
         }
+        older @ 1..rows::SCHEMA_VERSION => {
+            return wrong(format!(
+                "the vault's schema version {older} is of a version of this program before the first release, and is not read any more; make a new vault"
+            ));
+        }
         newer => {
             return wrong(format!(
                 "the vault's schema version {newer} is newer than this program reads ({}); use a newer one",

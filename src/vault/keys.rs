@@ -12,7 +12,7 @@ use super::rows::{self, Pick, StoredVersion, VersionRow};
 use super::store::Work;
 use super::{
     DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, KeyVault, LocalVault,
-    VaultError,
+    Page, RotationPolicy, VaultError, rotate,
 };
 
 impl KeyVault for LocalVault {
@@ -43,17 +43,25 @@ impl KeyVault for LocalVault {
         })
     }
 
-    fn keys(&self) -> Result<Vec<KeyBundle>, VaultError> {
+    fn keys(&self, page: Page<KeyName>) -> Result<Vec<KeyBundle>, VaultError> {
         self.read(|work| {
-            let rows = rows::newest_of_all(work.db, work.vault, false)?;
+            let rows = rows::newest_of_all(work.db, work.vault, false, &page)?;
             Ok(rows.into_iter().map(|row| row.bundle).collect())
         })
     }
 
-    fn key_versions(&self, name: &KeyName) -> Result<Vec<KeyBundle>, VaultError> {
+    fn key_versions(
+        &self,
+        name: &KeyName,
+        page: Page<KeyVersion>,
+    ) -> Result<Vec<KeyBundle>, VaultError> {
         self.read(|work| {
-            work.live(name, Pick::Newest, &self.kid(name, None))?;
-            let rows = rows::versions(work.db, work.vault, name)?;
+            let asked = self.kid(name, None);
+            work.live(name, Pick::Newest, &asked)?;
+            let rows = rows::versions(work.db, work.vault, name, &page)?.ok_or_else(|| {
+                let why = format!("key {asked} has no version where the page begins; begin anew");
+                VaultError::BadParameter(why)
+            })?;
             Ok(rows.into_iter().map(|row| row.bundle).collect())
         })
     }
@@ -76,18 +84,24 @@ impl KeyVault for LocalVault {
         self.transact(
             Event::on(AuditOperation::KeyUpdate, &asked),
             |work, event| {
-                let found = work.live(name, version.into(), &asked)?.bundle;
+                let VersionRow {
+                    key: found_row,
+                    bundle: found,
+                    ..
+                } = work.live(name, version.into(), &asked)?;
                 event.kid = Some(found.kid.to_string());
                 let attributes = found.attributes;
                 let enabled = update.enabled.unwrap_or(attributes.enabled);
-                let not_before = update.not_before.or(attributes.not_before);
-                let expires = update.expires.or(attributes.expires);
+                let not_before = update.not_before.unwrap_or(attributes.not_before);
+                let expires = update.expires.unwrap_or(attributes.expires);
                 let operations = update.operations.as_ref().unwrap_or(&found.operations);
-                check(operations, not_before, expires)?;
+                let tags = update.tags.as_ref().unwrap_or(&found.tags);
+                check(found.kind, operations)?;
+                check_dates(not_before, expires)?;
                 work.db
                     .prepare_cached(
                         "UPDATE versions SET enabled = ?2, not_before = ?3, expires = ?4,
-                         operations = ?5, updated = ?6 WHERE version = ?1",
+                         operations = ?5, updated = ?6, tags = ?7 WHERE version = ?1",
                     )?
                     .execute(rusqlite::params![
                         found.kid.version.as_bytes(),
@@ -96,7 +110,9 @@ impl KeyVault for LocalVault {
                         expires.map(Timestamp::as_microsecond),
                         rows::operation_bits(operations),
                         work.now.as_microsecond(),
+                        rows::json(tags),
                     ])?;
+                rotate::schedule(work, found_row)?;
                 Ok(work
                     .live(name, Pick::Exactly(found.kid.version), &asked)?
                     .bundle)
@@ -115,15 +131,12 @@ impl KeyVault for LocalVault {
         let key = KeyEncryptionKey::generate(kind);
         let asked = self.kid(name, None);
         self.add_version(AuditOperation::KeyRotate, name, key, |work| {
-            let newest = work.live(name, Pick::Newest, &asked)?.bundle;
-            if newest.kind != kind {
+            let newest = work.live(name, Pick::Newest, &asked)?;
+            if newest.bundle.kind != kind {
                 let why = format!("key {asked} was changed meanwhile; try again");
                 return Err(VaultError::Conflict(why).into());
             }
-            Ok(KeySpec {
-                operations: newest.operations,
-                ..KeySpec::new(kind)
-            })
+            rotate::spec(work, newest.key, newest.bundle)
         })
     }
 
@@ -135,6 +148,7 @@ impl KeyVault for LocalVault {
             let retention = SignedDuration::from_hours(24 * i64::from(settings.retention_days));
             let scheduled = work.now.saturating_add(retention).unwrap_or(Timestamp::MAX);
             rows::set_deleted(work.db, row.key, Some((work.now, scheduled)))?;
+            rotate::schedule(work, row.key)?;
             let deleted = DeletedKey {
                 bundle: row.bundle,
                 deleted: work.now,
@@ -144,13 +158,22 @@ impl KeyVault for LocalVault {
         })
     }
 
-    fn deleted_keys(&self) -> Result<Vec<DeletedKey>, VaultError> {
+    fn deleted_keys(&self, page: Page<KeyName>) -> Result<Vec<DeletedKey>, VaultError> {
         self.read(|work| {
-            let rows = rows::newest_of_all(work.db, work.vault, true)?;
+            let rows = rows::newest_of_all(work.db, work.vault, true, &page)?;
             Ok(rows
                 .into_iter()
                 .filter_map(VersionRow::into_deleted)
                 .collect())
+        })
+    }
+
+    fn deleted_key(&self, name: &KeyName) -> Result<DeletedKey, VaultError> {
+        let asked = self.kid(name, None);
+        self.read(|work| {
+            let row = rows::find(work.db, work.vault, name, Pick::Newest)?;
+            let deleted = row.and_then(VersionRow::into_deleted);
+            Ok(deleted.ok_or_else(|| VaultError::KeyNotFound(asked.clone()))?)
         })
     }
 
@@ -159,6 +182,7 @@ impl KeyVault for LocalVault {
         self.transact(Event::on(AuditOperation::KeyRecover, &asked), |work, _| {
             let (key, _) = work.deleted(name, &asked)?;
             rows::set_deleted(work.db, key, None)?;
+            rotate::schedule(work, key)?;
             Ok(work.live(name, Pick::Newest, &asked)?.bundle)
         })
     }
@@ -183,7 +207,7 @@ impl KeyVault for LocalVault {
         let asked = self.kid(name, None);
         let backup = self.transact(Event::on(AuditOperation::KeyBackup, &asked), |work, _| {
             let name = work.live(name, Pick::Newest, &asked)?.bundle.kid.name;
-            let rows = rows::versions(work.db, work.vault, &name)?;
+            let rows = rows::versions(work.db, work.vault, &name, &Page::all())?.unwrap_or_default();
             if rows.len() > MAX_VERSIONS {
                 let why = format!("key {asked} has more than {MAX_VERSIONS} versions, the most that a backup holds");
                 return Err(VaultError::BadParameter(why).into());
@@ -215,6 +239,27 @@ impl KeyVault for LocalVault {
             Ok(work.live(&backup.name, Pick::Newest, &asked)?.bundle)
         })
     }
+
+    fn rotation_policy(&self, name: &KeyName) -> Result<RotationPolicy, VaultError> {
+        self.read(|work| {
+            let key = work.live(name, Pick::Newest, &self.kid(name, None))?.key;
+            Ok(rotate::policy(work, key)?.unwrap_or_default())
+        })
+    }
+
+    fn set_rotation_policy(
+        &self,
+        name: &KeyName,
+        policy: &RotationPolicy,
+    ) -> Result<RotationPolicy, VaultError> {
+        let asked = self.kid(name, None);
+        let event = Event::on(AuditOperation::KeyRotationPolicySet, &asked);
+        self.transact(event, |work, _| {
+            policy.check()?;
+            let key = work.live(name, Pick::Newest, &asked)?.key;
+            rotate::set_policy(work, key, policy)
+        })
+    }
 }
 
 impl LocalVault {
@@ -229,16 +274,18 @@ impl LocalVault {
         let asked = self.kid(name, None);
         self.transact(Event::on(operation, &asked), |work, event| {
             let spec = spec(work)?;
-            check(&spec.operations, spec.not_before, spec.expires)?;
+            check(spec.kind, &spec.operations)?;
+            check_dates(spec.not_before, spec.expires)?;
             let row = match rows::find(work.db, work.vault, name, Pick::Newest)? {
                 None => rows::insert_key(work.db, name)?,
                 Some(row) => match row.deleted {
                     None => row.key,
                     Some((_, until)) => {
-                        let why = format!(
-                            "key {asked} is deleted but recoverable until {until}, and keeps its name; recover it with `atrest key recover`, or choose another name"
-                        );
-                        return Err(VaultError::Conflict(why).into());
+                        return Err(VaultError::DeletedButRecoverable {
+                            object: format!("key {asked}"),
+                            until: until.to_string(),
+                        }
+                        .into());
                     }
                 },
             };
@@ -252,17 +299,23 @@ impl LocalVault {
                     created: work.now,
                     updated: work.now,
                 },
+                hsm: spec.hsm,
+                exportable: spec.exportable,
+                tags: spec.tags,
                 key,
             };
             version.insert(work.db, row)?;
-            let bundle = work.live(name, Pick::Exactly(version.version), &asked)?.bundle;
+            rotate::schedule(work, row)?;
+            let bundle = work
+                .live(name, Pick::Exactly(version.version), &asked)?
+                .bundle;
             event.kid = Some(bundle.kid.to_string());
             Ok(bundle)
         })
     }
 
     /// How a key, or one version of it, is named in errors and records.
-    fn kid(&self, name: &KeyName, version: Option<KeyVersion>) -> String {
+    pub(super) fn kid(&self, name: &KeyName, version: Option<KeyVersion>) -> String {
         let (vault, name) = (self.vault_id(), name.clone());
         match version {
             None => KeyRef { vault, name }.to_string(),
@@ -291,19 +344,29 @@ impl Work<'_> {
     }
 }
 
-/// Refuses attributes under which a key could never be used.
-fn check(
-    operations: &[KeyOperation],
+/// Refuses operations that a key of this kind cannot do, and a key without any.
+fn check(kind: KeyKind, operations: &[KeyOperation]) -> Result<(), VaultError> {
+    let bad = |why: String| Err(VaultError::BadParameter(why));
+    if operations.is_empty() {
+        let why = "a key needs an operation, as wrapKey or sign; to block all of them, disable it";
+        return bad(why.into());
+    }
+    match operations.iter().find(|o| !o.fits(kind)) {
+        Some(operation) => bad(format!(
+            "a key of kind {kind} cannot {operation}; leave it out"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Refuses dates between which there is no time.
+pub(super) fn check_dates(
     not_before: Option<Timestamp>,
     expires: Option<Timestamp>,
 ) -> Result<(), VaultError> {
-    if operations.is_empty() {
-        let why = "a key needs an operation, wrapKey or unwrapKey; to block both, disable it";
-        return Err(VaultError::BadParameter(why.into()));
-    }
     match (not_before, expires) {
         (Some(from), Some(to)) if to <= from => Err(VaultError::BadParameter(format!(
-            "the key would expire ({to}) before it is valid ({from}); move one of the dates"
+            "it would expire ({to}) before it is valid ({from}); move one of the dates"
         ))),
         _ => Ok(()),
     }

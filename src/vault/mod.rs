@@ -4,9 +4,11 @@
 //!
 //! | file          | what it is for |
 //! |---------------|----------------|
-//! | `api.rs`      | what a resource and an administrator see of any vault |
+//! | `api.rs`, `bundle.rs`, `secret_api.rs` | what a resource and an administrator see of any vault |
 //! | `local.rs`, `status.rs`  | a vault in a directory: make, open, seal, change the root key |
-//! | `keys.rs`, `wrapping.rs` | the administration of keys, and their use |
+//! | `keys.rs`, `rotate.rs`, `rotation.rs` | the administration of keys, and when they are rotated by themselves |
+//! | `wrapping.rs`, `cryptography.rs` | the use of keys, and the rules on it |
+//! | `secrets.rs`  | secrets |
 //! | `store.rs`, `rows.rs`    | transactions that end in an audit record, and the tables |
 //! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
 //! | `audit.rs`, `anchor.rs`  | the chain of records, and what vouches for its end |
@@ -17,6 +19,8 @@ mod anchor;
 mod api;
 mod audit;
 mod backup;
+mod bundle;
+mod cryptography;
 mod epochs;
 mod error;
 mod files;
@@ -25,25 +29,33 @@ mod keys;
 mod local;
 mod revision;
 mod root;
+mod rotate;
+mod rotation;
 mod rows;
+mod secret_api;
+mod secrets;
 mod status;
 mod store;
 mod wrapping;
 
 pub use anchor::AuditAnchor;
-pub use api::{
-    DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, KeyVault, KeyWrapper,
-    WrappedKey,
-};
+pub use api::{Cryptography, KeyVault, KeyWrapper, Page, SecretVault, Used, WrappedKey};
 pub use audit::{AuditFilter, AuditOperation, AuditRecord, AuditSummary};
 pub use backup::{BackupError, KeyBackup};
+pub use bundle::{
+    DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, RecoveryLevel, Tags,
+};
 pub use epochs::{Epoch, EpochKeeper, FreshnessCheck};
 pub use error::VaultError;
 pub use keyfile::read_key_file;
 pub use local::LocalVault;
 pub use revision::revision;
 pub use root::{RootKeyKind, RootKeySource, RootRecord, RootRecordError};
+pub use rotation::{BadPeriod, Period, RotationPolicy, RotationTrigger};
 pub use rows::StoredVersion;
+pub use secret_api::{
+    DeletedSecret, SecretBundle, SecretId, SecretSpec, SecretUpdate, SecretValue,
+};
 pub use status::{VaultSettings, VaultStatus};
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl RootRecord {
                 (root, Some((params, salt)))
             }
         };
-        let wrapped = kek(&root).wrap(master);
+        let wrapped = kek(&root).wrap(master).expect("a 256-bit key wraps");
         let mut record = Self {
             vault,
             sealed,

@@ -5,14 +5,16 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::base::{KeyName, KeyVersion, KeyVersionRef, VaultId};
-use crate::crypto::{KeyEncryptionKey, SecretBytes};
+use crate::crypto::{KeyEncryptionKey, PublicKey, SecretBytes};
 
-use super::{DeletedKey, KeyAttributes, KeyBundle, KeyOperation, VaultSettings};
+use super::{DeletedKey, KeyAttributes, KeyBundle, KeyOperation, Page, Tags, VaultSettings};
 
 /// `PRAGMA user_version`: the schema's version.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 2;
 
 /// Times are microseconds since 1970 (UTC); identifiers are 16 bytes.
 pub(super) const SCHEMA: &str = "
@@ -28,21 +30,28 @@ pub(super) const SCHEMA: &str = "
         name TEXT NOT NULL UNIQUE COLLATE NOCASE,
         deleted INTEGER,
         scheduled_purge INTEGER,
+        rotation TEXT,
+        rotation_due INTEGER,
         CHECK ((deleted IS NULL) = (scheduled_purge IS NULL))
     ) STRICT;
+    CREATE INDEX keys_by_rotation ON keys (rotation_due) WHERE rotation_due IS NOT NULL;
     CREATE INDEX keys_by_purge ON keys (scheduled_purge) WHERE scheduled_purge IS NOT NULL;
     CREATE TABLE versions (
         place INTEGER PRIMARY KEY AUTOINCREMENT,
         key INTEGER NOT NULL REFERENCES keys ON DELETE CASCADE,
         version BLOB NOT NULL UNIQUE CHECK (length(version) = 16),
         kind TEXT NOT NULL,
-        operations INTEGER NOT NULL CHECK (operations BETWEEN 1 AND 3),
+        hsm INTEGER NOT NULL CHECK (hsm IN (0, 1)),
+        exportable INTEGER NOT NULL CHECK (exportable IN (0, 1)),
+        operations INTEGER NOT NULL CHECK (operations BETWEEN 1 AND 255),
         enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
         not_before INTEGER,
         expires INTEGER,
         created INTEGER NOT NULL,
         updated INTEGER NOT NULL,
+        tags TEXT NOT NULL,
         thumbprint BLOB NOT NULL CHECK (length(thumbprint) = 32),
+        public_key BLOB,
         material BLOB NOT NULL
     ) STRICT;
     CREATE INDEX versions_by_key ON versions (key, place);
@@ -90,8 +99,9 @@ pub(super) struct VersionRow {
 macro_rules! select_versions {
     ($rest:literal) => {
         concat!(
-            "SELECT k.key, k.name, k.deleted, k.scheduled_purge, v.version, v.kind, v.operations,
-                    v.enabled, v.not_before, v.expires, v.created, v.updated, v.thumbprint
+            "SELECT k.key, k.name, k.deleted, k.scheduled_purge, v.version, v.kind, v.hsm,
+                    v.exportable, v.operations, v.enabled, v.not_before, v.expires, v.created,
+                    v.updated, v.tags, v.thumbprint, v.public_key
              FROM versions v JOIN keys k USING (key) ",
             $rest
         )
@@ -120,30 +130,61 @@ pub(super) fn find(
     }
 }
 
-/// Every version of a key, oldest first.
+/// Versions of a key, oldest first; `None` when it has no version `page.after`.
 pub(super) fn versions(
     db: &Connection,
     vault: VaultId,
     name: &KeyName,
-) -> rusqlite::Result<Vec<VersionRow>> {
-    db.prepare_cached(select_versions!("WHERE k.name = ?1 ORDER BY v.place"))?
-        .query_map([name.as_str()], |row| VersionRow::read(row, vault))?
-        .collect()
+    page: &Page<KeyVersion>,
+) -> rusqlite::Result<Option<Vec<VersionRow>>> {
+    let after = match page.after {
+        None => 0,
+        Some(version) => {
+            let place = db
+                .prepare_cached(
+                    "SELECT place FROM versions JOIN keys USING (key)
+                     WHERE name = ?1 AND version = ?2",
+                )?
+                .query_row(params![name.as_str(), version.as_bytes()], |row| row.get(0))
+                .optional()?;
+            match place {
+                None => return Ok(None),
+                Some(place) => place,
+            }
+        }
+    };
+    db.prepare_cached(select_versions!(
+        "WHERE k.name = ?1 AND v.place > ?2 ORDER BY v.place LIMIT ?3"
+    ))?
+    .query_map(params![name.as_str(), after, limit(page.limit)], |row| {
+        VersionRow::read(row, vault)
+    })?
+    .collect::<rusqlite::Result<_>>()
+    .map(Some)
 }
 
-/// The newest version of every key, by name: the live ones, or the deleted ones.
+/// The newest version of keys, by name: of live ones, or of deleted ones.
 pub(super) fn newest_of_all(
     db: &Connection,
     vault: VaultId,
     deleted: bool,
+    page: &Page<KeyName>,
 ) -> rusqlite::Result<Vec<VersionRow>> {
+    let after = page.after.as_ref().map_or("", KeyName::as_str);
     db.prepare_cached(select_versions!(
-        "WHERE (k.deleted IS NOT NULL) = ?1
+        "WHERE k.name > ?1 AND (k.deleted IS NOT NULL) = ?2
            AND v.place = (SELECT max(place) FROM versions WHERE key = k.key)
-         ORDER BY k.name"
+         ORDER BY k.name LIMIT ?3"
     ))?
-    .query_map([deleted], |row| VersionRow::read(row, vault))?
+    .query_map(params![after, deleted, limit(page.limit)], |row| {
+        VersionRow::read(row, vault)
+    })?
     .collect()
+}
+
+/// A page's limit as SQL has it: -1 for none.
+pub(super) fn limit(limit: Option<u32>) -> i64 {
+    limit.map_or(-1, i64::from)
 }
 
 impl VersionRow {
@@ -164,15 +205,15 @@ impl VersionRow {
                     version: KeyVersion::from_bytes(row.get("version")?),
                 },
                 kind: column_parsed(row, "kind")?,
+                hsm: row.get("hsm")?,
+                exportable: row.get("exportable")?,
                 operations: operations_from_bits(row.get("operations")?),
-                attributes: KeyAttributes {
-                    enabled: row.get("enabled")?,
-                    not_before: column_time_or_none(row, "not_before")?,
-                    expires: column_time_or_none(row, "expires")?,
-                    created: column_time(row, "created")?,
-                    updated: column_time(row, "updated")?,
-                },
+                attributes: attributes(row)?,
+                tags: column_json(row, "tags")?,
                 thumbprint: hex::encode(row.get::<_, [u8; 32]>("thumbprint")?),
+                public_key: row
+                    .get::<_, Option<Vec<u8>>>("public_key")?
+                    .map(PublicKey::from_der),
             },
             deleted,
         })
@@ -184,6 +225,9 @@ impl VersionRow {
             kid,
             operations,
             attributes,
+            hsm,
+            exportable,
+            tags,
             ..
         } = self.bundle;
         let key = key_encryption_key(db, kid.version)?;
@@ -191,6 +235,9 @@ impl VersionRow {
             version: kid.version,
             operations,
             attributes,
+            hsm,
+            exportable,
+            tags,
             key: key.ok_or(rusqlite::Error::QueryReturnedNoRows)?,
         })
     }
@@ -213,6 +260,12 @@ pub struct StoredVersion {
     pub operations: Vec<KeyOperation>,
     /// Its attributes.
     pub attributes: KeyAttributes,
+    /// Whether a key in hardware was asked for.
+    pub hsm: bool,
+    /// Whether its private part might be released.
+    pub exportable: bool,
+    /// Names and values.
+    pub tags: Tags,
     /// The key itself.
     pub key: KeyEncryptionKey,
 }
@@ -221,21 +274,26 @@ impl StoredVersion {
     /// Appends it as the newest version of the key in row `key`.
     pub(super) fn insert(&self, db: &Connection, key: i64) -> rusqlite::Result<()> {
         db.prepare_cached(
-            "INSERT INTO versions (key, version, kind, operations, enabled, not_before, expires,
-                                   created, updated, thumbprint, material)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO versions (key, version, kind, hsm, exportable, operations, enabled,
+                                   not_before, expires, created, updated, tags, thumbprint,
+                                   public_key, material)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             key,
             self.version.as_bytes(),
             self.key.kind().to_string(),
+            self.hsm,
+            self.exportable,
             operation_bits(&self.operations),
             self.attributes.enabled,
             self.attributes.not_before.map(Timestamp::as_microsecond),
             self.attributes.expires.map(Timestamp::as_microsecond),
             self.attributes.created.as_microsecond(),
             self.attributes.updated.as_microsecond(),
+            json(&self.tags),
             self.key.thumbprint(),
+            self.key.public_key().as_ref().map(PublicKey::der),
             self.key.to_secret_bytes().expose(),
         ])?;
         Ok(())
@@ -298,22 +356,37 @@ pub(super) fn key_encryption_key(
         .optional()
 }
 
-/// A set of operations as bits: wrapKey 1, unwrapKey 2.
+/// A set of operations as bits.
 pub(super) fn operation_bits(operations: &[KeyOperation]) -> u8 {
     operations.iter().fold(0, |bits, operation| {
         bits | match operation {
             KeyOperation::WrapKey => 1,
             KeyOperation::UnwrapKey => 2,
+            KeyOperation::Encrypt => 4,
+            KeyOperation::Decrypt => 8,
+            KeyOperation::Sign => 16,
+            KeyOperation::Verify => 32,
+            KeyOperation::Import => 64,
+            KeyOperation::Export => 128,
         }
     })
 }
 
 /// The operations whose bits are set.
 pub(super) fn operations_from_bits(bits: u8) -> Vec<KeyOperation> {
-    let all = [KeyOperation::WrapKey, KeyOperation::UnwrapKey];
-    all.into_iter()
-        .filter(|o| bits & operation_bits(&[*o]) != 0)
-        .collect()
+    let all = KeyOperation::ALL.into_iter();
+    all.filter(|o| bits & operation_bits(&[*o]) != 0).collect()
+}
+
+/// The attributes that every table of versions has.
+pub(super) fn attributes(row: &Row<'_>) -> rusqlite::Result<KeyAttributes> {
+    Ok(KeyAttributes {
+        enabled: row.get("enabled")?,
+        not_before: column_time_or_none(row, "not_before")?,
+        expires: column_time_or_none(row, "expires")?,
+        created: column_time(row, "created")?,
+        updated: column_time(row, "updated")?,
+    })
 }
 
 pub(super) fn column_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
@@ -329,7 +402,19 @@ fn column_time_or_none(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T
     }
 }
 
-fn column_parsed<T: FromStr>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+/// A value as a column of JSON holds it.
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts and times have a JSON form")
+}
+
+/// A value from a column of JSON.
+pub(super) fn column_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, e.into()))
+}
+
+pub(super) fn column_parsed<T: FromStr>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     text.parse().map_err(|_| {
         let why = format!("{column} holds {text:?}");

@@ -22,10 +22,16 @@ impl KeyWrapper for LocalVault {
             kid: key.to_string(),
         };
         self.use_key(&wanted, |kid, kek| {
+            let algorithm = kek.kind().wrap_algorithm().ok_or_else(|| {
+                let kind = kek.kind();
+                VaultError::BadParameter(format!(
+                    "key {kid} is {kind}, which wraps no data encryption key; use RSA or oct-256"
+                ))
+            })?;
             Ok(WrappedKey {
                 key: kid.clone(),
-                algorithm: kek.kind().wrap_algorithm(),
-                bytes: kek.wrap(dek),
+                algorithm,
+                bytes: kek.wrap(dek)?,
             })
         })
     }
@@ -55,19 +61,20 @@ impl KeyWrapper for LocalVault {
 }
 
 /// A use of a key that somebody asks for.
-struct Wanted<'a> {
-    operation: KeyOperation,
-    vault: VaultId,
-    name: &'a KeyName,
-    pick: Pick,
-    kid: String,
+pub(super) struct Wanted<'a> {
+    pub(super) operation: KeyOperation,
+    pub(super) vault: VaultId,
+    pub(super) name: &'a KeyName,
+    pub(super) pick: Pick,
+    /// How the caller named it.
+    pub(super) kid: String,
 }
 
 impl LocalVault {
     /// Uses a key and records it. The computation runs outside the lock, so that threads share the
     /// processor; whether its result may leave is decided after it, in the transaction that
     /// records it, by the rules as they are then.
-    fn use_key<T>(
+    pub(super) fn use_key<T>(
         &self,
         wanted: &Wanted<'_>,
         compute: impl FnOnce(&KeyVersionRef, &KeyEncryptionKey) -> Result<T, VaultError>,
@@ -83,6 +90,13 @@ impl LocalVault {
         let operation = match wanted.operation {
             KeyOperation::WrapKey => AuditOperation::KeyWrap,
             KeyOperation::UnwrapKey => AuditOperation::KeyUnwrap,
+            KeyOperation::Encrypt => AuditOperation::KeyEncrypt,
+            KeyOperation::Decrypt => AuditOperation::KeyDecrypt,
+            KeyOperation::Sign => AuditOperation::KeySign,
+            KeyOperation::Verify => AuditOperation::KeyVerify,
+            KeyOperation::Import | KeyOperation::Export => {
+                unreachable!("no key is used for these")
+            }
         };
         self.transact(
             Event::on(operation, &wanted.kid),
@@ -125,13 +139,14 @@ impl Wanted<'_> {
             operation if !row.bundle.operations.contains(&operation) => forbidden(format!(
                 "does not permit {operation}; permit it with `atrest key update --operations`"
             )),
-            KeyOperation::UnwrapKey => Ok(row),
-            KeyOperation::WrapKey => match (attributes.not_before, attributes.expires) {
+            // What was protected while the key was valid stays usable.
+            KeyOperation::UnwrapKey | KeyOperation::Decrypt | KeyOperation::Verify => Ok(row),
+            _ => match (attributes.not_before, attributes.expires) {
                 (_, Some(expires)) if expires <= work.now => forbidden(format!(
-                    "has expired ({expires}) and may only unwrap; rotate it with `atrest key rotate`, or move its date with `atrest key update`"
+                    "has expired ({expires}) and may only unwrap, decrypt and verify; rotate it with `atrest key rotate`, or move its date with `atrest key update`"
                 )),
                 (Some(not_before), _) if work.now < not_before => forbidden(format!(
-                    "is not valid before {not_before} and may only unwrap; wait, or move its date with `atrest key update`"
+                    "is not valid before {not_before} and may only unwrap, decrypt and verify; wait, or move its date with `atrest key update`"
                 )),
                 _ => Ok(row),
             },

@@ -105,8 +105,8 @@ impl KeyWrapper for MemoryVault {
                         name: key.name.clone(),
                         version: newest.id,
                     },
-                    algorithm: newest.kek.kind().wrap_algorithm(),
-                    bytes: newest.kek.wrap(dek),
+                    algorithm: newest.kek.kind().wrap_algorithm().unwrap(),
+                    bytes: newest.kek.wrap(dek).unwrap(),
                 })
             },
         )

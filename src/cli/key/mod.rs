@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::base::{KeyName, KeyVersion, KeyVersionRef, write_private_new};
 use crate::crypto::KeyKind;
-use crate::vault::{KeyOperation, KeySpec, KeyUpdate, KeyVault};
+use crate::vault::{KeyOperation, KeySpec, KeyUpdate, KeyVault, Page};
 
 use super::vault::{customer_vault, either_vault};
 use super::{CliError, Context, Outcome};
@@ -39,7 +39,8 @@ enum Command {
     Create {
         /// Its name: letters, digits and hyphens
         name: KeyName,
-        /// rsa-2048, rsa-3072, rsa-4096 or oct-256
+        /// rsa-2048, rsa-3072, rsa-4096 or oct-256; for other uses than a resource's data also oct-128,
+        /// oct-192, ec-p256, ec-p384, ec-p521 or ec-p256k
         #[arg(long, value_name = "KIND", default_value_t = KeyKind::Rsa3072)]
         kind: KeyKind,
         #[command(flatten)]
@@ -142,7 +143,7 @@ struct Attributes {
     /// Does not wrap from this date or time on
     #[arg(long, value_name = "WHEN", value_parser = when)]
     expires: Option<Timestamp>,
-    /// What it may be used for: wrapKey, unwrapKey, or both with a comma between
+    /// What it may be used for, with commas between: wrapKey, unwrapKey, encrypt, decrypt, sign, verify
     #[arg(long, value_name = "OPERATIONS", value_delimiter = ',')]
     operations: Option<Vec<KeyOperation>>,
 }
@@ -175,13 +176,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::List { deleted, provider } => {
             let vault = either_vault(context, *provider)?;
             match deleted {
-                true => view::deleted(&vault.deleted_keys()?, context),
-                false => view::list(&vault.keys()?, context),
+                true => view::deleted(&vault.deleted_keys(Page::all())?, context),
+                false => view::list(&vault.keys(Page::all())?, context),
             }
         }
         Command::Show { name, provider } => {
             let vault = either_vault(context, *provider)?;
-            view::versions(&vault.key_versions(name)?, context)
+            view::versions(&vault.key_versions(name, Page::all())?, context)
         }
         change => run_change(change, context),
     }
@@ -243,9 +244,10 @@ fn run_change(command: &Command, context: &Context) -> Result<Outcome, CliError>
         } => {
             let update = KeyUpdate {
                 enabled: None,
-                not_before: attributes.not_before,
-                expires: attributes.expires,
+                not_before: attributes.not_before.map(Some),
+                expires: attributes.expires.map(Some),
                 operations: attributes.operations.clone(),
+                tags: None,
             };
             (vault.update_key(name, *version, &update)?, "updated")
         }

@@ -110,13 +110,16 @@ pub struct KeyChain {
 
 impl KeyChain {
     /// AES-256-GCM data under a data encryption key that a key of this kind wraps.
+    ///
+    /// # Panics
+    /// When a key of this kind wraps none.
     pub fn new(resource: impl Into<String>, key: impl Into<String>, kind: KeyKind) -> Self {
         const AES_256_BITS: u32 = 256;
         Self {
             resource: resource.into(),
             key: key.into(),
             kind,
-            wrap: kind.wrap_algorithm(),
+            wrap: (kind.wrap_algorithm()).expect("a resource's key wraps data encryption keys"),
             strength_bits: kind.strength_bits().min(AES_256_BITS),
         }
     }

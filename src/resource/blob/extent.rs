@@ -56,7 +56,9 @@ impl GenerationKey {
 
     /// Wrapped by the key that `account_key` gives for generations of `account`.
     pub fn wrap(&self, account_key: &Secret<32>, account: ResourceId) -> Generation {
-        let wrapped = wrapping_key(account_key, account).wrap(&self.key);
+        let wrapped = wrapping_key(account_key, account)
+            .wrap(&self.key)
+            .expect("a 256-bit key wraps");
         Generation {
             id: self.id,
             wrapped_key: wrapped.try_into().expect("A256KW of 32 bytes gives 40"),
