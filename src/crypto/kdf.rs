@@ -42,6 +42,8 @@ pub enum Label {
     VaultFile,
     /// Key backups, which only the same vault restores. Context: vault id.
     VaultBackup,
+    /// Secret backups. Context: vault id.
+    VaultSecretBackup,
     /// The audit chain and its anchor. Context: vault id.
     VaultAudit,
 }
@@ -66,6 +68,7 @@ impl Label {
             Self::VaultRoot => b"atrest/v1/vault/root",
             Self::VaultFile => b"atrest/v1/vault/file",
             Self::VaultBackup => b"atrest/v1/vault/backup",
+            Self::VaultSecretBackup => b"atrest/v1/vault/secret-backup",
             Self::VaultAudit => b"atrest/v1/vault/audit",
         }
     }
@@ -140,6 +143,7 @@ mod tests {
             Label::VaultRoot,
             Label::VaultFile,
             Label::VaultBackup,
+            Label::VaultSecretBackup,
             Label::VaultAudit,
         ];
         let format = include_str!("../../docs/format.md");

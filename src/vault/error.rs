@@ -30,6 +30,16 @@ pub enum VaultError {
         /// What forbids it: "has expired (2026-01-01T00:00:00Z)".
         why: String,
     },
+    /// `Forbidden`: purge protection.
+    #[error(
+        "Forbidden: {object} is under purge protection until {until}, when it is purged by itself; recover it to keep it"
+    )]
+    PurgeProtected {
+        /// Which key or secret.
+        object: String,
+        /// When it goes for good.
+        until: String,
+    },
     /// `Conflict`
     #[error("Conflict: {0}")]
     Conflict(String),
@@ -97,7 +107,7 @@ impl VaultError {
         match self {
             Self::KeyNotFound(_) | Self::KeyDeleted { .. } => "KeyNotFound",
             Self::KeyDisabled(_) => "KeyDisabled",
-            Self::Forbidden { .. } => "Forbidden",
+            Self::Forbidden { .. } | Self::PurgeProtected { .. } => "Forbidden",
             Self::Conflict(_) | Self::DeletedButRecoverable { .. } => "Conflict",
             Self::SecretNotFound(_) => "SecretNotFound",
             Self::SecretDisabled(_) => "SecretDisabled",

@@ -1,18 +1,19 @@
 //! The administration of keys, each operation with its record.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
-use crate::crypto::{KeyEncryptionKey, KeyKind, random_id};
+use crate::crypto::{KeyEncryptionKey, KeyKind};
 
 use super::audit::{AuditOperation, Event};
-use super::backup::{KeyBackup, MAX_VERSIONS};
+use super::backup::KeyBackup;
+use super::backup_format::MAX_VERSIONS;
 use super::error::Fault;
 use super::rows::{self, Pick, StoredVersion, VersionRow};
 use super::store::Work;
 use super::{
-    DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, KeyVault, LocalVault,
-    Page, RotationPolicy, VaultError, rotate,
+    DeletedKey, KeyBundle, KeyOperation, KeySpec, KeyUpdate, KeyVault, LocalVault, Page,
+    RotationPolicy, VaultError, rotate,
 };
 
 impl KeyVault for LocalVault {
@@ -144,9 +145,7 @@ impl KeyVault for LocalVault {
         let asked = self.kid(name, None);
         self.transact(Event::on(AuditOperation::KeyDelete, &asked), |work, _| {
             let row = work.live(name, Pick::Newest, &asked)?;
-            let (_, settings) = rows::vault(work.db)?;
-            let retention = SignedDuration::from_hours(24 * i64::from(settings.retention_days));
-            let scheduled = work.now.saturating_add(retention).unwrap_or(Timestamp::MAX);
+            let scheduled = work.purge_time()?;
             rows::set_deleted(work.db, row.key, Some((work.now, scheduled)))?;
             rotate::schedule(work, row.key)?;
             let deleted = DeletedKey {
@@ -191,14 +190,7 @@ impl KeyVault for LocalVault {
         let asked = self.kid(name, None);
         self.transact(Event::on(AuditOperation::KeyPurge, &asked), |work, _| {
             let (key, deleted) = work.deleted(name, &asked)?;
-            let (_, settings) = rows::vault(work.db)?;
-            if settings.purge_protection {
-                let until = deleted.scheduled_purge;
-                let why = format!(
-                    "is under purge protection until {until}, when it is purged by itself; recover it to keep it"
-                );
-                return Err(VaultError::Forbidden { key: asked.clone(), why }.into());
-            }
+            work.allow_purge(&format!("key {asked}"), deleted.scheduled_purge)?;
             Ok(rows::delete_key(work.db, key)?)
         })
     }
@@ -289,21 +281,7 @@ impl LocalVault {
                     }
                 },
             };
-            let version = StoredVersion {
-                version: random_id(KeyVersion::from_bytes),
-                operations: spec.operations,
-                attributes: KeyAttributes {
-                    enabled: spec.enabled,
-                    not_before: spec.not_before,
-                    expires: spec.expires,
-                    created: work.now,
-                    updated: work.now,
-                },
-                hsm: spec.hsm,
-                exportable: spec.exportable,
-                tags: spec.tags,
-                key,
-            };
+            let version = StoredVersion::new(work, spec, key);
             version.insert(work.db, row)?;
             rotate::schedule(work, row)?;
             let bundle = work

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use crate::base::{Clock, VaultId, create_dir_private};
-use crate::crypto::{Secret, SecretBytes, random_id};
+use crate::crypto::{KeyEncryptionKey, Secret, SecretBytes, random_id};
 
 use super::audit::{AuditOperation, Event};
 use super::error::Fault;
@@ -232,6 +232,7 @@ impl LocalVault {
         event: Event,
         change: impl FnOnce(&Work<'_>, &mut Event) -> Result<T, Fault>,
     ) -> Result<T, VaultError> {
+        self.rotate_due()?;
         let mut guard = self.store();
         let store = self.unsealed(&mut guard)?;
         let (outcome, changed) = store.transact(self.now(), &self.caller, event, change)?;
@@ -246,6 +247,7 @@ impl LocalVault {
         &self,
         read: impl FnOnce(&Work<'_>) -> Result<T, Fault>,
     ) -> Result<T, VaultError> {
+        self.rotate_due()?;
         let mut guard = self.store();
         let store = self.unsealed(&mut guard)?;
         let now = self.now();
@@ -253,6 +255,19 @@ impl LocalVault {
             self.move_revision();
         }
         store.read(now, read)
+    }
+
+    /// Makes the new versions of keys whose rotation is due. The lock is not held while a key is
+    /// generated.
+    pub(super) fn rotate_due(&self) -> Result<(), VaultError> {
+        let now = self.now();
+        for due in self.with_store(|store| store.due(now))? {
+            let key = KeyEncryptionKey::generate(due.kind);
+            if self.with_store(|store| store.rotate_if_due(now, &due, key))? {
+                self.move_revision();
+            }
+        }
+        Ok(())
     }
 
     /// Uses the open store outside a transaction.

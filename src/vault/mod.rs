@@ -8,17 +8,18 @@
 //! | `local.rs`, `status.rs`  | a vault in a directory: make, open, seal, change the root key |
 //! | `keys.rs`, `rotate.rs`, `rotation.rs` | the administration of keys, and when they are rotated by themselves |
 //! | `wrapping.rs`, `cryptography.rs` | the use of keys, and the rules on it |
-//! | `secrets.rs`  | secrets |
+//! | `secrets.rs`, `secret_rows.rs` | secrets, and their tables' rows |
 //! | `store.rs`, `rows.rs`    | transactions that end in an audit record, and the tables |
 //! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
 //! | `audit.rs`, `anchor.rs`  | the chain of records, and what vouches for its end |
-//! | `backup.rs`   | a key on its way out and back |
+//! | `backup.rs`, `secret_backup.rs`, `backup_format.rs` | a key or secret on its way out and back |
 //! | `epochs.rs`   | which states of the protected files are the newest |
 
 mod anchor;
 mod api;
 mod audit;
 mod backup;
+mod backup_format;
 mod bundle;
 mod cryptography;
 mod epochs;
@@ -33,6 +34,8 @@ mod rotate;
 mod rotation;
 mod rows;
 mod secret_api;
+mod secret_backup;
+mod secret_rows;
 mod secrets;
 mod status;
 mod store;
@@ -41,7 +44,8 @@ mod wrapping;
 pub use anchor::AuditAnchor;
 pub use api::{Cryptography, KeyVault, KeyWrapper, Page, SecretVault, Used, WrappedKey};
 pub use audit::{AuditFilter, AuditOperation, AuditRecord, AuditSummary};
-pub use backup::{BackupError, KeyBackup};
+pub use backup::KeyBackup;
+pub use backup_format::BackupError;
 pub use bundle::{
     DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, RecoveryLevel, Tags,
 };
@@ -56,6 +60,8 @@ pub use rows::StoredVersion;
 pub use secret_api::{
     DeletedSecret, SecretBundle, SecretId, SecretSpec, SecretUpdate, SecretValue,
 };
+pub use secret_backup::SecretBackup;
+pub use secret_rows::StoredSecret;
 pub use status::{VaultSettings, VaultStatus};
 
 #[cfg(test)]

@@ -55,6 +55,28 @@ pub(super) const SCHEMA: &str = "
         material BLOB NOT NULL
     ) STRICT;
     CREATE INDEX versions_by_key ON versions (key, place);
+    CREATE TABLE secrets (
+        secret INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+        deleted INTEGER,
+        scheduled_purge INTEGER,
+        CHECK ((deleted IS NULL) = (scheduled_purge IS NULL))
+    ) STRICT;
+    CREATE INDEX secrets_by_purge ON secrets (scheduled_purge) WHERE scheduled_purge IS NOT NULL;
+    CREATE TABLE secret_versions (
+        place INTEGER PRIMARY KEY AUTOINCREMENT,
+        secret INTEGER NOT NULL REFERENCES secrets ON DELETE CASCADE,
+        version BLOB NOT NULL UNIQUE CHECK (length(version) = 16),
+        enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+        not_before INTEGER,
+        expires INTEGER,
+        created INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        content_type TEXT,
+        tags TEXT NOT NULL,
+        value BLOB NOT NULL CHECK (length(value) <= 25600)
+    ) STRICT;
+    CREATE INDEX secret_versions_by_secret ON secret_versions (secret, place);
     CREATE TABLE audit (
         number INTEGER PRIMARY KEY,
         time INTEGER NOT NULL,

@@ -17,7 +17,7 @@ use super::audit::{self, AuditOperation, Event};
 use super::error::Fault;
 use super::files::{ANCHOR, root_records};
 use super::root::{RootKeyKind, RootRecord};
-use super::{VaultError, rows};
+use super::{VaultError, rotate, rows, secret_rows};
 
 /// Who is recorded for what the vault does by itself.
 const ITSELF: &str = "vault";
@@ -104,18 +104,21 @@ impl Store {
             self.forget_unusable_keys()
                 .map_err(|e| self.explain(e.into()))?;
         }
-        if purged || event.operation == AuditOperation::KeyPurge {
+        let purge = [AuditOperation::KeyPurge, AuditOperation::SecretPurge];
+        if purged || purge.contains(&event.operation) {
             self.overwrite_log();
         }
         self.advance_anchor(head, changed)?;
         Ok((outcome, changed))
     }
 
-    /// Purges every deleted key whose retention has passed. Returns whether there was one.
+    /// Purges every deleted key and secret whose retention has passed. Returns whether there was one.
     pub(super) fn purge_overdue(&mut self, now: Timestamp) -> Result<bool, VaultError> {
         let database = &self.database;
         let stored = |e: rusqlite::Error| explain(database, e.into());
-        if overdue(&self.connection, now).map_err(stored)?.is_empty() {
+        let keys = overdue_keys(&self.connection, now).map_err(stored)?;
+        let secrets = secret_rows::overdue(&self.connection, now).map_err(stored)?;
+        if keys.is_empty() && secrets.is_empty() {
             return Ok(false);
         }
         let tx = self
@@ -128,6 +131,40 @@ impl Store {
         self.forget_unusable_keys()
             .map_err(|e| self.explain(e.into()))?;
         self.overwrite_log();
+        self.advance_anchor(head, true)?;
+        Ok(true)
+    }
+
+    /// The live keys whose rotation is due: each one's newest version, its kind, and when it was due.
+    pub(super) fn due(&mut self, now: Timestamp) -> Result<Vec<rotate::Due>, VaultError> {
+        self.read(now, |work| Ok(rotate::all_due(work)?))
+    }
+
+    /// Makes `key` the version after `due`, unless that has happened meanwhile. Returns whether it
+    /// did.
+    pub(super) fn rotate_if_due(
+        &mut self,
+        now: Timestamp,
+        due: &rotate::Due,
+        key: KeyEncryptionKey,
+    ) -> Result<bool, VaultError> {
+        let database = &self.database;
+        let stored = |e: rusqlite::Error| explain(database, e.into());
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(stored)?;
+        let work = Work {
+            db: &tx,
+            vault: self.vault,
+            now,
+        };
+        let made = rotate::follow(&work, due, key).map_err(|e| explain(database, e))?;
+        let Some(kid) = made else { return Ok(false) };
+        let event = Event::on(AuditOperation::KeyRotateIfDue, &kid);
+        let head = audit::append(&tx, &self.audit_key, &event, now, ITSELF, Ok(()));
+        let head = head.map_err(stored)?;
+        tx.commit().map_err(stored)?;
         self.advance_anchor(head, true)?;
         Ok(true)
     }
@@ -251,26 +288,32 @@ impl Store {
 }
 
 /// The keys whose retention has passed: row and name.
-fn overdue(db: &Connection, now: Timestamp) -> rusqlite::Result<Vec<(i64, String)>> {
+fn overdue_keys(db: &Connection, now: Timestamp) -> rusqlite::Result<Vec<(i64, String)>> {
     db.prepare_cached("SELECT key, name FROM keys WHERE scheduled_purge <= ?1")?
         .query_map([now.as_microsecond()], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }
 
-/// Purges the keys whose retention has passed. Returns whether there was one.
+/// Purges the keys and secrets whose retention has passed. Returns whether there was one.
 fn purge_overdue(
     db: &Connection,
     audit_key: &Secret<32>,
     vault: VaultId,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let overdue = overdue(db, now)?;
-    for (key, name) in &overdue {
+    let (keys, secrets) = (overdue_keys(db, now)?, secret_rows::overdue(db, now)?);
+    for (key, name) in &keys {
         rows::delete_key(db, *key)?;
         let event = Event::on(AuditOperation::KeyPurge, &format!("{vault}/keys/{name}"));
         audit::append(db, audit_key, &event, now, ITSELF, Ok(()))?;
     }
-    Ok(!overdue.is_empty())
+    for (secret, name) in &secrets {
+        secret_rows::delete(db, *secret)?;
+        let id = format!("{vault}/secrets/{name}");
+        let event = Event::on(AuditOperation::SecretPurge, &id);
+        audit::append(db, audit_key, &event, now, ITSELF, Ok(()))?;
+    }
+    Ok(!keys.is_empty() || !secrets.is_empty())
 }
 
 pub(super) fn explain(database: &SealedDatabase, fault: Fault) -> VaultError {

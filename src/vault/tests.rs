@@ -147,7 +147,7 @@ fn a_vault_that_another_process_writes_to_says_so_and_loses_nothing() {
 
 #[test]
 fn a_schema_that_is_newer_or_unfinished_is_refused() {
-    for (version, says) in [(2, "newer"), (0, "cut short")] {
+    for (version, says) in [(3, "newer"), (1, "first release"), (0, "cut short")] {
         let opened = Opened::new();
         opened.open_again().unwrap();
         opened.tamper(&format!("PRAGMA user_version = {version}"));

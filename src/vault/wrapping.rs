@@ -79,6 +79,7 @@ impl LocalVault {
         wanted: &Wanted<'_>,
         compute: impl FnOnce(&KeyVersionRef, &KeyEncryptionKey) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
+        self.rotate_due()?;
         let key = self.with_store(|store| {
             let now = self.now();
             let found = store.read(now, |work| Ok(wanted.authorize(work, wanted.pick).ok()))?;
