@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use atrest::base::{KeyName, ResourceId, SystemClock, VaultId};
-use atrest::crypto::{KeyKind, Secret};
+use atrest::crypto::{KeyKind, Secret, SecretBytes};
 use atrest::envelope::{Envelope, ResourceKind};
 use atrest::resource::blob::{AccountHeader, BlobName, ExtentHeader, Manifest, StorageAccount};
 use atrest::resource::sql::SqlDatabase;
@@ -19,7 +19,7 @@ use atrest::resource::{Protection, ResourceError, Wrapper};
 use atrest::sqlite::PageSize;
 use atrest::vault::{
     AuditAnchor, AuditFilter, KeyBackup, KeySpec, KeyVault, LocalVault, Page, RootKeySource,
-    RootRecord, VaultError, VaultSettings,
+    RootRecord, SecretBackup, SecretSpec, SecretVault, VaultError, VaultSettings,
 };
 use key_wrapper::MemoryVault;
 use proptest::collection::vec;
@@ -118,10 +118,11 @@ proptest! {
         let vault = VaultId::from_bytes([1; 16]);
         let name = BlobName::parse("n").unwrap();
         let generation = atrest::base::GenerationId::from_bytes([2; 16]);
-        for magic in [&b"atrestBM\x01\x00\x01\0\0\0\0\0"[..], b"atrestKB\x01\x00\0\0", b""] {
+        for magic in [&b"atrestBM\x01\x00\x01\0\0\0\0\0"[..], b"atrestKB\x02\x00\0\0", b"atrestSB\x02\x00\0\0", b""] {
             let bytes = [magic, &bytes[..]].concat();
             prop_assert!(Manifest::open(&bytes, &key, id, generation, &name).is_err());
             prop_assert!(KeyBackup::open(&bytes, &key, vault).is_err());
+            prop_assert!(SecretBackup::open(&bytes, &key, vault).is_err());
             prop_assert!(AuditAnchor::parse(&fixed(&bytes), &key, vault).is_none());
         }
         if let Ok(record) = RootRecord::parse(&fixed(&[b"atrestVR\x01\0\x01\0", &bytes[..]].concat())) {
@@ -249,6 +250,10 @@ static VAULT: LazyLock<Original> = LazyLock::new(|| {
         .create_key(&name, &KeySpec::new(KeyKind::Oct256))
         .unwrap();
     vault.rotate_key(&name).unwrap();
+    let value = SecretBytes::from_vec(b"value".to_vec());
+    vault
+        .set_secret(&name, &value, &SecretSpec::default())
+        .unwrap();
     drop(vault);
     Original::new(dir)
 });
@@ -258,8 +263,9 @@ fn read_vault(dir: &Path) -> Result<String, VaultError> {
     let vault = LocalVault::open(&dir.join("vault"), &root, Arc::new(SystemClock))?;
     vault.verify_audit()?;
     let versions = vault.key_versions(&"k".parse().unwrap(), Page::all())?;
+    let secrets = vault.secrets(Page::all())?;
     Ok(format!(
-        "{versions:?} {:?}",
+        "{versions:?} {secrets:?} {:?}",
         vault.audit(&AuditFilter::default())?
     ))
 }

@@ -287,7 +287,7 @@ impl KeyEncryptionKey {
             KeyKind::Oct192 => &AES_192_GCM,
             _ => &AES_256_GCM,
         };
-        LessSafeKey::new(UnboundKey::new(algorithm, self.oct_bytes()).expect("the key's length"))
+        LessSafeKey::new(UnboundKey::new(algorithm, self.oct().expose()).expect("the key's length"))
     }
 
     fn cbc_key(&self) -> UnboundCipherKey {
@@ -296,7 +296,7 @@ impl KeyEncryptionKey {
             KeyKind::Oct192 => &AES_192,
             _ => &AES_256,
         };
-        UnboundCipherKey::new(algorithm, self.oct_bytes()).expect("the key's length")
+        UnboundCipherKey::new(algorithm, self.oct().expose()).expect("the key's length")
     }
 
     fn cbc_encrypt(
@@ -359,12 +359,12 @@ impl KeyEncryptionKey {
             KeyKind::Oct128 => &key_wrap::AES_128,
             _ => &key_wrap::AES_256,
         };
-        AesKek::new(algorithm, self.oct_bytes()).expect("the key's length")
+        AesKek::new(algorithm, self.oct().expose()).expect("the key's length")
     }
 
     fn kw_192(&self) -> KwAes192 {
         use aes_kw::KeyInit;
-        KwAes192::new_from_slice(self.oct_bytes()).expect("the key has 24 bytes")
+        KwAes192::new_from_slice(self.oct().expose()).expect("the key has 24 bytes")
     }
 }
 

@@ -207,10 +207,10 @@ impl KeyEncryptionKey {
         }
     }
 
-    /// The bytes of a symmetric key, whose kind was asked before.
-    pub(super) fn oct_bytes(&self) -> &[u8] {
+    /// A symmetric key, whose kind was asked before.
+    pub(super) fn oct(&self) -> &SecretBytes {
         match &self.0 {
-            Material::Oct(_, secret) => secret.expose(),
+            Material::Oct(_, secret) => secret,
             _ => unreachable!("the kind was asked before"),
         }
     }

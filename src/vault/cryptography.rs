@@ -6,7 +6,8 @@ use crate::crypto::{
     SignatureAlgorithm,
 };
 
-use super::audit::{AuditOperation, Event};
+use super::audit::Event;
+use super::audit_operation::AuditOperation;
 use super::wrapping::Wanted;
 use super::{Cryptography, KeyOperation, LocalVault, Used, VaultError};
 

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::{EpochId, VaultId};
 use crate::sqlite::Position;
 
-use super::audit::{AuditOperation, Event};
+use super::audit::Event;
+use super::audit_operation::AuditOperation;
 use super::{LocalVault, VaultError};
 
 /// What is done with what a vault remembers.

@@ -12,11 +12,12 @@ use crate::crypto::{Label, Secret, derive};
 use crate::sqlite::{Freshness, PageSize, SealedDatabase};
 
 use super::anchor::{AnchorFile, AuditAnchor};
-use super::audit::{self, AuditOperation, Event};
+use super::audit::{self, Event};
+use super::audit_operation::AuditOperation;
 use super::error::Fault;
 use super::root::{RootKeySource, RootRecord};
 use super::store::{Store, explain};
-use super::{VaultError, VaultSettings, rows};
+use super::{VaultError, VaultSettings, schema};
 
 /// The vault's database, in its directory.
 pub(super) const DATABASE: &str = "vault.db";
@@ -83,8 +84,8 @@ impl Store {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.execute_batch(rows::SCHEMA)?;
-        tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
+        tx.execute_batch(schema::SCHEMA)?;
+        tx.pragma_update(None, "user_version", schema::SCHEMA_VERSION)?;
         tx.execute(
             "INSERT INTO vault (one, id, created, retention_days, purge_protection)
              VALUES (1, ?1, ?2, ?3, ?4)",
@@ -203,13 +204,13 @@ fn check(db: &Connection, vault: VaultId, path: &Path) -> Result<AuditAnchor, Fa
         }))
     };
     match version {
-        rows::SCHEMA_VERSION => {}
+        schema::SCHEMA_VERSION => {}
         0 => {
             return wrong(
                 "making this vault was cut short; remove its directory and make it again".into(),
             );
         }
-        older @ 1..rows::SCHEMA_VERSION => {
+        older @ 1..schema::SCHEMA_VERSION => {
             return wrong(format!(
                 "the vault's schema version {older} is of a version of this program before the first release, and is not read any more; make a new vault"
             ));
@@ -217,7 +218,7 @@ fn check(db: &Connection, vault: VaultId, path: &Path) -> Result<AuditAnchor, Fa
         newer => {
             return wrong(format!(
                 "the vault's schema version {newer} is newer than this program reads ({}); use a newer one",
-                rows::SCHEMA_VERSION
+                schema::SCHEMA_VERSION
             ));
         }
     }

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use crate::base::{KeyName, KeyRef, KeyVersion, KeyVersionRef, VaultId};
 use crate::crypto::{KeyEncryptionKey, KeyKind};
 
-use super::audit::{AuditOperation, Event};
+use super::audit::Event;
+use super::audit_operation::AuditOperation;
 use super::backup::KeyBackup;
 use super::backup_format::MAX_VERSIONS;
 use super::error::Fault;

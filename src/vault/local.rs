@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use crate::base::{Clock, VaultId, create_dir_private};
 use crate::crypto::{KeyEncryptionKey, Secret, SecretBytes, random_id};
 
-use super::audit::{AuditOperation, Event};
+use super::audit::Event;
+use super::audit_operation::AuditOperation;
 use super::error::Fault;
 use super::files::{ANCHOR, DATABASE, OnAnchor, root_records};
 use super::root::{RootKeySource, RootRecord};

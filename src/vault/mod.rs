@@ -9,15 +9,16 @@
 //! | `keys.rs`, `rotate.rs`, `rotation.rs` | the administration of keys, and when they are rotated by themselves |
 //! | `wrapping.rs`, `cryptography.rs` | the use of keys, and the rules on it |
 //! | `secrets.rs`, `secret_rows.rs` | secrets, and their tables' rows |
-//! | `store.rs`, `rows.rs`    | transactions that end in an audit record, and the tables |
+//! | `store.rs`, `schema.rs`, `rows.rs` | transactions that end in an audit record, and the tables |
 //! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
-//! | `audit.rs`, `anchor.rs`  | the chain of records, and what vouches for its end |
+//! | `audit.rs`, `audit_operation.rs`, `anchor.rs` | the chain of records, and what vouches for its end |
 //! | `backup.rs`, `secret_backup.rs`, `backup_format.rs` | a key or secret on its way out and back |
 //! | `epochs.rs`   | which states of the protected files are the newest |
 
 mod anchor;
 mod api;
 mod audit;
+mod audit_operation;
 mod backup;
 mod backup_format;
 mod bundle;
@@ -33,6 +34,7 @@ mod root;
 mod rotate;
 mod rotation;
 mod rows;
+mod schema;
 mod secret_api;
 mod secret_backup;
 mod secret_rows;
@@ -43,7 +45,8 @@ mod wrapping;
 
 pub use anchor::AuditAnchor;
 pub use api::{Cryptography, KeyVault, KeyWrapper, Page, SecretVault, Used, WrappedKey};
-pub use audit::{AuditFilter, AuditOperation, AuditRecord, AuditSummary};
+pub use audit::{AuditFilter, AuditRecord, AuditSummary};
+pub use audit_operation::AuditOperation;
 pub use backup::KeyBackup;
 pub use backup_format::BackupError;
 pub use bundle::{

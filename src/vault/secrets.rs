@@ -5,7 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::base::{KeyName, KeyVersion};
 use crate::crypto::{SecretBytes, random_id};
 
-use super::audit::{AuditOperation, Event};
+use super::audit::Event;
+use super::audit_operation::AuditOperation;
 use super::backup_format::MAX_VERSIONS;
 use super::error::Fault;
 use super::keys::check_dates;

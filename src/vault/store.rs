@@ -13,7 +13,8 @@ use crate::crypto::{KeyEncryptionKey, Secret};
 use crate::sqlite::SealedDatabase;
 
 use super::anchor::{AnchorFile, AuditAnchor};
-use super::audit::{self, AuditOperation, Event};
+use super::audit::{self, Event};
+use super::audit_operation::AuditOperation;
 use super::error::Fault;
 use super::files::{ANCHOR, root_records};
 use super::root::{RootKeyKind, RootRecord};

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64;
 use crate::base::{KeyName, KeyRef, KeyVersionRef, VaultId};
 use crate::crypto::{KeyEncryptionKey, Secret, WrapAlgorithm};
 
-use super::audit::{AuditOperation, Event};
+use super::audit::Event;
+use super::audit_operation::AuditOperation;
 use super::error::Fault;
 use super::rows::{self, Pick, VersionRow};
 use super::store::Work;

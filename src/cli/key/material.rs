@@ -18,7 +18,7 @@ const MAX_LEN: u64 = 64 * 1024;
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 
-const ADVICE: &str = "give an RSA private key of 2048, 3072 or 4096 bits as PKCS#8 (PEM or DER), or exactly 32 bytes for oct-256";
+const ADVICE: &str = "give a private key as PKCS#8 (PEM or DER), RSA of 2048, 3072 or 4096 bits or on an elliptic curve, or exactly 32 bytes for oct-256";
 
 /// Reads a private key: PKCS#8 as PEM (RFC 7468) or DER, or 32 bytes for a symmetric one.
 pub(super) fn read(path: &Path) -> Result<KeyEncryptionKey, CliError> {

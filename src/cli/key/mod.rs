@@ -20,7 +20,7 @@ use super::{CliError, Context, Outcome};
 #[command(after_help = "\
 Examples:
   atrest key create payroll-key --kind rsa-3072 --expires 2027-12-31
-  atrest key import bought-key key.pem         an RSA private key; or 32 bytes, for oct-256
+  atrest key import bought-key key.pem         a private key; or 32 bytes, for oct-256
   atrest key rotate payroll-key && atrest rewrap
   atrest key disable payroll-key               what it protects stops at once
   atrest key delete payroll-key                recoverable until the retention has passed
@@ -49,7 +49,7 @@ enum Command {
         #[arg(long)]
         disabled: bool,
     },
-    /// Bring a key in: PKCS#8 as PEM or DER (RSA), or a file of 32 bytes (oct-256)
+    /// Bring a key in: PKCS#8 as PEM or DER (RSA, elliptic curve), or a file of 32 bytes (oct-256)
     Import {
         /// Its name; an existing one gets a new version
         name: KeyName,
