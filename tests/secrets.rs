@@ -7,9 +7,11 @@
 
 use std::fmt::{Display, LowerHex, UpperHex};
 
-use atrest::crypto::{AeadKey, Backend, KeyEncryptionKey, KeyKind, Secret, SecretBytes};
+use atrest::crypto::{
+    AeadKey, Backend, KeyEncryptionKey, KeyKind, PrivateJwk, Secret, SecretBytes,
+};
 use atrest::envelope::Lease;
-use atrest::vault::RootKeySource;
+use atrest::vault::{RootKeySource, SecretValue, StoredSecret, StoredVersion};
 use serde::{Serialize, de::DeserializeOwned};
 use static_assertions::assert_not_impl_any;
 
@@ -35,6 +37,10 @@ assert_not_impl_any!(RootKeySource: Clone, Copy, Display, Serialize, Deserialize
 // No `Debug` at all: there is nothing to say.
 assert_not_impl_any!(RootKeySource: std::fmt::Debug);
 assert_not_impl_any!(Lease: std::fmt::Debug);
+assert_not_impl_any!(PrivateJwk<'static>: std::fmt::Debug, Serialize, DeserializeOwned, PartialEq);
+assert_not_impl_any!(SecretValue: Clone, Display, Serialize, DeserializeOwned, PartialEq);
+assert_not_impl_any!(StoredSecret: Clone, std::fmt::Debug, Serialize, DeserializeOwned, PartialEq);
+assert_not_impl_any!(StoredVersion: Clone, std::fmt::Debug, Serialize, DeserializeOwned, PartialEq);
 
 /// Both forms of `Debug`, also inside of something else.
 fn printed(secret: &dyn std::fmt::Debug) -> [String; 3] {

