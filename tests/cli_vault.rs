@@ -137,3 +137,33 @@ fn a_second_process_sees_a_disabled_key_and_what_it_stops() {
     let (code, printed) = atrest(dir, &["key", "rotate", "never-made"]);
     assert!(code == 2 && printed.contains("KeyNotFound"), "{printed}");
 }
+
+#[test]
+fn a_key_that_wraps_no_data_keys_is_made_but_protects_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path();
+    for args in [
+        &["init", "--key-kind", "ec-p256"][..],
+        &["demo", "--key-kind", "oct-128"],
+    ] {
+        let (code, printed) = atrest(dir, args);
+        assert!(
+            code == 2 && printed.contains("wraps a resource's key"),
+            "{printed}"
+        );
+    }
+    assert_eq!(atrest(dir, &["init", "--key-kind", "oct-256"]).0, 0);
+    for kind in [
+        "ec-p256", "ec-p384", "ec-p521", "ec-p256k", "oct-128", "oct-192",
+    ] {
+        let (code, printed) = atrest(dir, &["key", "create", kind, "--kind", kind]);
+        assert!(code == 0 && printed.contains(kind), "{printed}");
+    }
+    let (_, printed) = atrest(dir, &["key", "show", "ec-p256"]);
+    assert!(printed.contains("sign,verify"), "{printed}");
+    let update = ["key", "update", "ec-p256", "--operations", "wrapKey"];
+    let (code, printed) = atrest(dir, &update);
+    assert!(code == 2 && printed.contains("cannot wrapKey"), "{printed}");
+    let (code, printed) = atrest(dir, &["--json", "key", "show", "ec-p384"]);
+    assert!(code == 0 && printed.contains("\"public_key\""), "{printed}");
+}
