@@ -1,15 +1,7 @@
 //! Encryption and wrapping of bytes with a key of a vault.
 
-use aes_kw::KwAes192;
-use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, LessSafeKey, UnboundKey};
-use aws_lc_rs::cipher::{
-    AES_128, AES_192, AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext,
-    PaddedBlockDecryptingKey, PaddedBlockEncryptingKey, UnboundCipherKey,
-};
+use aws_lc_rs::aead::Aad;
 use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::iv::FixedLength;
-use aws_lc_rs::key_wrap;
-use aws_lc_rs::key_wrap::{AesKek, KeyWrap};
 use aws_lc_rs::rsa::{
     OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey,
     OaepPublicEncryptingKey, Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey,
@@ -17,15 +9,11 @@ use aws_lc_rs::rsa::{
 };
 use zeroize::Zeroizing;
 
+use super::aes::{BLOCK_LEN, SEMIBLOCK_LEN};
 use super::algorithm::Mode;
 use super::{
     EncryptionAlgorithm, KeyEncryptionKey, KeyKind, NONCE_LEN, SecretBytes, TAG_LEN, random_bytes,
 };
-
-/// Length of an initialization vector of CBC, in bytes: one block.
-const BLOCK_LEN: usize = 16;
-/// What key wrap adds, and the unit of its input, in bytes (RFC 3394).
-const SEMIBLOCK_LEN: usize = 8;
 
 /// Why a key does not do what it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -215,23 +203,7 @@ impl KeyEncryptionKey {
     ) -> Result<SecretBytes, KeyUseError> {
         match self.mode(algorithm)? {
             Mode::Gcm | Mode::Cbc | Mode::CbcPad => Err(self.unsupported(algorithm)),
-            Mode::Kw => {
-                // A shorter one would be no output of key wrap, and the libraries want room.
-                let mut out = Zeroizing::new(vec![0; wrapped.len()]);
-                let plain = match self.kind() {
-                    KeyKind::Oct192 => {
-                        let fits = wrapped.len().checked_sub(SEMIBLOCK_LEN);
-                        fits.filter(|len| *len >= 2 * SEMIBLOCK_LEN)
-                            .and_then(|len| self.kw_192().unwrap_key(wrapped, &mut out[..len]).ok())
-                    }
-                    _ => self
-                        .aes_kek()
-                        .unwrap(wrapped, &mut out)
-                        .ok()
-                        .map(|plain| &*plain),
-                };
-                plain.map(secret).ok_or(KeyUseError::Failed)
-            }
+            Mode::Kw => self.aes_unwrap(wrapped),
             mode => self.rsa_decrypt(mode, wrapped),
         }
     }
@@ -279,92 +251,6 @@ impl KeyEncryptionKey {
                 .and_then(|key| Ok(&*key.decrypt(hash, ciphertext, &mut out, None)?)),
         };
         plain.map(secret).map_err(|Unspecified| KeyUseError::Failed)
-    }
-
-    fn gcm_key(&self) -> LessSafeKey {
-        let algorithm = match self.kind() {
-            KeyKind::Oct128 => &AES_128_GCM,
-            KeyKind::Oct192 => &AES_192_GCM,
-            _ => &AES_256_GCM,
-        };
-        LessSafeKey::new(UnboundKey::new(algorithm, self.oct().expose()).expect("the key's length"))
-    }
-
-    fn cbc_key(&self) -> UnboundCipherKey {
-        let algorithm = match self.kind() {
-            KeyKind::Oct128 => &AES_128,
-            KeyKind::Oct192 => &AES_192,
-            _ => &AES_256,
-        };
-        UnboundCipherKey::new(algorithm, self.oct().expose()).expect("the key's length")
-    }
-
-    fn cbc_encrypt(
-        &self,
-        mode: Mode,
-        plaintext: &[u8],
-        iv: [u8; BLOCK_LEN],
-    ) -> Result<Vec<u8>, KeyUseError> {
-        let context = EncryptionContext::Iv128(FixedLength::from(iv));
-        let mut value = plaintext.to_vec();
-        let sealed: Result<_, Unspecified> = match mode {
-            Mode::CbcPad => PaddedBlockEncryptingKey::cbc_pkcs7(self.cbc_key())
-                .and_then(|key| key.less_safe_encrypt(&mut value, context)),
-            _ if !value.len().is_multiple_of(BLOCK_LEN) => {
-                return Err(KeyUseError::Parameter(
-                    "CBC without padding takes a multiple of 16 bytes; CBCPAD pads",
-                ));
-            }
-            _ => EncryptingKey::cbc(self.cbc_key())
-                .and_then(|key| key.less_safe_encrypt(&mut value, context)),
-        };
-        sealed.map_err(|_| KeyUseError::Parameter("the value is too long for CBC"))?;
-        Ok(value)
-    }
-
-    fn cbc_decrypt(
-        &self,
-        mode: Mode,
-        ciphertext: &[u8],
-        iv: [u8; BLOCK_LEN],
-    ) -> Result<SecretBytes, KeyUseError> {
-        let context = DecryptionContext::Iv128(FixedLength::from(iv));
-        let mut value = Zeroizing::new(ciphertext.to_vec());
-        let plain: Result<&mut [u8], Unspecified> = match mode {
-            Mode::CbcPad => PaddedBlockDecryptingKey::cbc_pkcs7(self.cbc_key())
-                .and_then(|key| key.decrypt(&mut value, context)),
-            _ if !value.len().is_multiple_of(BLOCK_LEN) => Err(Unspecified),
-            _ => {
-                DecryptingKey::cbc(self.cbc_key()).and_then(|key| key.decrypt(&mut value, context))
-            }
-        };
-        plain
-            .map(|plain| secret(plain))
-            .map_err(|_| KeyUseError::Failed)
-    }
-
-    /// AES key wrap (RFC 3394) of a valid input.
-    pub(super) fn aes_wrap(&self, key: &[u8]) -> Vec<u8> {
-        let mut out = vec![0; key.len() + SEMIBLOCK_LEN];
-        match self.kind() {
-            KeyKind::Oct192 => self.kw_192().wrap_key(key, &mut out).map(|_| ()).ok(),
-            _ => self.aes_kek().wrap(key, &mut out).map(|_| ()).ok(),
-        }
-        .expect("whole 64-bit words, at least two, are a valid input");
-        out
-    }
-
-    fn aes_kek(&self) -> AesKek {
-        let algorithm = match self.kind() {
-            KeyKind::Oct128 => &key_wrap::AES_128,
-            _ => &key_wrap::AES_256,
-        };
-        AesKek::new(algorithm, self.oct().expose()).expect("the key's length")
-    }
-
-    fn kw_192(&self) -> KwAes192 {
-        use aes_kw::KeyInit;
-        KwAes192::new_from_slice(self.oct().expose()).expect("the key has 24 bytes")
     }
 }
 

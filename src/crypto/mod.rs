@@ -4,6 +4,7 @@
 //! randomness from the operating system.
 
 mod aead;
+mod aes;
 mod algorithm;
 mod cipher;
 mod jwk;

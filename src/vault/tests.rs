@@ -9,7 +9,7 @@ use crate::base::{KeyName, ManualClock};
 use crate::crypto::KeyKind;
 
 use super::{
-    AuditFilter, KeySpec, KeyVault, KeyWrapper, LocalVault, RootKeySource, VaultError,
+    AuditFilter, KeySpec, KeyVault, KeyWrapper, LocalVault, RootKeySource, SecretVault, VaultError,
     VaultSettings,
 };
 
@@ -157,7 +157,7 @@ fn a_schema_that_is_newer_or_unfinished_is_refused() {
 }
 
 #[test]
-fn a_purge_leaves_no_key_bytes_in_the_database() {
+fn a_purge_leaves_no_bytes_of_keys_and_secrets_in_the_database() {
     let opened = Opened::new();
     let count = |what: &str| {
         let sql = format!("SELECT count(*) FROM {what}");
@@ -173,6 +173,13 @@ fn a_purge_leaves_no_key_bytes_in_the_database() {
     assert_eq!((count("versions"), count("keys")), (5, 5));
     opened.vault.purge_key(&name).unwrap();
     assert_eq!((count("versions"), count("keys")), (4, 4));
+    let secret = crate::crypto::SecretBytes::from_vec(b"value".to_vec());
+    let spec = super::SecretSpec::default();
+    opened.vault.set_secret(&name, &secret, &spec).unwrap();
+    opened.vault.delete_secret(&name).unwrap();
+    assert_eq!((count("secret_versions"), count("secrets")), (1, 1));
+    opened.vault.purge_secret(&name).unwrap();
+    assert_eq!((count("secret_versions"), count("secrets")), (0, 0));
     assert_eq!(count("pragma_secure_delete WHERE secure_delete = 1"), 1);
 }
 
