@@ -175,7 +175,13 @@ fn a_deleted_secret_keeps_its_name_and_comes_back_or_goes_for_good() {
     s.set("s", b"value").unwrap();
     refused(s.vault.recover_secret(&name("s")), "Conflict");
     refused(s.vault.purge_secret(&name("s")), "Conflict");
+    let counted = || {
+        let status = s.vault.status().unwrap();
+        (status.secrets, status.deleted_secrets)
+    };
+    assert_eq!(counted(), (1, 0));
     let deleted = s.vault.delete_secret(&name("s")).unwrap();
+    assert_eq!(counted(), (0, 1));
     assert_eq!(deleted.scheduled_purge, start() + days(7));
     let listed = s.vault.deleted_secrets(Page::all()).unwrap();
     assert_eq!(listed, std::slice::from_ref(&deleted));

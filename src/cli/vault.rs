@@ -150,6 +150,8 @@ fn show(status: &VaultStatus, context: &Context) -> Result<Outcome, CliError> {
         writeln!(text, "keys              {}", status.keys)?;
         writeln!(text, "key versions      {}", status.versions)?;
         writeln!(text, "deleted keys      {}", status.deleted_keys)?;
+        writeln!(text, "secrets           {}", status.secrets)?;
+        writeln!(text, "deleted secrets   {}", status.deleted_secrets)?;
         writeln!(text, "retention         {} days", settings.retention_days)?;
         let protection = if settings.purge_protection {
             "on"

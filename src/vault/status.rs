@@ -11,9 +11,9 @@ use super::{LocalVault, RootKeyKind, VaultError, rows};
 /// What is fixed when a vault is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VaultSettings {
-    /// How long a deleted key can be recovered, in days: 7 to 90.
+    /// How long a deleted key or secret can be recovered, in days: 7 to 90.
     pub retention_days: u8,
-    /// Whether a soft-deleted key cannot be purged before its time. One-way.
+    /// Whether a soft-deleted key or secret cannot be purged before its time. One-way.
     pub purge_protection: bool,
 }
 
@@ -44,6 +44,10 @@ pub struct VaultStatus {
     pub versions: u64,
     /// Soft-deleted keys.
     pub deleted_keys: u64,
+    /// Live secrets.
+    pub secrets: u64,
+    /// Soft-deleted secrets.
+    pub deleted_secrets: u64,
     /// Audit records.
     pub audit_records: u64,
 }
@@ -69,6 +73,8 @@ impl LocalVault {
                     "SELECT count(*) FROM versions JOIN keys USING (key) WHERE deleted IS NULL",
                 )?,
                 deleted_keys: count("SELECT count(*) FROM keys WHERE deleted IS NOT NULL")?,
+                secrets: count("SELECT count(*) FROM secrets WHERE deleted IS NULL")?,
+                deleted_secrets: count("SELECT count(*) FROM secrets WHERE deleted IS NOT NULL")?,
                 audit_records: audit::head(work.db)?.records,
             })
         })
