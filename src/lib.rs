@@ -10,6 +10,7 @@
 //! |--------------|----------------|
 //! | [`extension`] | databases of working directories for other programs' SQLite |
 //! | [`cli`]      | arguments to a plan, text, JSON, exit codes |
+//! | [`server`]   | the wire protocols of Azure's services, for unmodified clients |
 //! | [`scenario`] | the demo: builds a world, runs steps, checks what came out |
 //! | [`lab`]      | theft, attacks, detectors, verdicts, the evidence report |
 //! | [`world`]    | a working directory: vaults, environments, and the resources in them |
@@ -28,6 +29,7 @@ pub mod extension;
 pub mod lab;
 pub mod resource;
 pub mod scenario;
+pub mod server;
 pub mod sqlite;
 pub mod vault;
 pub mod world;

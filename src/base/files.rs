@@ -73,6 +73,16 @@ pub fn open_elsewhere(path: &Path) -> io::Result<Vec<String>> {
     Ok(named.collect())
 }
 
+/// Writes a file that must not exist yet, so that nobody ever sees half of it. Mode 0600. The error is
+/// [`io::ErrorKind::AlreadyExists`] when somebody else was first.
+pub fn write_new_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temp = tempfile::NamedTempFile::new_in(parent(path))?;
+    temp.write_all(bytes)?;
+    temp.as_file().sync_all()?;
+    temp.persist_noclobber(path).map_err(|e| e.error)?;
+    sync_names(path)
+}
+
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::lab::LabError;
 use crate::resource::ResourceError;
 use crate::scenario::demo::DemoError;
+use crate::server::ServerError;
 use crate::vault::VaultError;
 use crate::world::{BadAddress, WorldError};
 
@@ -80,7 +81,8 @@ from_lower_layers!(
     BadAddress,
     WorldError,
     LabError,
-    DemoError
+    DemoError,
+    ServerError
 );
 
 /// `eprintln!` panics when standard error is closed; this does not.

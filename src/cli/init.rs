@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::base::{KeyName, SystemClock};
+use crate::base::{Clock, KeyName, SystemClock};
 use crate::crypto::KeyKind;
+use crate::server::{Authority, Home};
 use crate::vault::{KeyVault, VaultSettings};
 use crate::world::{InitOptions, Name, WhichVault, Workspace};
 
@@ -74,6 +75,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         },
     };
     let workspace = Workspace::init(context.dir(), options, Arc::new(SystemClock))?;
+    Authority::open(&Home::of(workspace.dir())?, SystemClock.now())?;
     let made = Made {
         dir: context.dir().to_owned(),
         environment: args.environment.clone(),

@@ -1,14 +1,17 @@
 //! The command line: arguments become types here, each command is one function, and a result
 //! becomes text, JSON and an exit code. Nothing below this layer prints.
 //!
-//! Exit codes: 0, it was done and every claim holds; 1, a claim fails; 2, an error.
+//! Exit codes: 0, it was done and every claim holds; 1, a claim fails; 2, an error. `with` ends as its
+//! command does.
 
 mod audit;
 mod blob;
 mod completions;
 mod context;
 mod demo;
+mod environment;
 mod error;
+mod identity;
 mod init;
 mod key;
 mod man;
@@ -18,12 +21,14 @@ mod protection;
 mod prove;
 mod restore;
 mod rewrap;
+mod serve;
 mod sql;
 mod status;
 mod steal;
 mod transcript;
 mod unprotect;
 mod vault;
+mod with;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -98,7 +103,7 @@ Examples:
   atrest --dir work init               a working directory of your own
   atrest --dir work status             what is in it, and what protects it
 
-Exit codes: 0 all is well and every claim holds, 1 a claim fails, 2 an error.
+Exit codes: 0 all is well and every claim holds, 1 a claim fails, 2 an error; of `with`: its command's.
 While it runs, the program writes no core dumps: they could hold keys.";
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +136,14 @@ enum Command {
     Restore(restore::Args),
     /// Attack a stolen copy, and give a verdict per claim
     Prove(prove::Args),
+    /// Serve the customer's vault to Azure's client libraries, over HTTPS
+    Serve(serve::Args),
+    /// Run a command with such a server beside it
+    With(with::Args),
+    /// Print the environment variables that lead clients to the running server
+    Env(environment::Args),
+    /// Who may use the server: add, list, remove
+    Identity(identity::Args),
     /// Print completions for a shell
     Completions(completions::Args),
     /// Print the manual page, or write one per command into a directory
@@ -144,6 +157,8 @@ pub enum Outcome {
     Holds,
     /// At least one claim fails.
     ClaimFails,
+    /// A command was run on the user's behalf, and ended with this exit code.
+    Command(u8),
 }
 
 impl From<Outcome> for ExitCode {
@@ -151,6 +166,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Holds => Self::SUCCESS,
             Outcome::ClaimFails => Self::from(1),
+            Outcome::Command(code) => Self::from(code),
         }
     }
 }
@@ -194,6 +210,10 @@ fn run(cli: &Cli) -> Result<Outcome, CliError> {
         Command::Steal(args) => steal::run(args, &context),
         Command::Restore(args) => restore::run(args, &context),
         Command::Prove(args) => prove::run(args, &context),
+        Command::Serve(args) => serve::run(args, &context),
+        Command::With(args) => with::run(args, &context),
+        Command::Env(args) => environment::run(args, &context),
+        Command::Identity(args) => identity::run(args, &context),
         Command::Completions(args) => completions::run(args, &context),
         Command::Man(args) => man::run(args, &context),
     }

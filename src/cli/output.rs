@@ -39,6 +39,16 @@ impl Output {
         self.json
     }
 
+    /// Whether only what was asked for is printed.
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// A remark that nobody may miss: to standard error, also when quiet.
+    pub fn warn(self, text: &str) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
     /// An answer: `value` in JSON, or else the text that `write` writes. Nothing is printed by
     /// halves: the text is built first.
     pub fn answer(

@@ -112,7 +112,7 @@ fn every_vector_is_named_in_the_format() {
 }
 
 #[test]
-fn no_tls_stack_and_no_async_runtime_came_in() {
-    let complaints = no_tls_and_no_async_runtime(&package("Cargo.lock"));
+fn no_second_tls_stack_or_async_runtime_came_in() {
+    let complaints = one_tls_stack_and_one_async_runtime(&package("Cargo.lock"));
     assert!(complaints.is_empty(), "{complaints:#?}");
 }

@@ -131,7 +131,17 @@ fn the_rule_about_key_bytes_complains_about_its_bad_samples() {
 #[test]
 fn the_rule_about_crates_complains_about_its_bad_sample() {
     let lock = |name: &str| format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\n");
-    assert_eq!(no_tls_and_no_async_runtime(&lock("sha2")), [""; 0]);
-    assert_ne!(no_tls_and_no_async_runtime(&lock("rustls")), [""; 0]);
-    assert_ne!(no_tls_and_no_async_runtime(&lock("tokio")), [""; 0]);
+    assert_eq!(one_tls_stack_and_one_async_runtime(&lock("sha2")), [""; 0]);
+    assert_eq!(
+        one_tls_stack_and_one_async_runtime(&lock("rustls")),
+        [""; 0]
+    );
+    assert_ne!(
+        one_tls_stack_and_one_async_runtime(&lock("native-tls")),
+        [""; 0]
+    );
+    assert_ne!(
+        one_tls_stack_and_one_async_runtime(&lock("async-std")),
+        [""; 0]
+    );
 }

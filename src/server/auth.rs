@@ -1,0 +1,145 @@
+//! Who asks, and whether he may.
+
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use uuid::Uuid;
+
+use super::hosts::LOGIN;
+use super::reply::{Refusal, error_reply};
+use super::role::DataAction;
+use super::shared::Shared;
+use super::token::BadToken;
+
+/// Who asks.
+pub(super) struct Caller {
+    name: String,
+    object_id: Uuid,
+    client_id: Uuid,
+    roles: Vec<super::Role>,
+}
+
+impl Caller {
+    /// As audit records and the log name him.
+    pub(super) fn shown(&self) -> String {
+        format!("{} (oid={})", self.name, self.object_id)
+    }
+}
+
+/// Who asks, by the bearer token in `headers` for `audience` (RFC 6750), or the answer that tells a
+/// client where to get one.
+pub(super) fn authenticate(
+    shared: &Shared,
+    headers: &HeaderMap,
+    audience: &str,
+) -> Result<Caller, Refusal> {
+    let registry = shared
+        .identities
+        .now()
+        .map_err(|e| Box::new(shared.failed(&e)))?;
+    let known = |object_id| {
+        let identity = registry.by_object(object_id)?;
+        Some(Caller {
+            name: identity.name.clone(),
+            object_id,
+            client_id: identity.client_id,
+            roles: identity.roles.clone(),
+        })
+    };
+    let Some(token) = bearer(headers) else {
+        let why = "AKV10000: Request is missing a Bearer token.".to_owned();
+        return Err(challenge(shared, audience, BadToken(why)));
+    };
+    if shared.any_token {
+        let administrator = registry.identities.first().map(|i| i.object_id);
+        return administrator.and_then(known).ok_or_else(|| {
+            challenge(
+                shared,
+                audience,
+                BadToken("There is no administrator.".into()),
+            )
+        });
+    }
+    let claims = shared.tokens.check(token, audience, shared.clock.now());
+    let claims = claims.map_err(|why| challenge(shared, audience, why))?;
+    known(claims.oid).ok_or_else(|| {
+        let why = "The identity that the token was issued to was removed.".to_owned();
+        challenge(shared, audience, BadToken(why))
+    })
+}
+
+/// Whether `caller` may do `action` to `resource`.
+pub(super) fn authorize(
+    shared: &Shared,
+    caller: &Caller,
+    action: DataAction,
+    resource: &str,
+) -> Result<(), Refusal> {
+    if caller.roles.iter().any(|role| role.permits(action)) {
+        return Ok(());
+    }
+    let message = format!(
+        "Caller is not authorized to perform action on resource.\r\n\
+         If role assignments, deny assignments or role definitions were changed recently, \
+         please observe propagation time.\r\n\
+         Caller: appid={};oid={};iss=https://sts.windows.net/{}/\r\n\
+         Action: '{action}'\r\n\
+         Resource: '{resource}'\r\n\
+         Assignment: (not found)\r\n\
+         Vault: {}\r\n",
+        caller.client_id,
+        caller.object_id,
+        shared.tokens.tenant(),
+        shared.vault,
+    );
+    let status = StatusCode::FORBIDDEN;
+    let reply = error_reply(status, "Forbidden", Some("ForbiddenByRbac"), &message);
+    Err(Box::new(reply))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (all.next()?, all.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn challenge(shared: &Shared, audience: &str, BadToken(why): BadToken) -> Refusal {
+    let mut reply = error_reply(StatusCode::UNAUTHORIZED, "Unauthorized", None, &why);
+    // Clients split at ", ": the parameters' order and the separator are part of the contract.
+    let challenge = format!(
+        "Bearer authorization=\"https://{LOGIN}/{}\", resource=\"{audience}\"",
+        shared.tokens.tenant(),
+    );
+    let challenge = HeaderValue::from_str(&challenge).expect("ASCII");
+    reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    Box::new(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_of_another_kind_is_no_token() {
+        let of = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(of(&["Bearer a.b.c"]).as_deref(), Some("a.b.c"));
+        assert_eq!(of(&["bearer a.b.c"]).as_deref(), Some("a.b.c"));
+        for values in [
+            &[][..],
+            &["Basic YTpi"],
+            &["Bearer"],
+            &["Bearera.b.c"],
+            &["Bearer a", "Bearer b"],
+        ] {
+            assert_eq!(of(values), None, "{values:?}");
+        }
+    }
+}

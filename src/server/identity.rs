@@ -1,0 +1,305 @@
+//! Who may ask the server: the identities of a working directory (docs/format.md, "Server").
+
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::base::write_atomic;
+use crate::crypto::{Secret, SecretBytes, random_bytes, sha256};
+
+use super::{Home, Role, ServerError};
+
+const FILE: &str = "identities.json";
+const VERSION: u64 = 1;
+/// The identity that is there from the start.
+const ADMINISTRATOR: &str = "administrator";
+
+/// Somebody who gets tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// What the audit records call it.
+    pub name: String,
+    /// Its object id, `oid` in tokens.
+    pub object_id: Uuid,
+    /// Its client id, `appid` in tokens.
+    pub client_id: Uuid,
+    /// What it may do.
+    pub roles: Vec<Role>,
+    /// SHA-256 of its client secret, where it has one. The secret is 256 random bits, which nobody
+    /// guesses: a slow hash would protect it no better.
+    #[serde(with = "hex::serde")]
+    secret_sha256: Vec<u8>,
+}
+
+impl Identity {
+    /// Whether `secret` is its client secret.
+    pub(super) fn has_secret(&self, secret: &str) -> bool {
+        bool::from(sha256(&[secret.as_bytes()])[..].ct_eq(&self.secret_sha256[..]))
+    }
+}
+
+/// What `identities.json` says.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Registry {
+    version: u64,
+    /// The directory that issues the tokens.
+    pub(super) tenant: Uuid,
+    /// What a client of the managed-identity endpoint must show (`IDENTITY_HEADER`).
+    pub(super) identity_header: Zeroizing<String>,
+    pub(super) identities: Vec<Identity>,
+}
+
+impl Registry {
+    fn new() -> Self {
+        Self {
+            version: VERSION,
+            tenant: new_uuid(),
+            identity_header: new_secret(),
+            identities: vec![Identity {
+                name: ADMINISTRATOR.into(),
+                object_id: new_uuid(),
+                client_id: new_uuid(),
+                roles: vec![Role::administrator()],
+                secret_sha256: Vec::new(),
+            }],
+        }
+    }
+
+    fn to_json(&self) -> SecretBytes {
+        SecretBytes::from_vec(serde_json::to_vec_pretty(self).expect("it has a JSON form"))
+    }
+
+    pub(super) fn by_name(&self, name: &str) -> Option<&Identity> {
+        self.identities.iter().find(|i| i.name == name)
+    }
+
+    pub(super) fn by_client(&self, id: &str) -> Option<&Identity> {
+        let id: Uuid = id.parse().ok()?;
+        self.identities.iter().find(|i| i.client_id == id)
+    }
+
+    pub(super) fn by_object(&self, id: Uuid) -> Option<&Identity> {
+        self.identities.iter().find(|i| i.object_id == id)
+    }
+
+    /// Whether a client of the managed-identity endpoint showed the right header.
+    pub(super) fn has_header(&self, shown: &str) -> bool {
+        let (shown, right) = (
+            sha256(&[shown.as_bytes()]),
+            sha256(&[self.identity_header.as_bytes()]),
+        );
+        shown.ct_eq(&right).into()
+    }
+}
+
+/// The identities of a working directory. Changes by other processes are noticed.
+pub struct Identities {
+    home: Home,
+    read: Mutex<(Option<SystemTime>, Arc<Registry>)>,
+}
+
+impl Identities {
+    /// Opens them, or makes the first one: the administrator.
+    pub fn open(home: &Home) -> Result<Self, ServerError> {
+        let read = read(home)?;
+        Ok(Self {
+            home: home.clone(),
+            read: Mutex::new(read),
+        })
+    }
+
+    /// Who there is.
+    pub fn all(&self) -> Result<Vec<Identity>, ServerError> {
+        Ok(self.now()?.identities.clone())
+    }
+
+    /// The directory that issues their tokens.
+    pub fn tenant(&self) -> Result<Uuid, ServerError> {
+        Ok(self.now()?.tenant)
+    }
+
+    /// As the file has them now.
+    pub(super) fn now(&self) -> Result<Arc<Registry>, ServerError> {
+        let mut known = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed(&self.home) != known.0 {
+            *known = read(&self.home)?;
+        }
+        Ok(known.1.clone())
+    }
+
+    /// Registers a client and gives its secret, which is not kept.
+    ///
+    /// # Errors
+    /// [`ServerError::Usage`]: the name is taken, or none.
+    pub fn add(
+        &self,
+        name: &str,
+        roles: &[Role],
+    ) -> Result<(Identity, Zeroizing<String>), ServerError> {
+        let fits = (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        if !fits {
+            return Err(ServerError::Usage(format!(
+                "{name:?} is no name for an identity: expected 1 to 64 letters, digits, '-', '_' and '.'"
+            )));
+        }
+        let mut registry = Registry::clone(&*self.now()?);
+        if registry.by_name(name).is_some() {
+            return Err(ServerError::Usage(format!(
+                "there is an identity {name} already; choose another name, or remove it first"
+            )));
+        }
+        let secret = new_secret();
+        let identity = Identity {
+            name: name.to_owned(),
+            object_id: new_uuid(),
+            client_id: new_uuid(),
+            roles: roles.to_vec(),
+            secret_sha256: sha256(&[secret.as_bytes()]).to_vec(),
+        };
+        registry.identities.push(identity.clone());
+        self.write(&registry)?;
+        Ok((identity, secret))
+    }
+
+    /// Removes an identity; its tokens end with it.
+    ///
+    /// # Errors
+    /// [`ServerError::Usage`]: there is none, or it is the administrator.
+    pub fn remove(&self, name: &str) -> Result<(), ServerError> {
+        let mut registry = Registry::clone(&*self.now()?);
+        if name == ADMINISTRATOR {
+            return Err(ServerError::Usage(format!(
+                "{ADMINISTRATOR} is always there; serve as another identity with `atrest serve --identity`"
+            )));
+        }
+        let before = registry.identities.len();
+        registry.identities.retain(|i| i.name != name);
+        if registry.identities.len() == before {
+            return Err(ServerError::Usage(format!(
+                "no identity {name}; `atrest identity list` lists them"
+            )));
+        }
+        self.write(&registry)
+    }
+
+    fn write(&self, registry: &Registry) -> Result<(), ServerError> {
+        let path = self.home.file(FILE);
+        write_atomic(&path, registry.to_json().expose()).map_err(|e| ServerError::io(&path, e))
+    }
+}
+
+fn changed(home: &Home) -> Option<SystemTime> {
+    fs::metadata(home.file(FILE))
+        .and_then(|m| m.modified())
+        .ok()
+}
+
+fn read(home: &Home) -> Result<(Option<SystemTime>, Arc<Registry>), ServerError> {
+    /// Read first: what else a newer version wrote need not be understood to refuse it.
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
+    }
+    let stamp = changed(home);
+    let text = home.kept(FILE, || Registry::new().to_json())?;
+    let malformed = |e: serde_json::Error| home.malformed(FILE, e);
+    let Version { version } = serde_json::from_slice(text.expose()).map_err(malformed)?;
+    if version > VERSION {
+        return Err(ServerError::Newer {
+            path: home.file(FILE).display().to_string(),
+            version,
+        });
+    }
+    let registry: Registry = serde_json::from_slice(text.expose()).map_err(malformed)?;
+    match version {
+        VERSION => Ok((stamp.or_else(|| changed(home)), Arc::new(registry))),
+        _ => Err(home.malformed(FILE, format_args!("no format version {version}"))),
+    }
+}
+
+fn new_uuid() -> Uuid {
+    uuid::Builder::from_random_bytes(random_bytes()).into_uuid()
+}
+
+/// 256 random bits, in base64url.
+fn new_secret() -> Zeroizing<String> {
+    Zeroizing::new(URL_SAFE_NO_PAD.encode(Secret::<32>::random().expose()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_that_this_program_did_not_write_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::of(dir.path()).unwrap();
+        let file = home.file(FILE);
+        let identities = Identities::open(&home).unwrap();
+        identities
+            .add("app", &["Key Vault Reader".parse().unwrap()])
+            .unwrap();
+        let good = fs::read_to_string(&file).unwrap();
+        let opens = |text: &str| {
+            fs::write(&file, text).unwrap();
+            Identities::open(&home).is_ok()
+        };
+        assert!(opens(&good));
+        for (from, to) in [
+            ("\"version\": 1", "\"version\": 0"),
+            ("\"version\": 1", "\"version\": 2, \"more\": {}"),
+            ("\"version\": 1,", ""),
+            ("Key Vault Reader", "Owner"),
+            ("\"tenant\": \"", "\"tenant\": \"x"),
+            ("\"name\": \"app\"", "\"name\": \"app\", \"admin\": true"),
+            ("{", ""),
+        ] {
+            assert!(good.contains(from), "{from}");
+            assert!(!opens(&good.replacen(from, to, 1)), "{from} -> {to}");
+        }
+        assert!(!opens(&" ".repeat(2 << 20)), "longer than 1 MiB");
+        let Err(newer) = ({
+            fs::write(&file, good.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
+            Identities::open(&home)
+        }) else {
+            panic!("a newer version was read")
+        };
+        assert!(
+            matches!(newer, ServerError::Newer { version: 2, .. }),
+            "{newer}"
+        );
+    }
+
+    #[test]
+    fn no_secret_but_its_own_is_an_identitys() {
+        let dir = tempfile::tempdir().unwrap();
+        let identities = Identities::open(&Home::of(dir.path()).unwrap()).unwrap();
+        let (app, secret) = identities.add("app", &[]).unwrap();
+        assert!(app.has_secret(&secret));
+        assert!(!app.has_secret(""));
+        // Without a secret, none is right.
+        let administrator = identities.all().unwrap().remove(0);
+        assert!(!administrator.has_secret("") && !administrator.has_secret(&secret));
+        let file = fs::read_to_string(dir.path().join("server").join(FILE)).unwrap();
+        assert!(!file.contains(secret.as_str()), "the secret was kept");
+        assert!(identities.add("app", &[]).is_err(), "twice");
+        for name in ["", "a b", "../a", &"x".repeat(65)] {
+            assert!(identities.add(name, &[]).is_err(), "{name:?}");
+        }
+        assert!(identities.remove(ADMINISTRATOR).is_err());
+        identities.remove("app").unwrap();
+        assert!(identities.remove("app").is_err());
+    }
+}

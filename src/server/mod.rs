@@ -1,0 +1,40 @@
+//! A server that speaks the wire protocols of Azure's services, so that unmodified clients use the
+//! vault of a working directory. The only asynchronous code: the core below is called from threads
+//! that may block.
+//!
+//! | file            | what it is for |
+//! |-----------------|----------------|
+//! | `serve.rs`, `endpoints.rs`, `listen.rs` | start and stop; what clients are told; connections, TLS, the proxy, and which host is what |
+//! | `hosts.rs`      | host names |
+//! | `home.rs`, `authority.rs` | the server's files; the certificate authority |
+//! | `identity.rs`, `role.rs`, `token.rs`, `auth.rs` | who there is, who may what, tokens, and their check |
+//! | `login.rs`, `control.rs` | where clients get tokens; health and metrics |
+//! | `vault/`        | the REST API of keys and secrets |
+//! | `reply.rs`, `shared.rs`, `metrics.rs` | what all of them need |
+
+mod auth;
+mod authority;
+mod control;
+mod endpoints;
+mod error;
+mod home;
+mod hosts;
+mod identity;
+mod listen;
+mod login;
+mod metrics;
+mod reply;
+mod role;
+mod serve;
+mod shared;
+mod token;
+mod vault;
+
+pub use authority::Authority;
+pub use endpoints::{Announcement, Endpoints};
+pub use error::ServerError;
+pub use home::Home;
+pub use hosts::VaultName;
+pub use identity::{Identities, Identity};
+pub use role::{DataAction, Role};
+pub use serve::{LogFormat, ServeOptions, Server, log_to_stderr};

@@ -1,0 +1,89 @@
+//! Answers, and how the bodies of requests are read.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+/// An answer.
+pub(super) type Reply = Response<Full<Bytes>>;
+/// The answer that ends a request early.
+pub(super) type Refusal = Box<Reply>;
+
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// An answer in JSON that no cache keeps.
+pub(super) fn json_reply(status: StatusCode, value: &Value) -> Reply {
+    let mut reply = Response::new(Full::from(value.to_string()));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    headers.insert(CONTENT_TYPE, json);
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-store"),
+    );
+    reply
+}
+
+/// Plain text.
+pub(super) fn text_reply(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(text.into()));
+    *reply.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    reply.headers_mut().insert(CONTENT_TYPE, plain);
+    reply
+}
+
+/// An error in the shape of Azure's services.
+pub(super) fn error_reply(
+    status: StatusCode,
+    code: &str,
+    inner: Option<&str>,
+    message: &str,
+) -> Reply {
+    let mut error = json!({ "code": code, "message": message });
+    if let Some(inner) = inner {
+        error["innererror"] = json!({ "code": inner });
+    }
+    json_reply(status, &json!({ "error": error }))
+}
+
+/// A body of at most `limit` bytes.
+pub(super) async fn body(from: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    let collected = tokio::time::timeout(BODY_TIME, Limited::new(from, limit).collect()).await;
+    let failed = |status, why: &str| {
+        let reply = error_reply(status, "BadParameter", None, why);
+        Err(Box::new(reply))
+    };
+    match collected {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => failed(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("The body is longer than {limit} bytes."),
+        ),
+        Ok(Err(_)) => failed(StatusCode::BAD_REQUEST, "The body was cut off."),
+        Err(_) => failed(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body did not arrive in time.",
+        ),
+    }
+}
+
+/// The parameters of a query or a form, decoded; names too.
+pub(super) fn parameters(encoded: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(encoded).into_owned().collect()
+}
+
+/// The one parameter `name`; `None` when it is missing or there twice.
+pub(super) fn one<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let mut found = parameters.iter().filter(|(n, _)| n == name);
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => Some(value),
+        _ => None,
+    }
+}

@@ -1,0 +1,223 @@
+//! Starting and stopping.
+
+use std::net::SocketAddr;
+use std::process::{Command, ExitStatus};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper_util::server::graceful::GracefulShutdown;
+use rustix::process::{Pid, Signal, kill_process};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::base::Clock;
+use crate::world::{WhichVault, Workspace};
+
+use super::authority::{Authority, Leaves};
+use super::listen::{Front, accept};
+use super::metrics::Metrics;
+use super::shared::Shared;
+use super::token::Tokens;
+use super::{Endpoints, Home, Identities, ServerError, VaultName};
+
+/// Threads that wait for the vault, at most.
+const BLOCKING_MAX: usize = 64;
+/// How long a stop waits for the answers under way.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// What to serve, and how.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Where to listen; port 0 for any free one.
+    pub listen: SocketAddr,
+    /// The name by which clients know the customer's vault.
+    pub vault: VaultName,
+    /// The name of the identity whose tokens the managed-identity endpoint gives.
+    pub identity: String,
+    /// Whether to serve the instance metadata endpoint, which asks for no secret.
+    pub imds: bool,
+    /// Whether to take every bearer token for the administrator's.
+    pub any_token: bool,
+}
+
+/// A server that runs, in threads of its own, until it is stopped or dropped.
+pub struct Server {
+    runtime: Runtime,
+    endpoints: Endpoints,
+    front: Arc<Front>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts it. The customer's vault is opened first.
+    ///
+    /// # Errors
+    /// The vault's, those of the server's files, and an address that cannot be listened on.
+    pub fn start(
+        workspace: Workspace,
+        options: &ServeOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ServerError> {
+        workspace.vault(WhichVault::Customer)?;
+        let home = Home::of(workspace.dir())?;
+        let identities = Identities::open(&home)?;
+        let registry = identities.now()?;
+        if registry.by_name(&options.identity).is_none() {
+            return Err(ServerError::Usage(format!(
+                "no identity {}; `atrest identity list` lists them",
+                options.identity
+            )));
+        }
+        let authority = Authority::open(&home, clock.now())?;
+        let ca_file = authority.file();
+        let ca_file = ca_file
+            .canonicalize()
+            .map_err(|e| ServerError::io(ca_file, e))?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has them")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Leaves::new(authority, clock.clone())));
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("atrest-server")
+            .max_blocking_threads(BLOCKING_MAX)
+            .build()
+            .map_err(|e| ServerError::io("threads".as_ref(), e))?;
+        let failed = |source| ServerError::Listen {
+            address: options.listen.to_string(),
+            source,
+        };
+        let listener = runtime
+            .block_on(TcpListener::bind(options.listen))
+            .map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let endpoints = Endpoints {
+            address,
+            vault_url: format!("https://{}", options.vault.host()),
+            ca_file,
+            identity_header: registry.identity_header.clone(),
+            tenant: registry.tenant,
+        };
+        let front = Arc::new(Front {
+            tls: TlsAcceptor::from(Arc::new(config)),
+            graceful: Mutex::new(Some(GracefulShutdown::new())),
+            shared: Arc::new(Shared {
+                workspace,
+                port: address.port(),
+                vault: options.vault.clone(),
+                tokens: Tokens::open(&home, registry.tenant)?,
+                identities,
+                managed_identity: options.identity.clone(),
+                imds: options.imds,
+                any_token: options.any_token,
+                clock,
+                metrics: Metrics::new(),
+                generating: Semaphore::new(processors),
+            }),
+        });
+        let accepting = runtime.spawn(accept(listener, front.clone()));
+        Ok(Self {
+            runtime,
+            endpoints,
+            front,
+            accepting,
+        })
+    }
+
+    /// What a client must be told.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Waits until the process is asked to stop (SIGINT, SIGTERM), unless `ready` says not to: it is
+    /// called when neither ends the process at once any more.
+    ///
+    /// # Errors
+    /// Signals cannot be received.
+    pub fn wait_for_signal(&self, ready: impl FnOnce() -> bool) -> std::io::Result<()> {
+        self.runtime.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            if ready() {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `command` and waits for its end. A SIGINT is left to the command, which gets one too when
+    /// it comes from the terminal; a SIGTERM is passed on to it.
+    ///
+    /// # Errors
+    /// The command cannot be run.
+    pub fn outlive(&self, command: &mut Command) -> std::io::Result<ExitStatus> {
+        self.runtime.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut child = command.spawn()?;
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            let mut ended = tokio::task::spawn_blocking(move || child.wait());
+            loop {
+                tokio::select! {
+                    status = &mut ended => return status.map_err(std::io::Error::other)?,
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {
+                        if let Some(pid) = pid {
+                            let _ = kill_process(pid, Signal::TERM);
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// Stops: takes no more connections, and finishes the answers under way.
+    pub fn stop(self) {
+        self.accepting.abort();
+        let finished = self
+            .runtime
+            .block_on(async { tokio::time::timeout(STOP_MAX, self.front.finish()).await });
+        if finished.is_err() {
+            tracing::warn!("stopped, although some answers were not finished");
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+/// What the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object in each line.
+    Json,
+}
+
+/// Sends the log of this process to standard error. Once for a process; later calls do nothing.
+pub fn log_to_stderr(format: LogFormat, quiet: bool) {
+    let level = match quiet {
+        true => tracing::Level::WARN,
+        false => tracing::Level::INFO,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+}

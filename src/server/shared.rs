@@ -1,0 +1,66 @@
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use tokio::sync::Semaphore;
+
+use crate::base::Clock;
+use crate::world::Workspace;
+
+use super::metrics::Metrics;
+use super::reply::{Reply, error_reply};
+use super::token::Tokens;
+use super::{Identities, ServerError, VaultName};
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) workspace: Workspace,
+    /// Where it listens.
+    pub(super) port: u16,
+    /// The name by which clients know the customer's vault.
+    pub(super) vault: VaultName,
+    pub(super) identities: Identities,
+    pub(super) tokens: Tokens,
+    /// The name of the identity that the managed-identity endpoint gives tokens of.
+    pub(super) managed_identity: String,
+    /// Whether the instance metadata endpoint is there: it asks for no secret.
+    pub(super) imds: bool,
+    /// Whether every bearer token is taken for the administrator's.
+    pub(super) any_token: bool,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    /// Generating an RSA key takes seconds: not more at once than there are processors, so that other
+    /// requests find a thread.
+    pub(super) generating: Semaphore,
+}
+
+impl Shared {
+    /// A fault of the server. What it is stands in the log; a client need not know the paths.
+    pub(super) fn failed(&self, cause: &ServerError) -> Reply {
+        tracing::error!(%cause, "the server failed");
+        let message = "The server failed; its log says why.";
+        error_reply(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalServerError",
+            None,
+            message,
+        )
+    }
+}
+
+/// An answer, and what log and metrics call that which was asked.
+pub(super) struct Answer {
+    pub(super) operation: &'static str,
+    pub(super) reply: Reply,
+    /// Who asked, where that is known.
+    pub(super) caller: Option<String>,
+}
+
+impl Answer {
+    pub(super) fn new(operation: &'static str, reply: Reply) -> Self {
+        Self {
+            operation,
+            reply,
+            caller: None,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A vault's keys and secrets: Azure Key Vault's REST API (learn.microsoft.com/rest/api/keyvault, `keys`
+//! and `secrets`).
+
+mod api_version;
+mod errors;
+mod out;
+mod perform;
+mod policy;
+mod route;
+mod secrets;
+mod wire;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
+
+use crate::world::WhichVault;
+
+use super::ServerError;
+use super::auth::{Caller, authenticate, authorize};
+use super::hosts::HostPort;
+use super::reply::{Refusal, Reply, body, error_reply, json_reply, one, parameters, text_reply};
+use super::shared::{Answer, Shared};
+use super::token::VAULT_AUDIENCE;
+use api_version::is_api_version;
+use errors::refused;
+use perform::Asked;
+use route::{Call, NoRoute, Operation, route};
+
+/// The longest body, in bytes. A backup has all versions of a key.
+const BODY_MAX: usize = 256 << 10;
+const BACKUP_MAX: usize = 8 << 20;
+
+/// Answers a request to the customer's vault, which the client reached as `host`.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    host: &HostPort,
+    request: Request<Incoming>,
+) -> Answer {
+    // Before all else: who has no token learns where to get one, and nothing more.
+    let caller = match authenticate(shared, request.headers(), VAULT_AUDIENCE) {
+        Ok(caller) => caller,
+        Err(reply) => return Answer::new("Unauthorized", *reply),
+    };
+    let (operation, reply) = match route(request.method(), request.uri().path()) {
+        Err(no) => ("Unknown", no_route(&no)),
+        Ok(call) => {
+            let operation = call.operation.name();
+            let reply = run(shared, host, &caller, call, request).await;
+            (operation, reply.unwrap_or_else(|refusal| *refusal))
+        }
+    };
+    Answer {
+        operation,
+        reply,
+        caller: Some(caller.shown()),
+    }
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    host: &HostPort,
+    caller: &Caller,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Reply, Refusal> {
+    let operation = call.operation;
+    authorize(shared, caller, operation.action(), request.uri().path())?;
+    let query = parameters(request.uri().query().unwrap_or_default().as_bytes());
+    if !one(&query, "api-version").is_some_and(is_api_version) {
+        let why =
+            "api-version must be given once, as 7.0 or later, or as a date from 2025-06-01 on.";
+        return Err(Box::new(bad_parameter(why)));
+    }
+    let limit = match operation {
+        Operation::Restore | Operation::SecretRestore => BACKUP_MAX,
+        _ => BODY_MAX,
+    };
+    let body = body(request.into_body(), limit).await?;
+    let _turn = match operation {
+        Operation::Create | Operation::Rotate => shared.generating.acquire().await.ok(),
+        _ => None,
+    };
+    let (base, caller) = (format!("https://{host}"), caller.shown());
+    let blocking = shared.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let vault = blocking.workspace.vault(WhichVault::Customer)?;
+        let asked = Asked {
+            vault: &vault.acting_as(&caller),
+            call: &call,
+            base: &base,
+            query: &query,
+            body: &body,
+        };
+        asked.perform()
+    });
+    Ok(match done.await {
+        Ok(Ok((status, Some(body)))) => json_reply(status, &body),
+        Ok(Ok((status, None))) => text_reply(status, ""),
+        Ok(Err(error)) => refused(shared, error),
+        Err(panicked) => shared.failed(&ServerError::Usage(panicked.to_string())),
+    })
+}
+
+fn no_route(no: &NoRoute) -> Reply {
+    match no {
+        NoRoute::Path => {
+            let why = "No operation is at this path.";
+            error_reply(StatusCode::NOT_FOUND, "NotFound", None, why)
+        }
+        NoRoute::Method => {
+            let status = StatusCode::METHOD_NOT_ALLOWED;
+            error_reply(
+                status,
+                "MethodNotAllowed",
+                None,
+                "This path takes another method.",
+            )
+        }
+        NoRoute::Malformed(why) => bad_parameter(why),
+    }
+}
+
+fn bad_parameter(why: &str) -> Reply {
+    error_reply(StatusCode::BAD_REQUEST, "BadParameter", None, why)
+}

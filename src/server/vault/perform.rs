@@ -1,0 +1,243 @@
+//! Operations on keys, each from its body to its answer (secrets: `secrets.rs`). Synchronous: it runs
+//! where it may block.
+
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::base::{KeyName, KeyVersion};
+use crate::crypto::{CipherParameters, EncryptionAlgorithm, SignatureAlgorithm};
+use crate::server::reply::one;
+use crate::vault::{Cryptography, KeyVault, LocalVault, Page, VaultError};
+
+use super::out::Out;
+use super::policy::{PolicyIn, policy_out};
+use super::route::{Call, Operation};
+use super::wire::{CreateIn, Described, ImportIn, UseIn, decoded, encoded};
+
+/// The most items of a page, and how many it has when nothing is said.
+const PAGE_MAX: u32 = 25;
+
+/// What an operation is asked with.
+pub(super) struct Asked<'a> {
+    pub(super) vault: &'a LocalVault,
+    pub(super) call: &'a Call,
+    /// `https://HOST[:PORT]`
+    pub(super) base: &'a str,
+    pub(super) query: &'a [(String, String)],
+    pub(super) body: &'a [u8],
+}
+
+/// `{"value": ...}` of a backup.
+#[derive(Deserialize)]
+pub(super) struct BackupIn {
+    pub(super) value: String,
+}
+
+impl Asked<'_> {
+    /// Does it; gives the answer's body, or none (204).
+    pub(super) fn perform(&self) -> Result<(StatusCode, Option<Value>), VaultError> {
+        let Self { vault, call, .. } = self;
+        let out = Out {
+            base: self.base,
+            settings: vault.settings()?,
+        };
+        let name = || {
+            let name = call.name.as_ref();
+            name.expect("a route that needs a name has one")
+        };
+        let version = call.version;
+        let body = match call.operation {
+            Operation::Create => {
+                let spec = self.json::<CreateIn>()?.spec()?;
+                out.bundle(&vault.create_key(name(), &spec)?)
+            }
+            Operation::Import => {
+                let (key, spec) = self.json::<ImportIn>()?.key()?;
+                out.bundle(&vault.import_key(name(), key, &spec)?)
+            }
+            Operation::Get => out.bundle(&vault.key(name(), version)?),
+            Operation::Update => {
+                let update = self.json::<Described>()?.update()?;
+                out.bundle(&vault.update_key(name(), version, &update)?)
+            }
+            Operation::Delete => out.deleted(&vault.delete_key(name())?),
+            Operation::List => {
+                let found = vault.keys(self.page()?)?;
+                self.list(
+                    "keys",
+                    found,
+                    |b| b.kid.name.to_string(),
+                    |b| out.item(b, false),
+                )
+            }
+            Operation::ListVersions => {
+                let found = vault.key_versions(name(), self.page::<KeyVersion>()?)?;
+                let path = format!("keys/{}/versions", name());
+                self.list(
+                    &path,
+                    found,
+                    |b| b.kid.version.to_string(),
+                    |b| out.item(b, true),
+                )
+            }
+            Operation::ListDeleted => {
+                let found = vault.deleted_keys(self.page()?)?;
+                let last = |d: &crate::vault::DeletedKey| d.bundle.kid.name.to_string();
+                self.list("deletedkeys", found, last, |d| out.deleted_item(d))
+            }
+            Operation::GetDeleted => out.deleted(&vault.deleted_key(name())?),
+            Operation::Recover => out.bundle(&vault.recover_key(name())?),
+            Operation::Purge => {
+                vault.purge_key(name())?;
+                return Ok((StatusCode::NO_CONTENT, None));
+            }
+            Operation::Backup => json!({ "value": encoded(&vault.backup_key(name())?) }),
+            Operation::Restore => {
+                let backup = decoded("value", &self.json::<BackupIn>()?.value)?;
+                out.bundle(&vault.restore_key(backup.expose())?)
+            }
+            Operation::Rotate => out.bundle(&vault.rotate_key(name())?),
+            Operation::GetPolicy => self.policy(&vault.rotation_policy(name())?, name()),
+            Operation::SetPolicy => {
+                let policy = self.json::<PolicyIn>()?.policy()?;
+                self.policy(&vault.set_rotation_policy(name(), &policy)?, name())
+            }
+            Operation::Encrypt
+            | Operation::Decrypt
+            | Operation::Wrap
+            | Operation::Unwrap
+            | Operation::Sign
+            | Operation::Verify => self.use_key(&out, name())?,
+            _ => return self.perform_on_secrets(&out),
+        };
+        Ok((StatusCode::OK, Some(body)))
+    }
+
+    /// Encrypt, decrypt, wrap, unwrap, sign, verify.
+    fn use_key(&self, out: &Out<'_>, name: &KeyName) -> Result<Value, VaultError> {
+        let (vault, version) = (self.vault, self.call.version);
+        let asked = self.json::<UseIn>()?;
+        let cipher = || {
+            asked
+                .alg
+                .parse::<EncryptionAlgorithm>()
+                .map_err(VaultError::BadParameter)
+        };
+        let signature = || {
+            asked
+                .alg
+                .parse::<SignatureAlgorithm>()
+                .map_err(VaultError::BadParameter)
+        };
+        let [iv, aad, tag] = asked.parameters()?;
+        let with = CipherParameters {
+            iv: iv.as_deref(),
+            aad: aad.as_deref(),
+            tag: tag.as_deref(),
+        };
+        let value = asked.value()?;
+        Ok(match self.call.operation {
+            Operation::Encrypt => {
+                let made = vault.encrypt(name, version, cipher()?, value.expose(), with)?;
+                let mut body = json!({
+                    "kid": out.kid(&made.kid),
+                    "value": encoded(&made.value.value),
+                });
+                let tag = made.value.tag;
+                for (name, bytes) in [("iv", made.value.iv), ("tag", tag), ("aad", aad)] {
+                    if let Some(bytes) = bytes {
+                        body[name] = encoded(&bytes).into();
+                    }
+                }
+                body
+            }
+            Operation::Decrypt => {
+                let made = vault.decrypt(name, version, cipher()?, value.expose(), with)?;
+                json!({ "kid": out.kid(&made.kid), "value": encoded(made.value.expose()) })
+            }
+            Operation::Wrap => {
+                let made = vault.wrap_bytes(name, version, cipher()?, value.expose())?;
+                json!({ "kid": out.kid(&made.kid), "value": encoded(&made.value) })
+            }
+            Operation::Unwrap => {
+                let made = vault.unwrap_bytes(name, version, cipher()?, value.expose())?;
+                json!({ "kid": out.kid(&made.kid), "value": encoded(made.value.expose()) })
+            }
+            Operation::Sign => {
+                let made = vault.sign(name, version, signature()?, value.expose())?;
+                json!({ "kid": out.kid(&made.kid), "value": encoded(&made.value) })
+            }
+            _ => {
+                let digest = asked.digest()?;
+                let (digest, value) = (digest.expose(), value.expose());
+                let made = vault.verify(name, version, signature()?, digest, value)?;
+                json!({ "value": made.value })
+            }
+        })
+    }
+
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, VaultError> {
+        // What is wrong is told without the value, which may be a key.
+        serde_json::from_slice(self.body).map_err(|e| {
+            let why = match e.classify() {
+                serde_json::error::Category::Data => "a field is missing or of the wrong type",
+                _ => "not JSON",
+            };
+            let (line, column) = (e.line(), e.column());
+            VaultError::BadParameter(format!("the body, line {line}, column {column}: {why}"))
+        })
+    }
+
+    fn policy(&self, policy: &crate::vault::RotationPolicy, name: &KeyName) -> Value {
+        policy_out(&format!("{}/keys/{name}", self.base), policy)
+    }
+
+    fn limit(&self) -> Result<u32, VaultError> {
+        match one(self.query, "maxresults") {
+            None => Ok(PAGE_MAX),
+            Some(text) => {
+                let limit = text.parse().ok().filter(|n| (1..=PAGE_MAX).contains(n));
+                let why = || format!("maxresults is a number from 1 to {PAGE_MAX}.");
+                limit.ok_or_else(|| VaultError::BadParameter(why()))
+            }
+        }
+    }
+
+    /// One more than is answered is asked for: whether there is a next page.
+    pub(super) fn page<T: std::str::FromStr>(&self) -> Result<Page<T>, VaultError> {
+        let limit = Some(self.limit()? + 1);
+        let after = match one(self.query, "$skiptoken") {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                let why = "$skiptoken is not one that a page was answered with.";
+                VaultError::BadParameter(why.into())
+            })?),
+        };
+        Ok(Page { after, limit })
+    }
+
+    pub(super) fn list<T>(
+        &self,
+        path: &str,
+        mut found: Vec<T>,
+        last: impl Fn(&T) -> String,
+        item: impl Fn(&T) -> Value,
+    ) -> Value {
+        let limit = self.limit().unwrap_or(PAGE_MAX);
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let next = found.last().filter(|_| more).map(|end| {
+            let version = one(self.query, "api-version").unwrap_or_default();
+            let query = form_urlencoded::Serializer::new(String::new())
+                .append_pair("api-version", version)
+                .append_pair("$skiptoken", &last(end))
+                .append_pair("maxresults", &limit.to_string())
+                .finish();
+            format!("{}/{path}?{query}", self.base)
+        });
+        let items: Vec<_> = found.iter().map(item).collect();
+        json!({ "value": items, "nextLink": next })
+    }
+}

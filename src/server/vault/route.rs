@@ -1,0 +1,372 @@
+//! Which operation a method and a path ask for.
+
+use hyper::Method;
+
+use crate::base::{KeyName, KeyVersion};
+use crate::server::role::DataAction;
+
+macro_rules! operations {
+    ($($name:ident = $shown:literal by $action:ident),* $(,)?) => {
+        /// What can be asked of keys and secrets.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Operation {
+            $($name),*
+        }
+
+        impl Operation {
+            /// Its name in log and metrics: that of Azure Key Vault's log.
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $shown),*
+                }
+            }
+
+            /// What a role must permit.
+            pub(super) fn action(self) -> DataAction {
+                match self {
+                    $(Self::$name => DataAction::$action),*
+                }
+            }
+        }
+    };
+}
+
+operations! {
+    Create = "KeyCreate" by KeysCreate,
+    Import = "KeyImport" by KeysImport,
+    Get = "KeyGet" by KeysRead,
+    Update = "KeyUpdate" by KeysUpdate,
+    Delete = "KeyDelete" by KeysDelete,
+    List = "KeyList" by KeysRead,
+    ListVersions = "KeyListVersions" by KeysRead,
+    Backup = "KeyBackup" by KeysBackup,
+    Restore = "KeyRestore" by KeysRestore,
+    Rotate = "KeyRotate" by KeysRotate,
+    GetPolicy = "KeyRotationPolicyGet" by RotationPolicyRead,
+    SetPolicy = "KeyRotationPolicySet" by RotationPolicyWrite,
+    Encrypt = "KeyEncrypt" by KeysEncrypt,
+    Decrypt = "KeyDecrypt" by KeysDecrypt,
+    Wrap = "KeyWrap" by KeysWrap,
+    Unwrap = "KeyUnwrap" by KeysUnwrap,
+    Sign = "KeySign" by KeysSign,
+    Verify = "KeyVerify" by KeysVerify,
+    ListDeleted = "KeyListDeleted" by KeysRead,
+    GetDeleted = "KeyGetDeleted" by KeysRead,
+    Recover = "KeyRecover" by KeysRecover,
+    Purge = "KeyPurge" by KeysPurge,
+    SecretSet = "SecretSet" by SecretsSet,
+    SecretGet = "SecretGet" by SecretsGet,
+    SecretUpdate = "SecretUpdate" by SecretsUpdate,
+    SecretDelete = "SecretDelete" by SecretsDelete,
+    SecretList = "SecretList" by SecretsReadMetadata,
+    SecretListVersions = "SecretListVersions" by SecretsReadMetadata,
+    SecretBackup = "SecretBackup" by SecretsBackup,
+    SecretRestore = "SecretRestore" by SecretsRestore,
+    SecretListDeleted = "SecretListDeleted" by SecretsReadMetadata,
+    SecretGetDeleted = "SecretGetDeleted" by SecretsReadMetadata,
+    SecretRecover = "SecretRecover" by SecretsRecover,
+    SecretPurge = "SecretPurge" by SecretsPurge,
+}
+
+/// An operation, and what it is asked of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    pub(super) operation: Operation,
+    /// Of all but lists and a restore.
+    pub(super) name: Option<KeyName>,
+    /// The newest when `None`.
+    pub(super) version: Option<KeyVersion>,
+}
+
+/// Why there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoRoute {
+    /// No operation is at this path.
+    Path,
+    /// One is, by another method.
+    Method,
+    /// A name or version that can be none.
+    Malformed(String),
+}
+
+/// Parses a path as it was sent. Clients that name no version send `/keys/NAME/` and
+/// `/keys/NAME//encrypt`: an empty segment counts.
+pub(super) fn route(method: &Method, path: &str) -> Result<Call, NoRoute> {
+    use Operation::*;
+    let segments: Vec<_> = path.split('/').collect();
+    let (offered, name, version): (&[(Method, Operation)], _, _) = match segments[..] {
+        ["", "keys"] => (&[(Method::GET, List)], None, None),
+        ["", "deletedkeys"] => (&[(Method::GET, ListDeleted)], None, None),
+        ["", "deletedkeys", name] => (
+            &[(Method::GET, GetDeleted), (Method::DELETE, Purge)],
+            Some(name),
+            None,
+        ),
+        ["", "deletedkeys", name, "recover"] => (&[(Method::POST, Recover)], Some(name), None),
+        ["", "keys", "restore"] if method == Method::POST => {
+            (&[(Method::POST, Restore)], None, None)
+        }
+        ["", "keys", name] => (
+            &[
+                (Method::GET, Get),
+                (Method::PUT, Import),
+                (Method::PATCH, Update),
+                (Method::DELETE, Delete),
+            ],
+            Some(name),
+            None,
+        ),
+        ["", "keys", name, "create"] => (&[(Method::POST, Create)], Some(name), None),
+        ["", "keys", name, "versions"] => (&[(Method::GET, ListVersions)], Some(name), None),
+        ["", "keys", name, "backup"] => (&[(Method::POST, Backup)], Some(name), None),
+        ["", "keys", name, "rotate"] => (&[(Method::POST, Rotate)], Some(name), None),
+        ["", "keys", name, "rotationpolicy"] => (
+            &[(Method::GET, GetPolicy), (Method::PUT, SetPolicy)],
+            Some(name),
+            None,
+        ),
+        ["", "keys", name, version] => (
+            &[(Method::GET, Get), (Method::PATCH, Update)],
+            Some(name),
+            Some(version),
+        ),
+        ["", "keys", name, version, operation] => {
+            let offered: &[_] = match operation {
+                "encrypt" => &[(Method::POST, Encrypt)],
+                "decrypt" => &[(Method::POST, Decrypt)],
+                "wrapkey" => &[(Method::POST, Wrap)],
+                "unwrapkey" => &[(Method::POST, Unwrap)],
+                "sign" => &[(Method::POST, Sign)],
+                "verify" => &[(Method::POST, Verify)],
+                _ => return Err(NoRoute::Path),
+            };
+            (offered, Some(name), Some(version))
+        }
+        ["", "secrets"] => (&[(Method::GET, SecretList)], None, None),
+        ["", "deletedsecrets"] => (&[(Method::GET, SecretListDeleted)], None, None),
+        ["", "deletedsecrets", name] => (
+            &[
+                (Method::GET, SecretGetDeleted),
+                (Method::DELETE, SecretPurge),
+            ],
+            Some(name),
+            None,
+        ),
+        ["", "deletedsecrets", name, "recover"] => {
+            (&[(Method::POST, SecretRecover)], Some(name), None)
+        }
+        ["", "secrets", "restore"] if method == Method::POST => {
+            (&[(Method::POST, SecretRestore)], None, None)
+        }
+        ["", "secrets", name] => (
+            &[
+                (Method::GET, SecretGet),
+                (Method::PUT, SecretSet),
+                (Method::PATCH, SecretUpdate),
+                (Method::DELETE, SecretDelete),
+            ],
+            Some(name),
+            None,
+        ),
+        ["", "secrets", name, "versions"] => {
+            (&[(Method::GET, SecretListVersions)], Some(name), None)
+        }
+        ["", "secrets", name, "backup"] => (&[(Method::POST, SecretBackup)], Some(name), None),
+        ["", "secrets", name, version] => (
+            &[(Method::GET, SecretGet), (Method::PATCH, SecretUpdate)],
+            Some(name),
+            Some(version),
+        ),
+        _ => return Err(NoRoute::Path),
+    };
+    let found = offered.iter().find(|(offered, _)| offered == method);
+    let (_, operation) = found.ok_or(NoRoute::Method)?;
+    let malformed = |e: String| NoRoute::Malformed(e);
+    let name = name.map(str::parse::<KeyName>).transpose();
+    let version = version.filter(|version| !version.is_empty());
+    let version = version.map(str::parse::<KeyVersion>).transpose();
+    Ok(Call {
+        operation: *operation,
+        name: name.map_err(|e| malformed(e.to_string()))?,
+        version: version.map_err(|e| malformed(e.to_string()))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const V: &str = "0123456789abcdef0123456789abcdef";
+
+    fn operation(method: Method, path: &str) -> Result<(Operation, bool, bool), NoRoute> {
+        let call = route(&method, path)?;
+        Ok((call.operation, call.name.is_some(), call.version.is_some()))
+    }
+
+    #[test]
+    fn a_path_without_a_version_means_the_newest() {
+        use Operation::*;
+        let v = |rest: &str| format!("/keys/n/{V}{rest}");
+        for (method, path, expected) in [
+            (Method::GET, "/keys".to_owned(), (List, false, false)),
+            (Method::GET, "/keys/n".to_owned(), (Get, true, false)),
+            (Method::GET, "/keys/n/".to_owned(), (Get, true, false)),
+            (Method::GET, v(""), (Get, true, true)),
+            (Method::PATCH, "/keys/n/".to_owned(), (Update, true, false)),
+            (Method::PATCH, v(""), (Update, true, true)),
+            (Method::PUT, "/keys/n".to_owned(), (Import, true, false)),
+            (Method::DELETE, "/keys/n".to_owned(), (Delete, true, false)),
+            (
+                Method::POST,
+                "/keys/n/create".to_owned(),
+                (Create, true, false),
+            ),
+            (
+                Method::GET,
+                "/keys/n/versions".to_owned(),
+                (ListVersions, true, false),
+            ),
+            (
+                Method::POST,
+                "/keys/n/backup".to_owned(),
+                (Backup, true, false),
+            ),
+            (
+                Method::POST,
+                "/keys/restore".to_owned(),
+                (Restore, false, false),
+            ),
+            (Method::GET, "/keys/restore".to_owned(), (Get, true, false)),
+            (
+                Method::POST,
+                "/keys/n/rotate".to_owned(),
+                (Rotate, true, false),
+            ),
+            (
+                Method::GET,
+                "/keys/n/rotationpolicy".to_owned(),
+                (GetPolicy, true, false),
+            ),
+            (
+                Method::PUT,
+                "/keys/n/rotationpolicy".to_owned(),
+                (SetPolicy, true, false),
+            ),
+            (
+                Method::POST,
+                "/keys/n//encrypt".to_owned(),
+                (Encrypt, true, false),
+            ),
+            (Method::POST, v("/encrypt"), (Encrypt, true, true)),
+            (Method::POST, v("/decrypt"), (Decrypt, true, true)),
+            (Method::POST, v("/wrapkey"), (Wrap, true, true)),
+            (Method::POST, v("/unwrapkey"), (Unwrap, true, true)),
+            (Method::POST, v("/sign"), (Sign, true, true)),
+            (Method::POST, v("/verify"), (Verify, true, true)),
+            (
+                Method::GET,
+                "/deletedkeys".to_owned(),
+                (ListDeleted, false, false),
+            ),
+            (
+                Method::GET,
+                "/deletedkeys/n".to_owned(),
+                (GetDeleted, true, false),
+            ),
+            (
+                Method::DELETE,
+                "/deletedkeys/n".to_owned(),
+                (Purge, true, false),
+            ),
+            (
+                Method::POST,
+                "/deletedkeys/n/recover".to_owned(),
+                (Recover, true, false),
+            ),
+            (
+                Method::GET,
+                "/secrets".to_owned(),
+                (SecretList, false, false),
+            ),
+            (
+                Method::GET,
+                "/secrets/n/".to_owned(),
+                (SecretGet, true, false),
+            ),
+            (
+                Method::GET,
+                format!("/secrets/n/{V}"),
+                (SecretGet, true, true),
+            ),
+            (
+                Method::PUT,
+                "/secrets/n".to_owned(),
+                (SecretSet, true, false),
+            ),
+            (
+                Method::POST,
+                "/secrets/restore".to_owned(),
+                (SecretRestore, false, false),
+            ),
+            (
+                Method::DELETE,
+                "/deletedsecrets/n".to_owned(),
+                (SecretPurge, true, false),
+            ),
+        ] {
+            assert_eq!(operation(method, &path), Ok(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_operation_is_refused() {
+        for path in [
+            "",
+            "/",
+            "/key",
+            "//keys/n",
+            "/keys/n/v/sign/x",
+            "/keys/n//nothing",
+            "/secrets/n//v",
+        ] {
+            assert_eq!(operation(Method::GET, path), Err(NoRoute::Path), "{path}");
+        }
+        for (method, path) in [
+            (Method::POST, "/keys"),
+            (Method::POST, "/keys/n"),
+            (Method::GET, "/keys/n//sign"),
+            (Method::DELETE, "/keys/n/"),
+            (Method::PUT, "/deletedkeys/n"),
+        ] {
+            assert_eq!(operation(method, path), Err(NoRoute::Method), "{path}");
+        }
+        for path in [
+            "/keys/",
+            "/keys/a b",
+            "/keys/%6e",
+            "/keys/../x",
+            "/keys/n/1",
+            "/keys/n/latest",
+        ] {
+            let refused = operation(Method::GET, path);
+            assert!(
+                matches!(refused, Err(NoRoute::Malformed(_))),
+                "{path}: {refused:?}"
+            );
+        }
+    }
+
+    proptest! {
+        /// Whatever is sent: no panic, and a name that was taken is the name that was sent.
+        #[test]
+        fn no_path_names_another_key(path in "/(keys|deletedkeys|secrets)(/[a-z0-9%./-]{0,34}){0,4}") {
+            for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                if let Ok(Call { name: Some(name), .. }) = route(&method, &path) {
+                    prop_assert_eq!(Some(name.as_str()), path.split('/').nth(2));
+                }
+            }
+        }
+    }
+}

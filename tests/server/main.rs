@@ -1,0 +1,7 @@
+//! `atrest serve` on the wire: whom it answers, what it refuses, and what its log tells.
+
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod refusals;
+mod running;
