@@ -1,9 +1,5 @@
 //! Who may ask the server: the identities of a working directory (docs/format.md, "Server").
 
-use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -101,25 +97,22 @@ impl Registry {
     }
 }
 
-/// The identities of a working directory. Changes by other processes are noticed.
+/// The identities of a working directory. The file is read each time they are asked for: a removal
+/// counts at once, and a time of change is too coarse to tell one from the state before it.
 pub struct Identities {
     home: Home,
-    read: Mutex<(Option<SystemTime>, Arc<Registry>)>,
 }
 
 impl Identities {
     /// Opens them, or makes the first one: the administrator.
     pub fn open(home: &Home) -> Result<Self, ServerError> {
-        let read = read(home)?;
-        Ok(Self {
-            home: home.clone(),
-            read: Mutex::new(read),
-        })
+        read(home)?;
+        Ok(Self { home: home.clone() })
     }
 
     /// Who there is.
     pub fn all(&self) -> Result<Vec<Identity>, ServerError> {
-        Ok(self.now()?.identities.clone())
+        Ok(self.now()?.identities)
     }
 
     /// The directory that issues their tokens.
@@ -128,12 +121,8 @@ impl Identities {
     }
 
     /// As the file has them now.
-    pub(super) fn now(&self) -> Result<Arc<Registry>, ServerError> {
-        let mut known = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if changed(&self.home) != known.0 {
-            *known = read(&self.home)?;
-        }
-        Ok(known.1.clone())
+    pub(super) fn now(&self) -> Result<Registry, ServerError> {
+        read(&self.home)
     }
 
     /// Registers a client and gives its secret, which is not kept.
@@ -154,7 +143,7 @@ impl Identities {
                 "{name:?} is no name for an identity: expected 1 to 64 letters, digits, '-', '_' and '.'"
             )));
         }
-        let mut registry = Registry::clone(&*self.now()?);
+        let mut registry = self.now()?;
         if registry.by_name(name).is_some() {
             return Err(ServerError::Usage(format!(
                 "there is an identity {name} already; choose another name, or remove it first"
@@ -178,7 +167,7 @@ impl Identities {
     /// # Errors
     /// [`ServerError::Usage`]: there is none, or it is the administrator.
     pub fn remove(&self, name: &str) -> Result<(), ServerError> {
-        let mut registry = Registry::clone(&*self.now()?);
+        let mut registry = self.now()?;
         if name == ADMINISTRATOR {
             return Err(ServerError::Usage(format!(
                 "{ADMINISTRATOR} is always there; serve as another identity with `atrest serve --identity`"
@@ -200,19 +189,12 @@ impl Identities {
     }
 }
 
-fn changed(home: &Home) -> Option<SystemTime> {
-    fs::metadata(home.file(FILE))
-        .and_then(|m| m.modified())
-        .ok()
-}
-
-fn read(home: &Home) -> Result<(Option<SystemTime>, Arc<Registry>), ServerError> {
+fn read(home: &Home) -> Result<Registry, ServerError> {
     /// Read first: what else a newer version wrote need not be understood to refuse it.
     #[derive(Deserialize)]
     struct Version {
         version: u64,
     }
-    let stamp = changed(home);
     let text = home.kept(FILE, || Registry::new().to_json())?;
     let malformed = |e: serde_json::Error| home.malformed(FILE, e);
     let Version { version } = serde_json::from_slice(text.expose()).map_err(malformed)?;
@@ -224,7 +206,7 @@ fn read(home: &Home) -> Result<(Option<SystemTime>, Arc<Registry>), ServerError>
     }
     let registry: Registry = serde_json::from_slice(text.expose()).map_err(malformed)?;
     match version {
-        VERSION => Ok((stamp.or_else(|| changed(home)), Arc::new(registry))),
+        VERSION => Ok(registry),
         _ => Err(home.malformed(FILE, format_args!("no format version {version}"))),
     }
 }
@@ -240,6 +222,8 @@ fn new_secret() -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
