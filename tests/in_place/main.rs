@@ -4,6 +4,7 @@
 
 mod copies;
 mod killed;
+mod large;
 mod others;
 #[path = "../common/scratch.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

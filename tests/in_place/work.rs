@@ -31,6 +31,19 @@ pub struct Work {
 impl Work {
     /// With the database `db`, which holds [`ROWS`].
     pub fn new(protected: bool) -> Self {
+        let work = Self::with(PageSize::DEFAULT, protected);
+        let conn = work.open().connect().unwrap();
+        conn.execute_batch(ROWS).unwrap();
+        drop(conn);
+        work
+    }
+
+    /// With the database `db`, which is plain and empty.
+    pub fn of_page_size(bytes: u32) -> Self {
+        Self::with(PageSize::new(bytes).unwrap(), false)
+    }
+
+    fn with(page_size: PageSize, protected: bool) -> Self {
         let dir = Scratch::new();
         let options = InitOptions {
             environment: "production".parse().unwrap(),
@@ -45,14 +58,8 @@ impl Work {
             true => work.protection(),
             false => Protection::Plain,
         };
-        let made = work
-            .workspace
-            .create_sql(&address(), how, PageSize::DEFAULT);
-        made.unwrap()
-            .connect()
-            .unwrap()
-            .execute_batch(ROWS)
-            .unwrap();
+        let made = work.workspace.create_sql(&address(), how, page_size);
+        made.unwrap();
         work
     }
 
