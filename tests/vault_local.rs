@@ -762,3 +762,20 @@ fn a_vault_handle_goes_anywhere() {
     shared(&vault);
     let _: Arc<dyn KeyVault> = Arc::new(vault);
 }
+
+#[test]
+fn a_seal_that_could_not_be_looked_at_is_not_overlooked() {
+    let place = Place::new();
+    let wrapped = place.with_a_key();
+    let (vault, other) = (place.open().unwrap(), place.open().unwrap());
+    unwrap(&other, &wrapped).unwrap();
+    vault
+        .seal(SecretBytes::from_vec(b"correct horse battery".to_vec()))
+        .unwrap();
+    // The file is out of reach for a moment: no descriptor left, say.
+    let (file, away) = (place.file("vault.db"), place.file("away"));
+    fs::rename(&file, &away).unwrap();
+    assert!(unwrap(&other, &wrapped).is_err());
+    fs::rename(&away, &file).unwrap();
+    refused(unwrap(&other, &wrapped), "Sealed");
+}

@@ -198,6 +198,12 @@ impl LocalVault {
         )
     }
 
+    /// Whether this handle met a seal: it has forgotten the vault's keys, and an unseal does not bring
+    /// them back. Whoever wants to go on opens the vault again.
+    pub fn has_met_a_seal(&self) -> bool {
+        self.store().is_none()
+    }
+
     /// The same vault, used in the name of `caller`, which the audit records carry: its first 128
     /// characters, control characters replaced.
     pub fn acting_as(&self, caller: &str) -> Self {

@@ -55,12 +55,12 @@ impl Store {
         if now == self.data_version {
             return Ok(true);
         }
-        self.data_version = now;
         self.forget_unusable_keys()
             .map_err(|e| self.explain(e.into()))?;
-        Ok(!root_records(&self.path)?
-            .first()
-            .is_some_and(|newest| newest.sealed))
+        let newest = root_records(&self.path)?.into_iter().next();
+        // Only now: what could not be looked at is looked at again before the next use.
+        self.data_version = now;
+        Ok(!newest.is_some_and(|newest| newest.sealed))
     }
 
     /// Runs `change` and records how it ended, in one transaction that is on disk when this

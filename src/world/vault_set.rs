@@ -76,7 +76,8 @@ impl VaultSet {
         }
     }
 
-    /// One of them, open.
+    /// One of them, open. One that was sealed and unsealed meanwhile is opened again when a key file
+    /// leads to it; what it takes a passphrase to open stays sealed for this process.
     ///
     /// # Errors
     /// The vault's; [`VaultError::BadParameter`] when there is no passphrase to be had;
@@ -99,9 +100,10 @@ impl VaultSet {
 
     fn open(&self, slot: &Slot) -> Result<LocalVault, VaultError> {
         let mut opened = slot.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(vault) = &*opened {
-            return Ok(vault.clone());
-        }
+        let sealed_meanwhile = match &*opened {
+            Some(vault) if !vault.has_met_a_seal() => return Ok(vault.clone()),
+            handle => handle.is_some(),
+        };
         let record = LocalVault::root_record(&slot.dir)?;
         if record.vault != slot.id {
             return Err(VaultError::Conflict(format!(
@@ -113,6 +115,11 @@ impl VaultSet {
             )));
         }
         let root = match record.kind() {
+            // Nobody is asked for a passphrase in the middle of work, and no use is answered at the
+            // price of a stretched one.
+            kind if sealed_meanwhile && (record.sealed || kind != RootKeyKind::KeyFile) => {
+                return Err(VaultError::Sealed);
+            }
             RootKeyKind::KeyFile => RootKeySource::KeyFile(slot.key_file.clone()),
             RootKeyKind::Passphrase { .. } => {
                 RootKeySource::Passphrase((self.ask)().map_err(VaultError::BadParameter)?)

@@ -185,3 +185,38 @@ fn with_ends_as_its_command_does() {
         .unwrap();
     assert_eq!(none.status.code(), Some(2));
 }
+
+#[test]
+fn a_vault_sealed_while_it_is_served_answers_again_once_it_is_unsealed() {
+    let served = Served::new(&[]);
+    let token = served.token();
+    let key = || served.ask(&token, "GET", "/keys/customer-key?api-version=7.4", "");
+    let words = served.dir.path().join("words");
+    std::fs::write(&words, "correct horse battery\n").unwrap();
+    let words = words.to_str().unwrap();
+    let vault = |args: &[&str]| {
+        let ran = atrest(served.dir.path(), &[&["vault"], args].concat())
+            .args(["--passphrase-file", words])
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+    };
+    assert_eq!(key().status, 200);
+    let seal = ["seal", "--new-passphrase-file", words];
+    vault(&seal);
+    for _ in 0..2 {
+        let answer = key();
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (503, "ServiceUnavailable")
+        );
+        assert!(answer.head.contains("retry-after: "), "{}", answer.head);
+    }
+    vault(&["unseal"]);
+    assert_eq!(key().status, 200);
+    // Under a passphrase, which the server does not ask for, it stays out of reach.
+    vault(&seal);
+    assert_eq!(key().status, 503);
+    vault(&["unseal", "--keep-passphrase"]);
+    assert_eq!(key().status, 503);
+}
