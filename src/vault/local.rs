@@ -41,6 +41,8 @@ struct Shared {
     revision: Arc<AtomicU64>,
     /// `None` once the vault is sealed.
     store: Mutex<Option<Store>>,
+    /// Held while a key that is due is generated: the many who find it due wait for one.
+    rotating: Mutex<()>,
 }
 
 impl LocalVault {
@@ -220,6 +222,7 @@ impl LocalVault {
                 clock,
                 revision: revision(),
                 store: Mutex::new(Some(store)),
+                rotating: Mutex::new(()),
             }),
             caller: UNNAMED.into(),
         }
@@ -268,6 +271,11 @@ impl LocalVault {
     /// generated.
     pub(super) fn rotate_due(&self) -> Result<(), VaultError> {
         let now = self.now();
+        if self.with_store(|store| store.due(now))?.is_empty() {
+            return Ok(());
+        }
+        let rotating = &self.shared.rotating;
+        let _turn = rotating.lock().unwrap_or_else(PoisonError::into_inner);
         for due in self.with_store(|store| store.due(now))? {
             let key = KeyEncryptionKey::generate(due.kind);
             if self.with_store(|store| store.rotate_if_due(now, &due, key))? {
