@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use super::hosts::{HostPort, Service};
 use super::reply::{Reply, error_reply};
 use super::shared::{Answer, Shared};
-use super::{control, login, vault};
+use super::{ServerError, control, login, vault};
 
 /// Open connections at once; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 512;
@@ -49,8 +50,29 @@ struct Peer {
     address: IpAddr,
     /// The host that TLS was asked for, when it was asked for one.
     sni: Option<String>,
-    /// Held for as long as the connection is open.
-    _permit: Arc<OwnedSemaphorePermit>,
+    _open: Arc<Open>,
+}
+
+/// Held for as long as a connection is open, also by its tunnel and by what it asked for.
+struct Open {
+    connections: Gauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn new(connections: Gauge, permit: OwnedSemaphorePermit) -> Self {
+        connections.inc();
+        Self {
+            connections,
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.dec();
+    }
 }
 
 /// Accepts connections, for ever.
@@ -58,7 +80,7 @@ pub(super) async fn accept(listener: TcpListener, front: Arc<Front>) {
     let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let permit = free.clone().acquire_owned().await;
-        let permit = Arc::new(permit.expect("the semaphore is never closed"));
+        let permit = permit.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, address)) => {
                 let front = front.clone();
@@ -78,23 +100,21 @@ impl Front {
         self: Arc<Self>,
         stream: TcpStream,
         address: SocketAddr,
-        permit: Arc<OwnedSemaphorePermit>,
+        permit: OwnedSemaphorePermit,
     ) {
         let _ = stream.set_nodelay(true);
+        let connections = self.shared.metrics.connections.clone();
         let peer = Peer {
             address: address.ip(),
             sni: None,
-            _permit: permit,
+            _open: Arc::new(Open::new(connections, permit)),
         };
-        let connections = self.shared.metrics.connections.clone();
-        connections.inc();
         let mut first = [0];
         match timeout(PATIENCE, stream.peek(&mut first)).await {
             Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => self.over_tls(stream, peer).await,
             Ok(Ok(1)) => self.over_http(stream, peer).await,
             _ => {}
         }
-        connections.dec();
     }
 
     async fn over_http(self: Arc<Self>, stream: TcpStream, peer: Peer) {
@@ -127,7 +147,7 @@ impl Front {
         let front = self.clone();
         let service = service_fn(move |request| {
             let (front, peer) = (front.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(front.secure(&peer, request).await) }
+            async move { Ok::<_, Infallible>(front.finish_secure(peer, request).await) }
         });
         let connection = http().serve_connection(TokioIo::new(stream), service);
         if let Some(watcher) = self.watcher() {
@@ -183,6 +203,17 @@ impl Front {
             }
         });
         Response::new(Full::default())
+    }
+
+    /// A request over TLS, in a task of its own: it is finished, counted and logged, and keeps its
+    /// turn, also when the client goes away; and a panic is an answer.
+    async fn finish_secure(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Reply {
+        let front = self.clone();
+        let done = tokio::spawn(async move { front.secure(&peer, request).await }).await;
+        done.unwrap_or_else(|panicked| {
+            let cause = ServerError::Usage(panicked.to_string());
+            self.shared.failed(&cause)
+        })
     }
 
     /// A request over TLS, by its host.

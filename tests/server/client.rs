@@ -121,6 +121,13 @@ impl Served {
 
     /// The same through the proxy.
     pub fn proxied(&self, host: &str, request: &str) -> Answer {
+        let mut stream = self.tunnel(host);
+        stream.write_all(request.as_bytes()).unwrap();
+        answer(&mut stream)
+    }
+
+    /// A connection to `host` through the proxy.
+    pub fn tunnel(&self, host: &str) -> StreamOwned<ClientConnection, TcpStream> {
         let mut stream = TcpStream::connect(self.address).unwrap();
         write!(
             stream,
@@ -138,9 +145,7 @@ impl Served {
             "{}",
             String::from_utf8_lossy(&head)
         );
-        let mut stream = self.tls(host, stream);
-        stream.write_all(request.as_bytes()).unwrap();
-        answer(&mut stream)
+        self.tls(host, stream)
     }
 
     fn tls(&self, host: &str, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {

@@ -1,7 +1,8 @@
 //! Start, stop, and what the log tells.
 
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -219,4 +220,51 @@ fn a_vault_sealed_while_it_is_served_answers_again_once_it_is_unsealed() {
     assert_eq!(key().status, 503);
     vault(&["unseal", "--keep-passphrase"]);
     assert_eq!(key().status, 503);
+}
+
+#[test]
+fn what_a_client_did_not_wait_for_is_done_and_told_all_the_same() {
+    let served = Served::new(&[]);
+    let token = served.token();
+    let path = "/keys/left-behind/create?api-version=7.4";
+    let create = request(&token, "POST", path, r#"{"kty":"RSA","key_size":4096}"#);
+    let create = create.replace("Connection: close", "Expect: 100-continue");
+    let (head, body) = create.split_at(create.find("\r\n\r\n").unwrap() + 4);
+    let mut stream = served.tunnel(VAULT);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut begun = [0; 25];
+    stream.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(body.as_bytes()).unwrap();
+    // It does not wait for the answer.
+    stream.sock.shutdown(Shutdown::Write).unwrap();
+    let end = Instant::now() + Duration::from_secs(120);
+    while !served.log().contains("KeyCreate") {
+        assert!(Instant::now() < end, "{}", served.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let made = served.ask(&token, "GET", "/keys/left-behind?api-version=7.4", "");
+    assert_eq!(made.status, 200);
+}
+
+#[test]
+fn a_connection_through_the_proxy_is_counted_as_long_as_it_is_open() {
+    let served = Served::new(&[]);
+    let open = || {
+        let asked = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let metrics = served.http(asked).body;
+        let mut lines = metrics.lines();
+        let line = lines.find_map(|line| line.strip_prefix("atrest_connections "));
+        line.unwrap().parse::<u32>().unwrap()
+    };
+    let mut stream = served.tunnel(VAULT);
+    let keep = format!("GET / HTTP/1.1\r\nHost: {VAULT}\r\n\r\n");
+    stream.write_all(keep.as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 12]).unwrap();
+    assert_eq!(open(), 2);
+    drop(stream);
+    let end = Instant::now() + Duration::from_secs(60);
+    while open() != 1 {
+        assert!(Instant::now() < end, "never closed");
+    }
 }
