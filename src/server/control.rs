@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
@@ -22,18 +21,13 @@ pub(super) fn answer<B>(shared: &Shared, peer: IpAddr, request: &Request<B>) -> 
         Answer::new(operation, error_reply(status, "BadRequest", None, why))
     };
     // Clients that send all requests to the proxy ask it for the server's own pages, too.
-    let proxied = request
-        .uri()
-        .authority()
-        .map(|authority| authority.as_str());
-    let named = request.headers().get(HOST).and_then(|h| h.to_str().ok());
-    let host = proxied.or(named).and_then(HostPort::parse);
+    let proxied = request.uri().authority().is_some();
     // A web page whose name somebody points at this machine must not get a token from it.
-    let Some(host) = host.filter(HostPort::is_own) else {
+    let Some(host) = HostPort::of(request).filter(HostPort::is_own) else {
         let why = "Over http the server answers to localhost and to addresses only.";
         return refused("ForeignHost", StatusCode::MISDIRECTED_REQUEST, why);
     };
-    if proxied.is_some() && host.port != Some(shared.port) {
+    if proxied && host.port != Some(shared.port) {
         let why = "The proxy takes CONNECT only; use https.";
         return refused("Proxy", StatusCode::FORBIDDEN, why);
     }

@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use hyper::Request;
+use hyper::header::HOST;
+
 const VAULT: &str = "vault.azure.net";
 const MANAGED_HSM: &str = "managedhsm.azure.net";
 const BLOB: &str = "blob.core.windows.net";
@@ -97,6 +100,20 @@ impl HostPort {
             host: host.to_ascii_lowercase(),
             port,
         })
+    }
+
+    /// The host that a request is for: its only `Host`, with which an absolute URI must agree
+    /// (RFC 9112, 3.2).
+    pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
+        let mut named = request.headers().get_all(HOST).iter();
+        let (Some(named), None) = (named.next(), named.next()) else {
+            return None;
+        };
+        let host = Self::parse(named.to_str().ok()?)?;
+        let authority = request.uri().authority().map(|a| Self::parse(a.as_str()));
+        authority
+            .is_none_or(|authority| authority.as_ref() == Some(&host))
+            .then_some(host)
     }
 
     /// What the host is; `None` when the server does not answer for it.

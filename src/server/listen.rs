@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -221,8 +221,7 @@ impl Front {
         let begun = Instant::now();
         let shared = &self.shared;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let named = request.headers().get(HOST).and_then(|h| h.to_str().ok());
-        let host = named.and_then(HostPort::parse);
+        let host = HostPort::of(&request);
         let shown = host.as_ref().map(|host| host.host.clone());
         let shown = shown.unwrap_or_else(|| "-".into());
         let misdirected = |why: &str| {

@@ -275,3 +275,38 @@ fn nonsense_is_refused_as_the_callers_fault() {
     );
     assert!([414, 431].contains(&served.http(&head).status));
 }
+
+#[test]
+fn a_request_that_names_two_hosts_is_for_neither() {
+    let served = Served::new(&[]);
+    let token = served.token();
+    let ask = |target: &str, hosts: &str| {
+        let close = "Connection: close";
+        let bearer = format!("Authorization: Bearer {token}");
+        let head = format!("GET {target} HTTP/1.1\r\n{hosts}{bearer}\r\n{close}\r\n\r\n");
+        served.proxied(VAULT, &head).status
+    };
+    let right = format!("Host: {VAULT}\r\n");
+    let absolute = |host: &str| format!("https://{host}{KEY}");
+    assert_eq!(ask(KEY, &right), 200);
+    assert_eq!(ask(&absolute(VAULT), &right), 200);
+    assert_eq!(ask(&absolute("other.vault.azure.net"), &right), 421);
+    assert_eq!(
+        ask(KEY, &format!("{right}Host: other.vault.azure.net\r\n")),
+        421
+    );
+    assert_eq!(ask(KEY, ""), 421);
+    let http = |target: &str, hosts: &str| {
+        served.http(&format!(
+            "GET {target} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n"
+        ))
+    };
+    let own = format!("Host: {}\r\n", served.address);
+    let page = format!("http://{}/healthz", served.address);
+    assert_eq!(http(&page, &own).status, 200);
+    assert_eq!(http(&page, "Host: evil.example\r\n").status, 421);
+    assert_eq!(
+        http("/healthz", &format!("{own}Host: evil.example\r\n")).status,
+        421
+    );
+}
