@@ -23,12 +23,14 @@ pub enum VaultError {
     #[error("KeyDisabled: key {0} is disabled; enable it with `atrest key enable`")]
     KeyDisabled(String),
     /// `Forbidden`: outside its validity, an operation that is not permitted, purge protection.
-    #[error("Forbidden: key {key} {why}")]
+    #[error("Forbidden: key {key} {why}; {advice}")]
     Forbidden {
         /// Which key.
         key: String,
         /// What forbids it: "has expired (2026-01-01T00:00:00Z)".
         why: String,
+        /// What its owner can do, on the command line.
+        advice: &'static str,
     },
     /// `Forbidden`: purge protection.
     #[error(
@@ -45,7 +47,7 @@ pub enum VaultError {
     Conflict(String),
     /// `Conflict` / `ObjectIsDeletedButRecoverable`: the name is that of a soft-deleted key or secret.
     #[error(
-        "Conflict: {object} is deleted but recoverable until {until}, and keeps its name; recover it with `atrest key recover`, or choose another name"
+        "Conflict: {object} is deleted but recoverable until {until}, and keeps its name; recover it, or choose another name"
     )]
     DeletedButRecoverable {
         /// Which key or secret.
@@ -53,6 +55,9 @@ pub enum VaultError {
         /// When it goes for good.
         until: String,
     },
+    /// `Conflict`: what is to be recovered or purged was not deleted.
+    #[error("Conflict: {0} is not deleted; delete it first")]
+    NotDeleted(String),
     /// `SecretNotFound`
     #[error("SecretNotFound: no secret {0} in this vault (never made, deleted, or purged)")]
     SecretNotFound(String),
@@ -108,7 +113,9 @@ impl VaultError {
             Self::KeyNotFound(_) | Self::KeyDeleted { .. } => "KeyNotFound",
             Self::KeyDisabled(_) => "KeyDisabled",
             Self::Forbidden { .. } | Self::PurgeProtected { .. } => "Forbidden",
-            Self::Conflict(_) | Self::DeletedButRecoverable { .. } => "Conflict",
+            Self::Conflict(_) | Self::DeletedButRecoverable { .. } | Self::NotDeleted(_) => {
+                "Conflict"
+            }
             Self::SecretNotFound(_) => "SecretNotFound",
             Self::SecretDisabled(_) => "SecretDisabled",
             Self::DecryptFailed => "DecryptFailed",

@@ -318,11 +318,7 @@ impl Work<'_> {
         let row = rows::find(self.db, self.vault, name, Pick::Newest)?
             .ok_or_else(|| VaultError::KeyNotFound(asked.to_owned()))?;
         let key = row.key;
-        let not_deleted = || {
-            let why =
-                format!("key {asked} is not deleted; delete it first with `atrest key delete`");
-            VaultError::Conflict(why)
-        };
+        let not_deleted = || VaultError::NotDeleted(format!("key {asked}"));
         Ok((key, row.into_deleted().ok_or_else(not_deleted)?))
     }
 }

@@ -269,9 +269,8 @@ impl Work<'_> {
         let row = secret_rows::find(self.db, self.vault, name, Pick::Newest)?
             .ok_or_else(|| VaultError::SecretNotFound(asked.to_owned()))?;
         let secret = row.secret;
-        let deleted = row.into_deleted().ok_or_else(|| {
-            VaultError::Conflict(format!("secret {asked} is not deleted; delete it first"))
-        })?;
+        let not_deleted = || VaultError::NotDeleted(format!("secret {asked}"));
+        let deleted = row.into_deleted().ok_or_else(not_deleted)?;
         Ok((secret, deleted))
     }
 

@@ -130,26 +130,32 @@ impl Wanted<'_> {
         if !attributes.enabled {
             return Err(VaultError::KeyDisabled(kid).into());
         }
-        let forbidden = |why: String| {
+        let forbidden = |why: String, advice| {
             Err(VaultError::Forbidden {
                 key: kid.clone(),
                 why,
+                advice,
             }
             .into())
         };
         match self.operation {
-            operation if !row.bundle.operations.contains(&operation) => forbidden(format!(
-                "does not permit {operation}; permit it with `atrest key update --operations`"
-            )),
+            operation if !row.bundle.operations.contains(&operation) => forbidden(
+                format!("does not permit {operation}"),
+                "permit it with `atrest key update --operations`",
+            ),
             // What was protected while the key was valid stays usable.
             KeyOperation::UnwrapKey | KeyOperation::Decrypt | KeyOperation::Verify => Ok(row),
             _ => match (attributes.not_before, attributes.expires) {
-                (_, Some(expires)) if expires <= work.now => forbidden(format!(
-                    "has expired ({expires}) and may only unwrap, decrypt and verify; rotate it with `atrest key rotate`, or move its date with `atrest key update`"
-                )),
-                (Some(not_before), _) if work.now < not_before => forbidden(format!(
-                    "is not valid before {not_before} and may only unwrap, decrypt and verify; wait, or move its date with `atrest key update`"
-                )),
+                (_, Some(expires)) if expires <= work.now => forbidden(
+                    format!("has expired ({expires}) and may only unwrap, decrypt and verify"),
+                    "rotate it with `atrest key rotate`, or move its date with `atrest key update`",
+                ),
+                (Some(not_before), _) if work.now < not_before => forbidden(
+                    format!(
+                        "is not valid before {not_before} and may only unwrap, decrypt and verify"
+                    ),
+                    "wait, or move its date with `atrest key update`",
+                ),
                 _ => Ok(row),
             },
         }

@@ -310,3 +310,64 @@ fn a_request_that_names_two_hosts_is_for_neither() {
         421
     );
 }
+
+#[test]
+fn a_refusal_says_what_azure_says_and_advises_no_command_that_does_not_exist() {
+    let served = Served::new(&[]);
+    let token = served.token();
+    let ask = |method: &str, path: &str, body: &str| {
+        served.ask(&token, method, &format!("{path}?api-version=7.4"), body)
+    };
+    let refused = |answer: Answer, status: u16, code: &str, message: &str| {
+        let error = answer.json()["error"].clone();
+        let is = (
+            answer.status,
+            error["code"].as_str(),
+            error["message"].as_str(),
+        );
+        assert_eq!(is, (status, Some(code), Some(message)));
+    };
+    let secret = r#"{"value":"v"}"#;
+    assert_eq!(ask("PUT", "/secrets/s", secret).status, 200);
+    for (kind, code, live) in [
+        ("Key", "KeyNotFound", "customer-key"),
+        ("Secret", "SecretNotFound", "s"),
+    ] {
+        let deleted = format!("/deleted{}s", kind.to_lowercase());
+        for name in [live, "none"] {
+            let message = format!("Deleted {kind} not found: {name}");
+            refused(
+                ask("GET", &format!("{deleted}/{name}"), ""),
+                404,
+                code,
+                &message,
+            );
+            refused(
+                ask("DELETE", &format!("{deleted}/{name}"), ""),
+                404,
+                code,
+                &message,
+            );
+            refused(
+                ask("POST", &format!("{deleted}/{name}/recover"), ""),
+                404,
+                code,
+                &message,
+            );
+        }
+    }
+    assert_eq!(ask("DELETE", "/secrets/s", "").status, 200);
+    let message = "Secret s is currently in a deleted but recoverable state, and its name cannot be \
+                   reused; in this state, the secret can only be recovered or purged.";
+    refused(ask("PUT", "/secrets/s", secret), 409, "Conflict", message);
+    assert_eq!(ask("POST", "/deletedsecrets/s/recover", "").status, 200);
+    let off = r#"{"attributes":{"enabled":false}}"#;
+    assert_eq!(ask("PATCH", "/secrets/s/", off).status, 200);
+    let message = "Operation get is not allowed on a disabled secret.";
+    refused(ask("GET", "/secrets/s/", ""), 403, "Forbidden", message);
+    assert_eq!(ask("PATCH", "/keys/customer-key/", off).status, 200);
+    let wrapped = r#"{"alg":"RSA-OAEP-256","value":"AAAA"}"#;
+    let message = "Operation unwrapKey is not allowed on a disabled key.";
+    let unwrap = ask("POST", "/keys/customer-key//unwrapkey", wrapped);
+    refused(unwrap, 403, "Forbidden", message);
+}

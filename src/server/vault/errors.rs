@@ -3,20 +3,45 @@
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 
+use crate::base::KeyName;
 use crate::server::ServerError;
 use crate::server::reply::{Reply, error_reply};
 use crate::server::shared::Shared;
 use crate::vault::VaultError;
 
-/// The answer to `error`, which ended `operation`.
-pub(super) fn refused(shared: &Shared, error: VaultError) -> Reply {
-    let not_found = |kind: &str, code: &str, what: &str| {
-        let message = format!(
-            "A {kind} with (name/id) {what} was not found in this key vault. If you recently deleted \
-             this {kind} you may be able to recover it using the correct recovery command."
-        );
-        error_reply(StatusCode::NOT_FOUND, code, None, &message)
+use super::route::{Call, Operation};
+
+/// The answer to `error`, which ended `call`: in the words of Azure's answer where they are known.
+pub(super) fn refused(shared: &Shared, call: &Call, error: VaultError) -> Reply {
+    let name = call.name.as_ref().map_or("", KeyName::as_str);
+    let (kind, capital, not_found_code) = match call.operation.is_on_secrets() {
+        true => ("secret", "Secret", "SecretNotFound"),
+        false => ("key", "Key", "KeyNotFound"),
     };
+    let not_found = || {
+        let message = match call.operation.is_on_deleted() {
+            true => format!("Deleted {capital} not found: {name}"),
+            false => {
+                let version = call.version.map_or_else(String::new, |v| format!("/{v}"));
+                format!(
+                    "A {kind} with (name/id) {name}{version} was not found in this key vault. If you \
+                     recently deleted this {kind} you may be able to recover it using the correct \
+                     recovery command."
+                )
+            }
+        };
+        error_reply(StatusCode::NOT_FOUND, not_found_code, None, &message)
+    };
+    let operation = match call.operation {
+        Operation::Encrypt => "encrypt",
+        Operation::Decrypt => "decrypt",
+        Operation::Wrap => "wrapKey",
+        Operation::Unwrap => "unwrapKey",
+        Operation::Sign => "sign",
+        Operation::Verify => "verify",
+        _ => "get",
+    };
+    let disabled = format!("Operation {operation} is not allowed on a disabled {kind}.");
     let forbidden = |inner: Option<&str>, message: &str| {
         error_reply(StatusCode::FORBIDDEN, "Forbidden", inner, message)
     };
@@ -33,17 +58,23 @@ pub(super) fn refused(shared: &Shared, error: VaultError) -> Reply {
         reply
     };
     match &error {
-        VaultError::KeyNotFound(key) | VaultError::KeyDeleted { key, .. } => {
-            not_found("key", "KeyNotFound", key)
+        VaultError::KeyNotFound(_)
+        | VaultError::KeyDeleted { .. }
+        | VaultError::SecretNotFound(_)
+        | VaultError::NotDeleted(_) => not_found(),
+        VaultError::KeyDisabled(_) => forbidden(Some("KeyDisabled"), &disabled),
+        VaultError::SecretDisabled(_) => forbidden(Some("SecretDisabled"), &disabled),
+        VaultError::Forbidden { why, .. } => {
+            let message = format!("Operation {operation} is not allowed: the key {why}.");
+            forbidden(None, &message)
         }
-        VaultError::SecretNotFound(secret) => not_found("secret", "SecretNotFound", secret),
-        VaultError::KeyDisabled(_) => forbidden(Some("KeyDisabled"), &error.to_string()),
-        VaultError::SecretDisabled(_) => forbidden(Some("SecretDisabled"), &error.to_string()),
-        VaultError::Forbidden { .. } | VaultError::PurgeProtected { .. } => {
-            forbidden(None, &error.to_string())
-        }
+        VaultError::PurgeProtected { .. } => forbidden(None, &error.to_string()),
         VaultError::DeletedButRecoverable { .. } => {
-            conflict(Some("ObjectIsDeletedButRecoverable"), &error.to_string())
+            let message = format!(
+                "{capital} {name} is currently in a deleted but recoverable state, and its name cannot be \
+                 reused; in this state, the {kind} can only be recovered or purged."
+            );
+            conflict(Some("ObjectIsDeletedButRecoverable"), &message)
         }
         VaultError::Conflict(why) => conflict(None, why),
         VaultError::BadParameter(why) => bad(why),

@@ -83,12 +83,12 @@ async fn run(
         _ => None,
     };
     let (base, caller) = (format!("https://{host}"), caller.shown());
-    let blocking = shared.clone();
+    let (blocking, of) = (shared.clone(), call.clone());
     let done = tokio::task::spawn_blocking(move || {
         let vault = blocking.workspace.vault(WhichVault::Customer)?;
         let asked = Asked {
             vault: &vault.acting_as(&caller),
-            call: &call,
+            call: &of,
             base: &base,
             query: &query,
             body: &body,
@@ -98,7 +98,7 @@ async fn run(
     Ok(match done.await {
         Ok(Ok((status, Some(body)))) => json_reply(status, &body),
         Ok(Ok((status, None))) => text_reply(status, ""),
-        Ok(Err(error)) => refused(shared, error),
+        Ok(Err(error)) => refused(shared, &call, error),
         Err(panicked) => shared.failed(&ServerError::Usage(panicked.to_string())),
     })
 }

@@ -68,6 +68,22 @@ operations! {
     SecretPurge = "SecretPurge" by SecretsPurge,
 }
 
+impl Operation {
+    /// Whether it is asked of what was deleted.
+    pub(super) fn is_on_deleted(self) -> bool {
+        use Operation::*;
+        matches!(
+            self,
+            GetDeleted | Recover | Purge | SecretGetDeleted | SecretRecover | SecretPurge
+        )
+    }
+
+    /// Whether it is one on secrets.
+    pub(super) fn is_on_secrets(self) -> bool {
+        self.name().starts_with("Secret")
+    }
+}
+
 /// An operation, and what it is asked of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Call {
