@@ -38,6 +38,9 @@ pub struct KeyBackup {
 }
 
 impl KeyBackup {
+    /// How long a backup can be, in bytes.
+    pub const MAX_LEN: usize = FRAME.max_len();
+
     /// Seals the backup for `vault`, whose master key this is. At most 500 versions.
     pub fn seal(&self, master: &Secret<32>, vault: VaultId) -> Vec<u8> {
         FRAME.seal(master, vault, self.body())

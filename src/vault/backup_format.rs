@@ -63,6 +63,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// How long a backup of this kind can be, in bytes.
+    pub(super) const fn max_len(&self) -> usize {
+        SEALED_AT + self.max_body + TAG_LEN
+    }
+
     /// Seals `body` for `vault`, whose master key this is.
     pub(super) fn seal(
         &self,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 
+use crate::vault::{KeyBackup, SecretBackup};
 use crate::world::WhichVault;
 
 use super::ServerError;
@@ -28,9 +29,11 @@ use errors::refused;
 use perform::Asked;
 use route::{Call, NoRoute, Operation, route};
 
-/// The longest body, in bytes. A backup has all versions of a key.
+/// The longest body, in bytes.
 const BODY_MAX: usize = 256 << 10;
-const BACKUP_MAX: usize = 8 << 20;
+/// That of a restore: what the vault backs up can be restored.
+const KEY_BACKUP_MAX: usize = BODY_MAX + KeyBackup::MAX_LEN.div_ceil(3) * 4;
+const SECRET_BACKUP_MAX: usize = BODY_MAX + SecretBackup::MAX_LEN.div_ceil(3) * 4;
 
 /// Answers a request to the customer's vault, which the client reached as `host`.
 pub(super) async fn answer(
@@ -74,7 +77,8 @@ async fn run(
         return Err(Box::new(bad_parameter(why)));
     }
     let limit = match operation {
-        Operation::Restore | Operation::SecretRestore => BACKUP_MAX,
+        Operation::Restore => KEY_BACKUP_MAX,
+        Operation::SecretRestore => SECRET_BACKUP_MAX,
         _ => BODY_MAX,
     };
     let body = body(request.into_body(), limit).await?;
