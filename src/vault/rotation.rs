@@ -92,6 +92,13 @@ impl FromStr for Period {
     type Err = BadPeriod;
     fn from_str(s: &str) -> Result<Self, BadPeriod> {
         let bad = || BadPeriod(s.chars().take(64).collect());
+        // The library reads more than ISO 8601: "90d", "3 months ago".
+        if !s
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b"PYMWD".contains(&b))
+        {
+            return Err(bad());
+        }
         let span: Span = s.parse().map_err(|_| bad())?;
         let part = |count: i64| u16::try_from(count).map_err(|_| bad());
         let period = Self {
@@ -214,7 +221,22 @@ mod tests {
             assert_eq!(good.parse::<Period>().unwrap().to_string(), good);
         }
         for bad in [
-            "", "P", "90D", "P0D", "-P90D", "PT48H", "P1DT1H", "P101Y", "P1.5D", "P-1D",
+            "",
+            "P",
+            "90D",
+            "P0D",
+            "-P90D",
+            "PT48H",
+            "P1DT1H",
+            "P101Y",
+            "P1.5D",
+            "P-1D",
+            "90d",
+            "p90d",
+            "3 months",
+            "1y6mo",
+            "+P90D",
+            "90 days ago",
         ] {
             assert!(bad.parse::<Period>().is_err(), "{bad:?}");
         }
