@@ -15,6 +15,12 @@ impl FileLock {
         Ok(Self(file))
     }
 
+    /// Waits until nobody else holds it.
+    pub fn exclusive(file: File) -> io::Result<Self> {
+        file.lock()?;
+        Ok(Self(file))
+    }
+
     /// Exclusively, or [`TryLockError::WouldBlock`] at once.
     pub fn try_exclusive(file: File) -> Result<Self, TryLockError> {
         file.try_lock()?;

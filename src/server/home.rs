@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::{create_dir_private, write_new_atomic};
+use crate::base::{FileLock, create_dir_private, write_new_atomic};
 use crate::crypto::SecretBytes;
 
 use super::ServerError;
@@ -19,6 +19,12 @@ impl Home {
         let dir = workspace.join("server");
         create_dir_private(&dir).map_err(|e| ServerError::io(&dir, e))?;
         Ok(Self(dir))
+    }
+
+    /// Waits until no other process changes what lies in it.
+    pub(super) fn lock(&self) -> Result<FileLock, ServerError> {
+        let locked = fs::File::open(&self.0).and_then(FileLock::exclusive);
+        locked.map_err(|e| ServerError::io(&self.0, e))
     }
 
     /// A file in it.

@@ -143,6 +143,7 @@ impl Identities {
                 "{name:?} is no name for an identity: expected 1 to 64 letters, digits, '-', '_' and '.'"
             )));
         }
+        let _alone = self.home.lock()?;
         let mut registry = self.now()?;
         if registry.by_name(name).is_some() {
             return Err(ServerError::Usage(format!(
@@ -167,6 +168,7 @@ impl Identities {
     /// # Errors
     /// [`ServerError::Usage`]: there is none, or it is the administrator.
     pub fn remove(&self, name: &str) -> Result<(), ServerError> {
+        let _alone = self.home.lock()?;
         let mut registry = self.now()?;
         if name == ADMINISTRATOR {
             return Err(ServerError::Usage(format!(
@@ -285,5 +287,33 @@ mod tests {
         assert!(identities.remove(ADMINISTRATOR).is_err());
         identities.remove("app").unwrap();
         assert!(identities.remove("app").is_err());
+    }
+
+    #[test]
+    fn a_removal_is_not_undone_by_who_adds_at_the_same_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::of(dir.path()).unwrap();
+        let identities = Identities::open(&home).unwrap();
+        for i in 0..20 {
+            identities.add(&format!("old-{i}"), &[]).unwrap();
+        }
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for i in 0..20 {
+                    identities.add(&format!("new-{i}"), &[]).unwrap();
+                }
+            });
+            for i in 0..20 {
+                identities.remove(&format!("old-{i}")).unwrap();
+            }
+        });
+        let mut names: Vec<_> = (identities.all().unwrap().into_iter())
+            .map(|identity| identity.name)
+            .collect();
+        names.sort();
+        let mut expected: Vec<_> = (0..20).map(|i| format!("new-{i}")).collect();
+        expected.push(ADMINISTRATOR.into());
+        expected.sort();
+        assert_eq!(names, expected);
     }
 }
