@@ -14,6 +14,8 @@ use super::{Home, Role, ServerError};
 
 const FILE: &str = "identities.json";
 const VERSION: u64 = 1;
+/// How long 256 bits are in base64url without padding.
+const SECRET_TEXT_LEN: usize = 43;
 /// The identity that is there from the start.
 const ADMINISTRATOR: &str = "administrator";
 
@@ -207,9 +209,17 @@ fn read(home: &Home) -> Result<Registry, ServerError> {
         });
     }
     let registry: Registry = serde_json::from_slice(text.expose()).map_err(malformed)?;
-    match version {
-        VERSION => Ok(registry),
-        _ => Err(home.malformed(FILE, format_args!("no format version {version}"))),
+    if version != VERSION {
+        return Err(home.malformed(FILE, format_args!("no format version {version}")));
+    }
+    // An empty one would be shown by whoever shows none.
+    if registry.identity_header.len() != SECRET_TEXT_LEN {
+        return Err(home.malformed(FILE, "identity_header has another length"));
+    }
+    let fits = |identity: &Identity| matches!(identity.secret_sha256.len(), 0 | 32);
+    match registry.identities.iter().all(fits) {
+        true => Ok(registry),
+        false => Err(home.malformed(FILE, "a secret_sha256 has another length")),
     }
 }
 
@@ -243,6 +253,10 @@ mod tests {
             Identities::open(&home).is_ok()
         };
         assert!(opens(&good));
+        let header = good
+            .split(',')
+            .find(|field| field.contains("identity_header"));
+        let header = header.unwrap().trim().to_owned();
         for (from, to) in [
             ("\"version\": 1", "\"version\": 0"),
             ("\"version\": 1", "\"version\": 2, \"more\": {}"),
@@ -251,6 +265,8 @@ mod tests {
             ("\"tenant\": \"", "\"tenant\": \"x"),
             ("\"name\": \"app\"", "\"name\": \"app\", \"admin\": true"),
             ("{", ""),
+            (&header, "\"identity_header\": \"\""),
+            ("\"secret_sha256\": \"\"", "\"secret_sha256\": \"00\""),
         ] {
             assert!(good.contains(from), "{from}");
             assert!(!opens(&good.replacen(from, to, 1)), "{from} -> {to}");
