@@ -47,13 +47,15 @@ pub enum VaultError {
     Conflict(String),
     /// `Conflict` / `ObjectIsDeletedButRecoverable`: the name is that of a soft-deleted key or secret.
     #[error(
-        "Conflict: {object} is deleted but recoverable until {until}, and keeps its name; recover it, or choose another name"
+        "Conflict: {object} is deleted but recoverable until {until}, and keeps its name; {advice}, or choose another name"
     )]
     DeletedButRecoverable {
         /// Which key or secret.
         object: String,
         /// When it goes for good.
         until: String,
+        /// What its owner can do: "recover it".
+        advice: &'static str,
     },
     /// `Conflict`: what is to be recovered or purged was not deleted.
     #[error("Conflict: {0} is not deleted; delete it first")]

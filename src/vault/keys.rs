@@ -281,6 +281,7 @@ impl LocalVault {
                         return Err(VaultError::DeletedButRecoverable {
                             object: format!("key {asked}"),
                             until: until.to_string(),
+                            advice: "recover it with `atrest key recover`",
                         }
                         .into());
                     }

@@ -49,6 +49,7 @@ impl SecretVault for LocalVault {
                         return Err(VaultError::DeletedButRecoverable {
                             object: format!("secret {asked}"),
                             until: until.to_string(),
+                            advice: "recover it",
                         }
                         .into());
                     }
