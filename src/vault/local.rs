@@ -243,6 +243,15 @@ impl LocalVault {
         change: impl FnOnce(&Work<'_>, &mut Event) -> Result<T, Fault>,
     ) -> Result<T, VaultError> {
         self.rotate_due()?;
+        self.transact_rotated(event, change)
+    }
+
+    /// The same, for a caller who has made what was due.
+    pub(super) fn transact_rotated<T>(
+        &self,
+        event: Event,
+        change: impl FnOnce(&Work<'_>, &mut Event) -> Result<T, Fault>,
+    ) -> Result<T, VaultError> {
         let mut guard = self.store();
         let store = self.unsealed(&mut guard)?;
         let (outcome, changed) = store.transact(self.now(), &self.caller, event, change)?;

@@ -100,7 +100,7 @@ impl LocalVault {
                 unreachable!("no key is used for these")
             }
         };
-        self.transact(
+        self.transact_rotated(
             Event::on(operation, &wanted.kid),
             |work, event| match computed {
                 Some((result, kid)) => {

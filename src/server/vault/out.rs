@@ -16,10 +16,6 @@ pub(super) struct Out<'a> {
 }
 
 impl Out<'_> {
-    pub(super) fn kid(&self, key: &KeyVersionRef) -> String {
-        format!("{}/keys/{}/{}", self.base, key.name, key.version)
-    }
-
     /// Those that keys and secrets have.
     pub(super) fn attributes(&self, attributes: &KeyAttributes) -> Value {
         let mut out = json!({
@@ -58,7 +54,7 @@ impl Out<'_> {
             .map(KeyOperation::to_string)
             .collect();
         let mut key = json!({
-            "kid": self.kid(&bundle.kid),
+            "kid": kid(self.base, &bundle.kid),
             "kty": format!("{kty}{suffix}"),
             "key_ops": operations,
         });
@@ -91,7 +87,7 @@ impl Out<'_> {
     /// `KeyItem`; of a list of keys without, of a list of versions with the version.
     pub(super) fn item(&self, bundle: &KeyBundle, version: bool) -> Value {
         let kid = match version {
-            true => self.kid(&bundle.kid),
+            true => kid(self.base, &bundle.kid),
             false => format!("{}/keys/{}", self.base, bundle.kid.name),
         };
         let attributes = self.key_attributes(bundle);
@@ -113,6 +109,11 @@ impl Out<'_> {
         out["scheduledPurgeDate"] = deleted.scheduled_purge.as_second().into();
         out
     }
+}
+
+/// The identifier of a key version, as a client reaches it by `base`.
+pub(super) fn kid(base: &str, key: &KeyVersionRef) -> String {
+    format!("{base}/keys/{}/{}", key.name, key.version)
 }
 
 /// `out`, with the tags when there are any.
