@@ -4,6 +4,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 /// The file beside `path` whose name goes on with `ending`.
 pub fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -19,10 +21,7 @@ pub fn create_dir_private(path: &Path) -> io::Result<()> {
 /// Replaces `path` by `bytes`, or leaves it as it was: the bytes go to a temporary file beside it,
 /// are synced, and are renamed over it; then the directory is synced. Mode 0600.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = parent(path);
-    let mut temp = tempfile::NamedTempFile::new_in(dir)?;
-    temp.write_all(bytes)?;
-    temp.as_file().sync_all()?;
+    let temp = written_beside(path, bytes)?;
     temp.persist(path).map_err(|e| e.error)?;
     sync_names(path)
 }
@@ -76,11 +75,17 @@ pub fn open_elsewhere(path: &Path) -> io::Result<Vec<String>> {
 /// Writes a file that must not exist yet, so that nobody ever sees half of it. Mode 0600. The error is
 /// [`io::ErrorKind::AlreadyExists`] when somebody else was first.
 pub fn write_new_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temp = tempfile::NamedTempFile::new_in(parent(path))?;
-    temp.write_all(bytes)?;
-    temp.as_file().sync_all()?;
+    let temp = written_beside(path, bytes)?;
     temp.persist_noclobber(path).map_err(|e| e.error)?;
     sync_names(path)
+}
+
+/// A temporary file of these bytes, synced, which can be renamed to `path`.
+fn written_beside(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let mut temp = NamedTempFile::new_in(parent(path))?;
+    temp.write_all(bytes)?;
+    temp.as_file().sync_all()?;
+    Ok(temp)
 }
 
 fn parent(path: &Path) -> &Path {

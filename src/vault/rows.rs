@@ -76,21 +76,9 @@ pub(super) fn versions(
     name: &KeyName,
     page: &Page<KeyVersion>,
 ) -> rusqlite::Result<Option<Vec<VersionRow>>> {
-    let after = match page.after {
-        None => 0,
-        Some(version) => {
-            let place = db
-                .prepare_cached(
-                    "SELECT place FROM versions JOIN keys USING (key)
-                     WHERE name = ?1 AND version = ?2",
-                )?
-                .query_row(params![name.as_str(), version.as_bytes()], |row| row.get(0))
-                .optional()?;
-            match place {
-                None => return Ok(None),
-                Some(place) => place,
-            }
-        }
+    let place = "SELECT place FROM versions JOIN keys USING (key) WHERE name = ?1 AND version = ?2";
+    let Some(after) = place_of(db, place, name, page.after)? else {
+        return Ok(None);
     };
     db.prepare_cached(select_versions!(
         "WHERE k.name = ?1 AND v.place > ?2 ORDER BY v.place LIMIT ?3"
@@ -119,6 +107,23 @@ pub(super) fn newest_of_all(
         VersionRow::read(row, vault)
     })?
     .collect()
+}
+
+/// The place after which a page of versions begins, as `sql` finds it: 0 for the first page, `None` when there
+/// is no version `after`.
+pub(super) fn place_of(
+    db: &Connection,
+    sql: &str,
+    name: &KeyName,
+    after: Option<KeyVersion>,
+) -> rusqlite::Result<Option<i64>> {
+    match after {
+        None => Ok(Some(0)),
+        Some(version) => db
+            .prepare_cached(sql)?
+            .query_row(params![name.as_str(), version.as_bytes()], |row| row.get(0))
+            .optional(),
+    }
 }
 
 /// A page's limit as SQL has it: -1 for none.

@@ -6,7 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::base::{KeyName, KeyVersion, VaultId};
 use crate::crypto::SecretBytes;
 
-use super::rows::{Pick, attributes, column_json, column_parsed, column_time, json, limit};
+use super::rows::{
+    Pick, attributes, column_json, column_parsed, column_time, json, limit, place_of,
+};
 use super::{DeletedSecret, KeyAttributes, Page, SecretBundle, SecretId, Tags};
 
 /// One version of a secret, without its value.
@@ -72,19 +74,11 @@ pub(super) fn versions(
     name: &KeyName,
     page: &Page<KeyVersion>,
 ) -> rusqlite::Result<Option<Vec<SecretRow>>> {
-    let after = match page.after {
-        None => Some(0),
-        Some(version) => db
-            .prepare_cached(
-                "SELECT place FROM secret_versions JOIN secrets USING (secret)
-                 WHERE name = ?1 AND version = ?2",
-            )?
-            .query_row(params![name.as_str(), version.as_bytes()], |row| {
-                row.get::<_, i64>(0)
-            })
-            .optional()?,
+    let place = "SELECT place FROM secret_versions JOIN secrets USING (secret)
+                 WHERE name = ?1 AND version = ?2";
+    let Some(after) = place_of(db, place, name, page.after)? else {
+        return Ok(None);
     };
-    let Some(after) = after else { return Ok(None) };
     db.prepare_cached(select_secrets!(
         "WHERE s.name = ?1 AND v.place > ?2 ORDER BY v.place LIMIT ?3"
     ))?
