@@ -12,7 +12,7 @@ use crate::sqlite::PageSize;
 use super::alter::read_all;
 use super::bout::{Bout, Reading, both_arms};
 use super::database::{Database, Files};
-use super::past::{PLAIN_LOG, SEALED_LOG};
+use super::past::{PLAIN_LOG, log_layout};
 use super::sql::page_size;
 use super::vault::Arm;
 
@@ -38,11 +38,7 @@ fn guessed(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> 
     let twin = Database::specimen(dir, "twin", &Arm::plain(), size, 12)?;
     let known = Logged::of(&twin, PLAIN_LOG)?;
     let database = Database::specimen(dir, "stolen", arm, size, 12)?;
-    let layout = match arm.is_protected() {
-        true => SEALED_LOG,
-        false => PLAIN_LOG,
-    };
-    let stolen = Logged::of(&database, layout)?;
+    let stolen = Logged::of(&database, log_layout(arm))?;
     let last = known.frames() - 1;
     let guesses = Guesses::of(&known.frame(last)[..8], &known.frame(last)[PLAIN_LOG.1..]);
     let mut windows = 0;

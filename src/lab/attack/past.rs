@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use crate::envelope::ResourceKind;
-use crate::lab::theft::read_at;
+use crate::lab::detect::{FRAME_HEADER, LOG_HEADER};
+use crate::lab::theft::{duplicate, read_at};
 use crate::lab::{Attack, Evidence, Exhibit, Lab, LabError, Outcome};
 use crate::resource::blob::CHUNK_LEN;
 use crate::sqlite::PageSize;
@@ -18,10 +19,17 @@ use super::vault::Arm;
 
 /// Where the freshness records of a sealed database lie; each begins with its number (docs/format.md).
 const RECORDS: [usize; 4] = [1024, 1536, 3072, 3584];
-/// Length of a sealed log's header and of what stands before each page in it, and in a plain one
-/// (SQLite's file format, section 4.1).
-pub(super) const SEALED_LOG: (usize, usize) = (64, 88);
+/// Length of a plain log's header, and of what stands before each page in it (SQLite's file format,
+/// section 4.1).
 pub(super) const PLAIN_LOG: (usize, usize) = (32, 24);
+
+/// The same of a specimen's log.
+pub(super) fn log_layout(arm: &Arm) -> (usize, usize) {
+    match arm.is_protected() {
+        true => (LOG_HEADER, FRAME_HEADER),
+        false => PLAIN_LOG,
+    }
+}
 
 /// Attack 4.
 pub(in crate::lab) fn parts(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
@@ -73,10 +81,10 @@ fn old_chunks(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
     let len = 3 * CHUNK_LEN + 1000;
     let old = account.put("report.txt", text(1, len))?.sealed()?;
     let blob = account.put("report.txt", text(2, len))?;
-    let (header, chunk) = account.layout();
+    let (header, chunk_len) = account.layout();
     let mut bout = Bout::new(&blob.extent, &blob.truth());
-    for (index, chunk) in old[header..].chunks(chunk).enumerate() {
-        let at = (header + index * account.layout().1) as u64;
+    for (index, chunk) in old[header..].chunks(chunk_len).enumerate() {
+        let at = (header + index * chunk_len) as u64;
         let reading = patched(&blob.extent, &[(at, chunk)], || account.read(&blob))?;
         bout.record(reading, Some(at), || {
             format!("chunk {index} as it was before")
@@ -141,7 +149,7 @@ fn old_account(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
     let account = Account::specimen(&place, arm)?;
     account.put("report.txt", text(1, CHUNK_LEN))?;
     let old = tempfile::tempdir_in(dir).map_err(|e| LabError::io(dir, e))?;
-    let old = crate::lab::theft::duplicate(&place, old.path())?;
+    let old = duplicate(&place, old.path())?;
     let blob = account.put("report.txt", text(2, CHUNK_LEN))?;
     std::fs::remove_dir_all(&place)
         .and_then(|()| std::fs::rename(&old, &place))
@@ -197,10 +205,7 @@ fn altered_logs(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabEr
 
 /// What is done to a log: what it is called, and what is left of it.
 fn alterations(log: &[u8], arm: &Arm, size: PageSize) -> Vec<(String, Option<Vec<u8>>)> {
-    let (header, before_page) = match arm.is_protected() {
-        true => SEALED_LOG,
-        false => PLAIN_LOG,
-    };
+    let (header, before_page) = log_layout(arm);
     let frame = before_page + size.get() as usize;
     let frames = (log.len() - header) / frame;
     let at = |n: usize| header + n * frame;

@@ -25,8 +25,8 @@ pub struct Documented {
 const TRAILER: usize = 32;
 const NONCE_AND_SALT: usize = 16;
 /// The unit of a write-ahead log's header, and that of a frame's.
-const LOG_HEADER: u64 = 64;
-const FRAME_HEADER: usize = 88;
+pub(in crate::lab) const LOG_HEADER: usize = 64;
+pub(in crate::lab) const FRAME_HEADER: usize = 88;
 
 impl Documented {
     /// Nothing is public, and pages are the units: any file that is not ours.
@@ -52,7 +52,7 @@ impl Documented {
             return Ok(match page_size(&read_at(&main, 0, 12)?) {
                 None => Self::none(),
                 Some(page) => Self {
-                    header: LOG_HEADER,
+                    header: LOG_HEADER as u64,
                     unit: FRAME_HEADER + page,
                     public: vec![nonce_in(FRAME_HEADER), nonce_in(FRAME_HEADER + page)],
                 },

@@ -14,6 +14,7 @@ mod statistics;
 
 pub use figures::{Figures, Hit, MagicFound};
 pub use layout::Documented;
+pub(super) use layout::{FRAME_HEADER, LOG_HEADER};
 pub use scan::{Scan, scan_copy, xor_of_copies};
 pub use search::Searcher;
 
