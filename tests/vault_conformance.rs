@@ -3,16 +3,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+#[path = "common/vault.rs"]
+mod common;
+
 use std::sync::atomic::Ordering;
 
 use atrest::base::{KeyName, KeyRef, KeyVersionRef, ManualClock, VaultId};
 use atrest::crypto::{KeyEncryptionKey, KeyKind, Secret, WrapAlgorithm};
-use atrest::vault::{
-    KeyOperation, KeySpec, KeyUpdate, KeyVault, LocalVault, Page, RootKeySource, VaultError,
-    VaultSettings, WrappedKey,
-};
-use jiff::{SignedDuration, Timestamp};
+use atrest::vault::{KeyOperation, KeySpec, KeyUpdate, KeyVault, Page, VaultError, WrappedKey};
+use common::{A_WEEK, days, name, new_vault, refused, start};
+use jiff::SignedDuration;
 
 /// A vault under examination: empty, with a retention of 7 days, without purge protection.
 struct Subject<'a> {
@@ -56,29 +56,11 @@ conformance! {
 
 fn on_a_local_vault(test: fn(&Subject<'_>)) {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::new(start()));
-    let root = RootKeySource::KeyFile(dir.path().join("root.key"));
-    let settings = VaultSettings {
-        retention_days: 7,
-        purge_protection: false,
-    };
-    let vault = LocalVault::create(&dir.path().join("vault"), &root, &settings, clock.clone());
+    let (vault, clock) = new_vault(dir.path(), &A_WEEK);
     test(&Subject {
-        vault: &vault.unwrap(),
+        vault: &vault,
         clock: &clock,
     });
-}
-
-fn start() -> Timestamp {
-    "2026-01-01T00:00:00Z".parse().unwrap()
-}
-
-fn days(n: i64) -> SignedDuration {
-    SignedDuration::from_hours(24 * n)
-}
-
-fn name(name: &str) -> KeyName {
-    name.parse().unwrap()
 }
 
 fn oct() -> KeySpec {
@@ -112,15 +94,6 @@ impl Subject<'_> {
 
     fn update(&self, key: &str, update: KeyUpdate) -> Result<(), VaultError> {
         self.vault.update_key(&name(key), None, &update).map(drop)
-    }
-}
-
-/// That `result` is the refusal with this code.
-#[track_caller]
-fn refused<T>(result: Result<T, VaultError>, code: &str) {
-    match result {
-        Ok(_) => panic!("allowed, where {code} was expected"),
-        Err(e) => assert_eq!(e.code(), code, "{e}"),
     }
 }
 

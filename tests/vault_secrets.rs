@@ -2,16 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/vault.rs"]
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use atrest::base::{KeyName, ManualClock};
 use atrest::crypto::SecretBytes;
 use atrest::vault::{
-    AuditFilter, LocalVault, Page, RootKeySource, SecretBundle, SecretSpec, SecretUpdate,
-    SecretVault, Tags, VaultError, VaultSettings,
+    AuditFilter, LocalVault, Page, SecretBundle, SecretSpec, SecretUpdate, SecretVault, Tags,
+    VaultError,
 };
-use jiff::{SignedDuration, Timestamp};
+use common::{A_WEEK, days, name, new_vault, refused, start};
 
 struct Subject {
     vault: LocalVault,
@@ -21,30 +24,8 @@ struct Subject {
 
 fn subject() -> Subject {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::new(start()));
-    let root = RootKeySource::KeyFile(dir.path().join("root.key"));
-    let settings = VaultSettings {
-        retention_days: 7,
-        purge_protection: false,
-    };
-    let vault = LocalVault::create(&dir.path().join("vault"), &root, &settings, clock.clone());
-    Subject {
-        vault: vault.unwrap(),
-        clock,
-        dir,
-    }
-}
-
-fn start() -> Timestamp {
-    "2026-01-01T00:00:00Z".parse().unwrap()
-}
-
-fn days(n: i64) -> SignedDuration {
-    SignedDuration::from_hours(24 * n)
-}
-
-fn name(name: &str) -> KeyName {
-    name.parse().unwrap()
+    let (vault, clock) = new_vault(dir.path(), &A_WEEK);
+    Subject { vault, clock, dir }
 }
 
 impl Subject {
@@ -64,15 +45,6 @@ impl Subject {
         let all = all.into_iter().skip(1);
         all.map(|r| (r.operation_name, r.result_signature))
             .collect()
-    }
-}
-
-/// That `result` is the refusal with this code.
-#[track_caller]
-fn refused<T>(result: Result<T, VaultError>, code: &str) {
-    match result {
-        Ok(_) => panic!("allowed, where {code} was expected"),
-        Err(e) => assert_eq!(e.code(), code, "{e}"),
     }
 }
 

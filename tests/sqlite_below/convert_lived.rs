@@ -13,7 +13,7 @@ use crate::database::{content, whole};
 use crate::disk::Disk;
 use crate::fixture::{Scratch, scratch};
 use crate::lived::{files_in, place};
-use crate::recording::{Image, Recording, Step};
+use crate::recording::{Image, Recording, Step, committed};
 use crate::strace;
 
 /// Where the database is, and the plain file beside it.
@@ -79,10 +79,7 @@ impl Converted {
         let (mut said, mut by_name) = (0, 0);
         for step in &self.recording.steps[..cut] {
             match step {
-                Step::Said(line) => {
-                    let number = line.strip_prefix("committed ").map(str::trim);
-                    said = number.map_or(said, |n| n.parse().unwrap());
-                }
+                Step::Said(line) => said = committed(line).unwrap_or(said),
                 Step::SyncDirectory(name) if name == SQL => by_name = said,
                 _ => {}
             }

@@ -12,7 +12,7 @@ use crate::disk::Disk;
 use crate::fixture::directory::remove_shared_memory;
 use crate::fixture::{Scratch, scratch};
 use crate::plan::Plan;
-use crate::recording::{Image, Recording, Step};
+use crate::recording::{Image, Recording, Step, committed};
 use crate::strace;
 
 /// Variables that tell a child which life to live, or which to recover.
@@ -99,10 +99,7 @@ impl Lived {
         let (mut said, mut by_name, mut by_file) = (0, 0, 0);
         for step in &self.recording.steps[..cut] {
             match step {
-                Step::Said(line) => {
-                    let number = line.strip_prefix("committed ").map(str::trim);
-                    said = number.map_or(said, |n| n.parse().unwrap());
-                }
+                Step::Said(line) => said = committed(line).unwrap_or(said),
                 Step::SyncDirectory(_) => by_name = said,
                 Step::SyncFile(inode) if self.recording.name(*inode).contains('-') => {
                     by_file = said;

@@ -101,13 +101,16 @@ fn of_lives(
     let swept = lives
         .par_iter()
         .map(|&(kind, plan)| sweep(&Lived::record(kind, plan), images, seed));
-    let (passed, failures): (Vec<_>, Vec<_>) = swept
-        .collect::<Vec<_>>()
-        .into_iter()
-        .partition(Result::is_ok);
+    all_passed(swept.collect())
+}
+
+/// How many images passed, of lives of which each must have.
+pub fn all_passed(swept: Vec<Result<usize, String>>) -> usize {
+    let lives = swept.len();
+    let (passed, failures): (Vec<_>, Vec<_>) = swept.into_iter().partition(Result::is_ok);
     assert!(failures.is_empty(), "{failures:#?}");
     let all = passed.into_iter().map(Result::unwrap).sum();
-    println!("{all} images of {} lives", lives.len());
+    println!("{all} images of {lives} lives");
     all
 }
 

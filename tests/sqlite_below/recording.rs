@@ -26,6 +26,12 @@ pub enum Step {
     Said(String),
 }
 
+/// The number of the commit that a child says has returned, if it says that.
+pub fn committed(line: &str) -> Option<usize> {
+    let number = line.strip_prefix("committed ")?;
+    Some(number.trim().parse().unwrap())
+}
+
 /// All steps, in order, and the names of the files for people.
 pub struct Recording {
     pub steps: Vec<Step>,
