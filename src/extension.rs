@@ -12,7 +12,7 @@ use crate::cli::passphrase_in;
 use crate::crypto::SecretBytes;
 use crate::resource::ResourceError;
 use crate::sqlite::{Host, Refused, SealedDatabase};
-use crate::world::{AskPassphrase, Workspace, WorldError};
+use crate::world::{AskPassphrase, WhichVault, Workspace, WorldError};
 
 /// For the entry points.
 pub const HOST: Host = Host { find, tell };
@@ -46,11 +46,11 @@ fn find(path: &Path) -> Result<SealedDatabase, Refused> {
 }
 
 /// There is no terminal to ask on: it is another program's.
-fn passphrase() -> Result<SecretBytes, String> {
+fn passphrase(vault: &WhichVault) -> Result<SecretBytes, String> {
     match env::var_os(PASSPHRASE_FILE) {
         Some(file) => passphrase_in(Path::new(&file)).map_err(|e| e.to_string()),
         None => Err(format!(
-            "the customer's vault is sealed under a passphrase; set {PASSPHRASE_FILE} to a file \
+            "the vault {vault} is sealed under a passphrase; set {PASSPHRASE_FILE} to a file \
              with it in its first line, before the program starts"
         )),
     }

@@ -32,14 +32,14 @@ impl Work {
 
     /// Enables or disables the customer's key.
     fn enable_key(&self, enabled: bool) {
-        let nobody: AskPassphrase = Arc::new(|| Err("there is nobody to ask".into()));
+        let nobody: AskPassphrase = Arc::new(|_| Err("there is nobody to ask".into()));
         let clock = Arc::new(SystemClock);
         let workspace = Workspace::open(&self.path("work"), nobody, clock).unwrap();
         let update = KeyUpdate {
             enabled: Some(enabled),
             ..KeyUpdate::default()
         };
-        let vault = workspace.vault(WhichVault::Customer).unwrap();
+        let vault = workspace.vault(&WhichVault::Customer).unwrap();
         let key = "customer-key".parse().unwrap();
         vault.update_key(&key, None, &update).unwrap();
     }

@@ -53,7 +53,7 @@ impl Scene {
 
     /// A process of its own, as far as what it remembers goes.
     fn workspace(&self) -> Workspace {
-        let nobody: AskPassphrase = Arc::new(|| Err("there is nobody to ask".into()));
+        let nobody: AskPassphrase = Arc::new(|_| Err("there is nobody to ask".into()));
         Workspace::open(self.dir.path(), nobody, Arc::new(SystemClock)).unwrap()
     }
 
@@ -253,7 +253,7 @@ fn a_header_from_before_a_rewrap_is_noticed() {
     scene.add(1);
     let before = fs::read(scene.path()).unwrap();
     let workspace = scene.workspace();
-    let vault = workspace.vault(WhichVault::Customer).unwrap();
+    let vault = workspace.vault(&WhichVault::Customer).unwrap();
     vault.rotate_key(&"customer-key".parse().unwrap()).unwrap();
     let mut database = workspace.open_sql(&address()).unwrap();
     let protection = database.protection().clone();
@@ -312,7 +312,7 @@ fn an_old_vault_put_back_is_noticed_by_the_databases_that_went_on() {
     let new_vault = tree(&vault_dir);
     {
         let workspace = scene.workspace();
-        let vault = workspace.vault(WhichVault::Customer).unwrap();
+        let vault = workspace.vault(&WhichVault::Customer).unwrap();
         vault.delete_key(&name).unwrap();
         vault.purge_key(&name).unwrap();
     }

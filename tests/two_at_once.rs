@@ -27,7 +27,7 @@ fn init(dir: &Path) -> Result<Workspace, WorldError> {
 }
 
 fn open(dir: &Path) -> Result<Workspace, WorldError> {
-    let ask: AskPassphrase = Arc::new(|| Err("no passphrase".to_owned()));
+    let ask: AskPassphrase = Arc::new(|_| Err("no passphrase".to_owned()));
     Workspace::open(dir, ask, Arc::new(SystemClock))
 }
 
@@ -51,10 +51,10 @@ fn of_two_who_make_one_working_directory_the_second_does_not_destroy_the_first()
         );
         let workspace = open(dir.path()).unwrap();
         workspace
-            .vault(atrest::world::WhichVault::Customer)
+            .vault(&atrest::world::WhichVault::Customer)
             .unwrap();
         workspace
-            .vault(atrest::world::WhichVault::Provider)
+            .vault(&atrest::world::WhichVault::Provider)
             .unwrap();
     }
 }

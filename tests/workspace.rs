@@ -12,9 +12,9 @@ use atrest::lab;
 use atrest::resource::blob::BlobName;
 use atrest::resource::{ProtectedResource, Protection};
 use atrest::sqlite::PageSize;
-use atrest::vault::{KeyUpdate, KeyVault, VaultSettings};
+use atrest::vault::{KeySpec, KeyUpdate, KeyVault, VaultSettings};
 use atrest::world::{
-    AskPassphrase, InitOptions, ResourceAddress, WhichVault, Workspace, WorldError,
+    AskPassphrase, InitOptions, NamedKey, ResourceAddress, WhichVault, Workspace, WorldError,
 };
 
 const MARKER: &str = "the-marker-that-is-looked-for";
@@ -33,12 +33,106 @@ fn init(dir: &Path) -> Workspace {
 }
 
 fn ask(answer: &'static str) -> AskPassphrase {
-    Arc::new(move || Ok(SecretBytes::from_vec(answer.into())))
+    Arc::new(move |_| Ok(SecretBytes::from_vec(answer.into())))
 }
 
 fn open(dir: &Path) -> Result<Workspace, WorldError> {
-    let nobody: AskPassphrase = Arc::new(|| Err("there is nobody to ask".into()));
+    let nobody: AskPassphrase = Arc::new(|_| Err("there is nobody to ask".into()));
     Workspace::open(dir, nobody, Arc::new(SystemClock))
+}
+
+#[test]
+fn the_keys_of_one_vault_are_nothing_in_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let workspace = init(dir.path());
+    let settings = VaultSettings {
+        retention_days: 7,
+        purge_protection: true,
+    };
+    let payroll = workspace
+        .create_vault(
+            &"payroll".parse().unwrap(),
+            &settings,
+            None,
+            Arc::new(SystemClock),
+        )
+        .unwrap();
+    assert_eq!(payroll.settings().unwrap(), settings);
+    let spec = KeySpec::new(KeyKind::Oct256);
+    payroll
+        .create_key(&"only-here".parse().unwrap(), &spec)
+        .unwrap();
+    let named: NamedKey = "payroll/only-here".parse().unwrap();
+    let key = workspace.customer_key(Some(&named)).unwrap();
+    assert_eq!(key.vault, payroll.id());
+    let wrong = workspace.customer_key(Some(&"nobody/only-here".parse().unwrap()));
+    assert!(wrong.unwrap_err().to_string().contains("VaultNotFound"));
+    assert!("provider/service-managed".parse::<NamedKey>().is_err());
+
+    // A database under it opens, also for who opens the working directory anew, and stops with it.
+    let database = at("sql/wages");
+    let to = Protection::CustomerManaged { key };
+    workspace
+        .create_sql(&database, to, PageSize::DEFAULT)
+        .unwrap();
+    drop(workspace);
+    let workspace = open(dir.path()).unwrap();
+    workspace.open_sql(&database).unwrap().connect().unwrap();
+    let customer = workspace.vault(&WhichVault::Customer).unwrap();
+    assert!(customer.key(&named.key, None).is_err(), "it is in both");
+    let payroll = workspace.vault(&named.vault).unwrap();
+    let off = KeyUpdate {
+        enabled: Some(false),
+        ..KeyUpdate::default()
+    };
+    payroll.update_key(&named.key, None, &off).unwrap();
+    assert!(workspace.open_sql(&database).is_err());
+    assert!(
+        !workspace
+            .at_rest()
+            .iter()
+            .any(|path| path.ends_with("vaults"))
+    );
+}
+
+#[test]
+fn half_a_vault_never_lies_in_the_place_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let workspace = init(dir.path());
+    let settings = VaultSettings {
+        retention_days: 90,
+        purge_protection: false,
+    };
+    let make = |name: &str, settings: &VaultSettings| {
+        let clock = Arc::new(SystemClock);
+        workspace.create_vault(&name.parse().unwrap(), settings, None, clock)
+    };
+    // What a process left behind that was killed while it made one.
+    let left = dir.path().join("vaults/payroll.new");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("vault.db"), b"half").unwrap();
+    make("payroll", &settings).unwrap();
+    assert!(!left.exists());
+    for taken in ["payroll", "customer", "provider"] {
+        let refused = make(taken, &settings).err().unwrap();
+        assert!(matches!(refused, WorldError::Exists(_)), "{refused}");
+    }
+    // One that nobody has listed is not taken over, and not removed.
+    let unlisted = dir.path().join("vaults/unlisted");
+    fs::create_dir(&unlisted).unwrap();
+    assert!(make("unlisted", &settings).is_err() && unlisted.exists());
+    let settings = VaultSettings {
+        retention_days: 91,
+        ..settings
+    };
+    assert!(make("treasury", &settings).is_err());
+    let there = fs::read_dir(dir.path().join("vaults")).unwrap();
+    let mut there: Vec<_> = there.map(|e| e.unwrap().file_name()).collect();
+    there.sort();
+    assert_eq!(there, ["payroll", "unlisted"]);
+    let names = open(dir.path()).unwrap().vaults().unwrap();
+    let names: Vec<_> = names.iter().map(|(which, _)| which.to_string()).collect();
+    assert_eq!(names, ["customer", "provider", "payroll"]);
 }
 
 fn at(text: &str) -> ResourceAddress {
@@ -201,7 +295,7 @@ fn a_conversion_that_the_vault_refuses_leaves_the_data_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let workspace = init(dir.path());
     fill(&workspace, &Protection::Plain);
-    let vault = workspace.vault(WhichVault::Customer).unwrap();
+    let vault = workspace.vault(&WhichVault::Customer).unwrap();
     let key = "customer-key".parse().unwrap();
     let enabled = |enabled| KeyUpdate {
         enabled: Some(enabled),
@@ -294,12 +388,12 @@ fn a_wrong_passphrase_opens_no_vault_and_what_needs_no_key_asks_for_none() {
     let open = |answer| Workspace::open(dir.path(), ask(answer), Arc::new(SystemClock)).unwrap();
     let wrong = open("not the passphrase");
     assert_eq!(read(&wrong, "production").unwrap(), whole());
-    let vault = wrong.vault(WhichVault::Customer).err().unwrap();
+    let vault = wrong.vault(&WhichVault::Customer).err().unwrap();
     assert!(
         vault.to_string().contains("root key does not open"),
         "{vault}"
     );
-    assert!(open(passphrase).vault(WhichVault::Customer).is_ok());
+    assert!(open(passphrase).vault(&WhichVault::Customer).is_ok());
 }
 
 #[test]

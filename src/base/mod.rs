@@ -5,6 +5,7 @@ mod clock;
 mod files;
 mod ids;
 mod lock;
+mod vault_name;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use files::{
@@ -16,3 +17,4 @@ pub use ids::{
     ResourceId, VaultId,
 };
 pub use lock::FileLock;
+pub use vault_name::{BadVaultName, VaultName};

@@ -9,9 +9,10 @@ use crate::vault::{
     AuditFilter, AuditOperation, AuditRecord, AuditSummary, LocalVault, RootKeyKind, RootKeySource,
     VaultError,
 };
+use crate::world::WhichVault;
 
 use super::key::when;
-use super::vault::{caller, either_vault, which};
+use super::vault::{caller, open_vault};
 use super::{CliError, Context, Outcome, table};
 
 /// Arguments of `atrest audit`.
@@ -30,6 +31,10 @@ whoever puts back old copies of both vault.db and audit.anchor.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+
+    /// The vault: customer, provider, or one that `atrest vault create` made
+    #[arg(long, value_name = "VAULT", default_value_t = WhichVault::Customer, global = true)]
+    vault: WhichVault,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -37,17 +42,9 @@ enum Command {
     /// Show records, the oldest first
     List(List),
     /// Follow the chain of records, and compare its anchor; exit code 1 when it is broken
-    Verify {
-        /// Of the provider's vault
-        #[arg(long)]
-        provider: bool,
-    },
+    Verify,
     /// Accept that the anchor is lost or does not fit, and write it anew; the log records that
-    Reanchor {
-        /// Of the provider's vault
-        #[arg(long)]
-        provider: bool,
-    },
+    Reanchor,
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,21 +70,18 @@ struct List {
     /// At most so many, the newest
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     limit: u32,
-    /// Of the provider's vault
-    #[arg(long)]
-    provider: bool,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     match &args.command {
-        Command::List(list) => run_list(list, context),
-        Command::Verify { provider } => verify(*provider, context),
-        Command::Reanchor { provider } => reanchor(*provider, context),
+        Command::List(list) => run_list(list, &args.vault, context),
+        Command::Verify => verify(&args.vault, context),
+        Command::Reanchor => reanchor(&args.vault, context),
     }
 }
 
-fn run_list(list: &List, context: &Context) -> Result<Outcome, CliError> {
-    let records = either_vault(context, list.provider)?.audit(&AuditFilter {
+fn run_list(list: &List, vault: &WhichVault, context: &Context) -> Result<Outcome, CliError> {
+    let records = open_vault(context, vault)?.audit(&AuditFilter {
         since: list.since,
         until: list.until,
         operation: list.operation,
@@ -133,9 +127,9 @@ struct Verified {
     why: Option<String>,
 }
 
-fn verify(provider: bool, context: &Context) -> Result<Outcome, CliError> {
+fn verify(vault: &WhichVault, context: &Context) -> Result<Outcome, CliError> {
     // A vault that is older than its anchor does not even open.
-    let opened = context.workspace()?.vault(which(provider));
+    let opened = context.workspace()?.vault(vault);
     let verified = opened.and_then(|vault| vault.verify_audit());
     let verified = match verified {
         Ok(summary) => Verified {
@@ -171,12 +165,13 @@ fn verify(provider: bool, context: &Context) -> Result<Outcome, CliError> {
     })
 }
 
-fn reanchor(provider: bool, context: &Context) -> Result<Outcome, CliError> {
+fn reanchor(vault: &WhichVault, context: &Context) -> Result<Outcome, CliError> {
     let workspace = context.workspace()?;
-    let dir = which(provider).dir(workspace.dir());
+    workspace.identity_of(vault)?;
+    let dir = vault.dir(workspace.dir());
     let root = match LocalVault::root_record(&dir)?.kind() {
-        RootKeyKind::KeyFile => RootKeySource::KeyFile(which(provider).key_file(workspace.dir())),
-        RootKeyKind::Passphrase { .. } => RootKeySource::Passphrase(context.passphrase()?),
+        RootKeyKind::KeyFile => RootKeySource::KeyFile(vault.key_file(workspace.dir())),
+        RootKeyKind::Passphrase { .. } => RootKeySource::Passphrase(context.passphrase(vault)?),
     };
     let vault = LocalVault::reanchor(&dir, &root, &caller(), Arc::new(SystemClock))?;
     let summary = vault.verify_audit()?;

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::base::SystemClock;
 use crate::crypto::SecretBytes;
-use crate::world::{AskPassphrase, Workspace};
+use crate::world::{AskPassphrase, WhichVault, Workspace};
 
 use super::{CliError, Output};
 
@@ -47,19 +47,20 @@ impl Context {
         self.output
     }
 
-    /// The working directory, open. The customer vault's passphrase is asked for when it is needed.
+    /// The working directory, open. A vault's passphrase is asked for when it is needed.
     pub fn workspace(&self) -> Result<Workspace, CliError> {
         let context = self.clone();
-        let ask: AskPassphrase = Arc::new(move || context.passphrase().map_err(|e| e.to_string()));
+        let ask: AskPassphrase =
+            Arc::new(move |vault| context.passphrase(vault).map_err(|e| e.to_string()));
         Ok(Workspace::open(self.dir(), ask, Arc::new(SystemClock))?)
     }
 
-    /// The passphrase that the customer's vault is sealed under: from `--passphrase-file`, or
-    /// asked for on the terminal.
-    pub fn passphrase(&self) -> Result<SecretBytes, CliError> {
+    /// The passphrase that a vault is sealed under: from `--passphrase-file`, or asked for on the
+    /// terminal.
+    pub fn passphrase(&self, vault: &WhichVault) -> Result<SecretBytes, CliError> {
         match &self.passphrase_file {
             Some(file) => passphrase_in(file),
-            None => ask("Passphrase of the customer's vault: "),
+            None => ask(&format!("Passphrase of the vault {vault}: ")),
         }
     }
 

@@ -6,9 +6,10 @@ use serde::Serialize;
 use crate::base::{Clock, KeyName, SystemClock};
 use crate::crypto::KeyKind;
 use crate::server::{Authority, Home};
-use crate::vault::{KeyVault, VaultSettings};
+use crate::vault::KeyVault;
 use crate::world::{InitOptions, Name, WhichVault, Workspace};
 
+use super::vault::Settings;
 use super::{CliError, Context, Outcome, wrapping_kind};
 
 /// Arguments of `atrest init`.
@@ -36,19 +37,9 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["key", "key_kind"])]
     service_managed: bool,
 
-    /// Seal the customer's vault under a passphrase instead of a key file; asked for, or the first
-    /// line of --passphrase-file
-    #[arg(long)]
-    passphrase: bool,
-
-    /// Days in which a deleted key can be recovered
-    #[arg(long, value_name = "DAYS", default_value_t = 90,
-          value_parser = clap::value_parser!(u8).range(7..=90))]
-    retention_days: u8,
-
-    /// Let nobody purge a deleted key before its time; there is no way back
-    #[arg(long)]
-    purge_protection: bool,
+    /// The customer's vault
+    #[command(flatten)]
+    vault: Settings,
 }
 
 #[derive(Serialize)]
@@ -61,26 +52,21 @@ struct Made {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let passphrase = match args.passphrase {
-        true => Some(context.new_passphrase(context.passphrase_file())?),
-        false => None,
-    };
+    let passphrase = args.vault.passphrase(context)?;
+    let with_key_file = passphrase.is_none();
     let options = InitOptions {
         environment: args.environment.clone(),
         customer_key: (!args.service_managed).then(|| (args.key.clone(), args.key_kind)),
         passphrase,
-        vault: VaultSettings {
-            retention_days: args.retention_days,
-            purge_protection: args.purge_protection,
-        },
+        vault: args.vault.vault(),
     };
     let workspace = Workspace::init(context.dir(), options, Arc::new(SystemClock))?;
     Authority::open(&Home::of(workspace.dir())?, SystemClock.now())?;
     let made = Made {
         dir: context.dir().to_owned(),
         environment: args.environment.clone(),
-        customer_vault: workspace.vault(WhichVault::Customer)?.id().to_string(),
-        provider_vault: workspace.vault(WhichVault::Provider)?.id().to_string(),
+        customer_vault: workspace.vault(&WhichVault::Customer)?.id().to_string(),
+        provider_vault: workspace.vault(&WhichVault::Provider)?.id().to_string(),
         customer_key: (!args.service_managed).then(|| args.key.clone()),
     };
     context.output().answer(&made, |text| {
@@ -97,7 +83,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         writeln!(text, "  provider's vault  {}", made.provider_vault)?;
         writeln!(text, "  environment       {}", made.environment)
     })?;
-    if !args.passphrase {
+    if with_key_file {
         let key_file = WhichVault::Customer.key_file(context.dir());
         context.output().note(&format!(
             "Keep {} apart from the data: who has it and the vault has every key.",

@@ -114,7 +114,7 @@ enum Command {
     Init(init::Args),
     /// Show the working directory: vaults, environments, resources, and what protects each
     Status(status::Args),
-    /// The key vaults: status, seal, unseal, change of root key
+    /// The key vaults: create, list, status, seal, unseal, change of root key
     Vault(vault::Args),
     /// Keys: create, import, list, show, rotate, disable, enable, delete, recover, purge, backup, restore
     Key(key::Args),

@@ -1,6 +1,5 @@
-use crate::base::KeyName;
 use crate::resource::Protection;
-use crate::world::{Converted, ResourceAddress};
+use crate::world::{Converted, NamedKey, ResourceAddress};
 
 use super::{CliError, Context, Outcome};
 
@@ -10,6 +9,7 @@ use super::{CliError, Context, Outcome};
 Examples:
   atrest protect sql/finance                   under the customer's key
   atrest protect sql/finance --key payroll-key under another one
+  atrest protect sql/finance --key payroll/wages  under one in the further vault `payroll`
 
 From one key to another only wrapped keys are rewritten. A resource that was not protected at all
 is written anew, encrypted from its first byte on; its old files are deleted, which does not scrub
@@ -18,9 +18,9 @@ pub struct Args {
     /// The resource: [ENVIRONMENT/]sql/NAME or [ENVIRONMENT/]storage/NAME
     address: ResourceAddress,
 
-    /// The key in the customer's vault; by default the one made by `atrest init`
-    #[arg(long, value_name = "NAME")]
-    key: Option<KeyName>,
+    /// The customer's key; by default the one made by `atrest init`
+    #[arg(long, value_name = "[VAULT/]NAME")]
+    key: Option<NamedKey>,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {

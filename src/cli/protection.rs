@@ -1,6 +1,5 @@
-use crate::base::KeyName;
 use crate::resource::Protection;
-use crate::world::{Workspace, WorldError};
+use crate::world::{NamedKey, Workspace, WorldError};
 
 /// How a new resource shall be protected; by default by the customer's key where there is one,
 /// else by the provider's.
@@ -8,8 +7,8 @@ use crate::world::{Workspace, WorldError};
 #[group(multiple = false)]
 pub struct ProtectionArgs {
     /// Under this key of the customer's; by default the one made by `atrest init`
-    #[arg(long, value_name = "NAME")]
-    key: Option<KeyName>,
+    #[arg(long, value_name = "[VAULT/]NAME")]
+    key: Option<NamedKey>,
 
     /// Under the provider's key
     #[arg(long)]

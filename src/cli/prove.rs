@@ -8,7 +8,8 @@ use crate::lab::{
     self, ATTACKS, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta, Scene,
     Searcher, Selection, Verdict,
 };
-use crate::world::{ResourceAddress, WhichVault, Workspace};
+use crate::vault::KeyVault;
+use crate::world::{ResourceAddress, Workspace};
 
 use super::{CliError, Context, Outcome, table};
 
@@ -166,11 +167,9 @@ fn key_chain(workspace: &Workspace, exhibit: &lab::Exhibit) -> Result<Option<Key
     let Some(key) = exhibit.protected.protection.key() else {
         return Ok(None);
     };
-    for which in [WhichVault::Customer, WhichVault::Provider] {
-        use crate::vault::KeyVault;
-        let vault = workspace.vault(which)?;
-        if vault.id() == key.vault {
-            let bundle = vault.key(&key.name, None)?;
+    for (which, id) in workspace.vaults()? {
+        if id == key.vault {
+            let bundle = workspace.vault(&which)?.key(&key.name, None)?;
             let id = key.to_string();
             return Ok(Some(KeyChain::new(exhibit.name.clone(), id, bundle.kind)));
         }

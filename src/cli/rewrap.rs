@@ -1,8 +1,7 @@
 use serde::Serialize;
 
-use crate::base::KeyName;
 use crate::resource::{Protection, Rewrapped};
-use crate::world::{ResourceAddress, Workspace};
+use crate::world::{NamedKey, ResourceAddress, Workspace};
 
 use super::{CliError, Context, Outcome};
 
@@ -22,8 +21,8 @@ pub struct Args {
     addresses: Vec<ResourceAddress>,
 
     /// Only those under this key
-    #[arg(long, value_name = "NAME")]
-    key: Option<KeyName>,
+    #[arg(long, value_name = "[VAULT/]NAME")]
+    key: Option<NamedKey>,
 }
 
 #[derive(Serialize)]
@@ -70,7 +69,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 
 fn under_key(
     workspace: &Workspace,
-    key: Option<&KeyName>,
+    key: Option<&NamedKey>,
 ) -> Result<Vec<ResourceAddress>, CliError> {
     let wanted = key
         .map(|name| workspace.customer_key(Some(name)))

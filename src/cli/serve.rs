@@ -2,8 +2,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::{SystemClock, write_atomic};
-use crate::server::{Home, LogFormat, ServeOptions, Server, VaultName, log_to_stderr};
+use crate::base::{SystemClock, VaultName, write_atomic};
+use crate::server::{Home, LogFormat, ServeOptions, Server, log_to_stderr};
 
 use super::environment::Environment;
 use super::{CliError, Context, Outcome};

@@ -3,9 +3,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::resource::Protection;
-use crate::vault::{LocalVault, RootKeyKind};
-use crate::world::{UnderWay, WhichVault, Workspace};
+use crate::world::{UnderWay, Workspace};
 
+use super::vault::{Listed, vault_table, vaults};
 use super::{CliError, Context, Outcome, table};
 
 /// Arguments of `atrest status`.
@@ -21,17 +21,9 @@ pub struct Args {}
 #[derive(Serialize)]
 struct Status {
     dir: PathBuf,
-    vaults: Vec<Vault>,
+    vaults: Vec<Listed>,
     environments: Vec<String>,
     resources: Vec<Resource>,
-}
-
-#[derive(Serialize)]
-struct Vault {
-    name: &'static str,
-    id: String,
-    root_key: &'static str,
-    sealed: bool,
 }
 
 #[derive(Serialize)]
@@ -50,10 +42,7 @@ pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let workspace = context.workspace()?;
     let status = Status {
         dir: context.dir().to_owned(),
-        vaults: vec![
-            vault(&workspace, "customer", WhichVault::Customer)?,
-            vault(&workspace, "provider", WhichVault::Provider)?,
-        ],
+        vaults: vaults(&workspace)?,
         environments: workspace
             .environments()
             .iter()
@@ -63,12 +52,7 @@ pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     context.output().answer(&status, |text| {
         use std::fmt::Write;
-        let rows: Vec<_> = status.vaults.iter().map(Vault::row).collect();
-        writeln!(
-            text,
-            "{}",
-            table(&["VAULT", "ID", "ROOT KEY", "STATE"], &[], &rows)
-        )?;
+        writeln!(text, "{}", vault_table(&status.vaults))?;
         writeln!(text, "ENVIRONMENTS\n{}\n", status.environments.join(", "))?;
         let rows: Vec<_> = status.resources.iter().map(Resource::row).collect();
         let header = ["RESOURCE", "PROTECTION", "KEY", "VERSION", "BYTES"];
@@ -81,19 +65,6 @@ pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
         }
     })?;
     Ok(Outcome::Holds)
-}
-
-fn vault(workspace: &Workspace, name: &'static str, which: WhichVault) -> Result<Vault, CliError> {
-    let record = LocalVault::root_record(&which.dir(workspace.dir()))?;
-    Ok(Vault {
-        name,
-        id: record.vault.to_string(),
-        root_key: match record.kind() {
-            RootKeyKind::KeyFile => "key file",
-            RootKeyKind::Passphrase { .. } => "passphrase",
-        },
-        sealed: record.sealed,
-    })
 }
 
 fn resources(workspace: &Workspace) -> Result<Vec<Resource>, CliError> {
@@ -117,15 +88,6 @@ fn size(path: &Path) -> u64 {
     let files = walkdir::WalkDir::new(path).into_iter().flatten();
     let lens = files.filter_map(|f| f.metadata().ok().filter(|m| m.is_file()));
     lens.map(|m| m.len()).sum()
-}
-
-impl Vault {
-    fn row(&self) -> Vec<String> {
-        let state = if self.sealed { "sealed" } else { "unsealed" };
-        [self.name, &self.id, self.root_key, state]
-            .map(str::to_owned)
-            .into()
-    }
 }
 
 impl Resource {

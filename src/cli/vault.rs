@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::base::SystemClock;
-use crate::vault::{KeyVault, LocalVault, RootKeyKind, RootKeySource, VaultStatus};
-use crate::world::WhichVault;
+use crate::base::{SystemClock, VaultId, VaultName};
+use crate::crypto::SecretBytes;
+use crate::vault::{KeyVault, LocalVault, RootKeyKind, RootKeySource, VaultSettings, VaultStatus};
+use crate::world::{WhichVault, Workspace};
 
-use super::{CliError, Context, Outcome};
+use super::{CliError, Context, Outcome, table};
 
 /// Arguments of `atrest vault`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  atrest vault create payroll                  keys apart from the others': payroll.vault.azure.net
   atrest vault status                          keys, settings, what the root key comes from
   atrest vault seal                            no file opens it any more, and nobody uses it
   atrest vault unseal                          back to normal use, under a key file
@@ -25,16 +27,20 @@ root key and an old copy of the file still opens that copy.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+
+    /// The vault: customer, provider, or one that `atrest vault create` made
+    #[arg(long, value_name = "VAULT", default_value_t = WhichVault::Customer, global = true)]
+    vault: WhichVault,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Make a further vault of the customer's
+    Create(Create),
+    /// List the vaults
+    List,
     /// Show keys, settings, and what the root key comes from
-    Status {
-        /// Of the provider's vault
-        #[arg(long)]
-        provider: bool,
-    },
+    Status,
     /// Put it under a passphrase only, and refuse every use until it is unsealed
     Seal {
         /// The new passphrase is the first line of FILE
@@ -54,6 +60,50 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+struct Create {
+    /// Its name: 3 to 24 letters, digits and hyphens
+    name: VaultName,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What a new vault is made with.
+#[derive(Debug, clap::Args)]
+pub struct Settings {
+    /// Seal the vault under a passphrase instead of a key file: asked for twice, or the first
+    /// line of --passphrase-file
+    #[arg(long)]
+    passphrase: bool,
+
+    /// Days in which a deleted key can be recovered
+    #[arg(long, value_name = "DAYS", default_value_t = 90,
+          value_parser = clap::value_parser!(u8).range(7..=90))]
+    retention_days: u8,
+
+    /// Let nobody purge a deleted key before its time; there is no way back
+    #[arg(long)]
+    purge_protection: bool,
+}
+
+impl Settings {
+    pub(super) fn vault(&self) -> VaultSettings {
+        VaultSettings {
+            retention_days: self.retention_days,
+            purge_protection: self.purge_protection,
+        }
+    }
+
+    /// The passphrase, when one is to be used.
+    pub(super) fn passphrase(&self, context: &Context) -> Result<Option<SecretBytes>, CliError> {
+        match self.passphrase {
+            true => context.new_passphrase(context.passphrase_file()).map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct ChangeRoot {
     /// To a passphrase: asked for twice
@@ -70,38 +120,31 @@ struct ChangeRoot {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let which = &args.vault;
     match &args.command {
-        Command::Status { provider } => status(*provider, context),
+        Command::Create(create) => make(create, context),
+        Command::List => list(context),
+        Command::Status => status(which, context),
+        _ if *which == WhichVault::Provider => Err(CliError::new(
+            "the provider's vault is the provider's",
+            "`status` is what a customer can do with it",
+        )),
         Command::Seal {
             new_passphrase_file,
-        } => seal(new_passphrase_file.as_deref(), context),
-        Command::Unseal { keep_passphrase } => unseal(*keep_passphrase, context),
-        Command::ChangeRoot(to) => change_root(to, context),
+        } => seal(which, new_passphrase_file.as_deref(), context),
+        Command::Unseal { keep_passphrase } => unseal(which, *keep_passphrase, context),
+        Command::ChangeRoot(to) => change_root(which, to, context),
         Command::ProtectPurge => {
-            let vault = customer_vault(context)?;
+            let vault = open_vault(context, which)?;
             vault.enable_purge_protection()?;
             show(&vault.status()?, context)
         }
     }
 }
 
-/// The customer's vault, open, used in the name of the system's user.
-pub(super) fn customer_vault(context: &Context) -> Result<LocalVault, CliError> {
-    either_vault(context, false)
-}
-
-/// The provider's vault, or the customer's, open, used in the name of the system's user.
-pub(super) fn either_vault(context: &Context, provider: bool) -> Result<LocalVault, CliError> {
-    let vault = context.workspace()?.vault(which(provider))?;
-    Ok(vault.acting_as(&caller()))
-}
-
-/// The provider's vault, or the customer's.
-pub(super) fn which(provider: bool) -> WhichVault {
-    match provider {
-        true => WhichVault::Provider,
-        false => WhichVault::Customer,
-    }
+/// A vault, open, used in the name of the system's user.
+pub(super) fn open_vault(context: &Context, which: &WhichVault) -> Result<LocalVault, CliError> {
+    Ok(context.workspace()?.vault(which)?.acting_as(&caller()))
 }
 
 /// How the audit log names the user of this program.
@@ -117,10 +160,73 @@ struct Sealed {
     sealed: bool,
 }
 
-fn status(provider: bool, context: &Context) -> Result<Outcome, CliError> {
-    let which = which(provider);
+/// What is shown of each vault, without opening it.
+#[derive(Serialize)]
+pub(super) struct Listed {
+    name: String,
+    id: String,
+    root_key: &'static str,
+    sealed: bool,
+}
+
+/// The vaults of a working directory.
+pub(super) fn vaults(workspace: &Workspace) -> Result<Vec<Listed>, CliError> {
+    let listed = |(which, id): (WhichVault, VaultId)| {
+        let record = LocalVault::root_record(&which.dir(workspace.dir()))?;
+        Ok(Listed {
+            name: which.to_string(),
+            id: id.to_string(),
+            root_key: match record.kind() {
+                RootKeyKind::KeyFile => "key file",
+                RootKeyKind::Passphrase { .. } => "passphrase",
+            },
+            sealed: record.sealed,
+        })
+    };
+    workspace.vaults()?.into_iter().map(listed).collect()
+}
+
+pub(super) fn vault_table(vaults: &[Listed]) -> String {
+    let row = |vault: &Listed| {
+        let state = if vault.sealed { "sealed" } else { "unsealed" };
+        [&vault.name, &vault.id, vault.root_key, state]
+            .map(str::to_owned)
+            .into()
+    };
+    let rows: Vec<Vec<String>> = vaults.iter().map(row).collect();
+    table(&["VAULT", "ID", "ROOT KEY", "STATE"], &[], &rows)
+}
+
+fn list(context: &Context) -> Result<Outcome, CliError> {
+    let vaults = vaults(&context.workspace()?)?;
+    context
+        .output()
+        .answer(&vaults, |text| text.write_str(&vault_table(&vaults)))?;
+    Ok(Outcome::Holds)
+}
+
+fn make(create: &Create, context: &Context) -> Result<Outcome, CliError> {
+    let workspace = context.workspace()?;
+    let settings = &create.settings;
+    let passphrase = settings.passphrase(context)?;
+    let clock = Arc::new(SystemClock);
+    let with_key_file = passphrase.is_none();
+    let vault = workspace.create_vault(&create.name, &settings.vault(), passphrase, clock)?;
+    show(&vault.acting_as(&caller()).status()?, context)?;
+    if with_key_file {
+        let which = WhichVault::Further(create.name.clone());
+        context.output().note(&format!(
+            "Keep {} apart from the data: who has it and the vault has every key.",
+            which.key_file(context.dir()).display()
+        ));
+    }
+    Ok(Outcome::Holds)
+}
+
+fn status(which: &WhichVault, context: &Context) -> Result<Outcome, CliError> {
     // Opening the working directory says first whether there is one.
     let workspace = context.workspace()?;
+    workspace.identity_of(which)?;
     let record = LocalVault::root_record(&which.dir(workspace.dir()))?;
     if !record.sealed {
         return show(&workspace.vault(which)?.status()?, context);
@@ -176,8 +282,12 @@ fn root_key(kind: RootKeyKind) -> String {
     }
 }
 
-fn seal(new_passphrase_file: Option<&Path>, context: &Context) -> Result<Outcome, CliError> {
-    let vault = customer_vault(context)?;
+fn seal(
+    which: &WhichVault,
+    new_passphrase_file: Option<&Path>,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let vault = open_vault(context, which)?;
     vault.seal(context.new_passphrase(new_passphrase_file)?)?;
     changed(
         &vault,
@@ -185,7 +295,7 @@ fn seal(new_passphrase_file: Option<&Path>, context: &Context) -> Result<Outcome
         "sealed: nothing that needs its keys works until it is unsealed",
         context,
     )?;
-    let key_file = WhichVault::Customer.key_file(context.dir());
+    let key_file = which.key_file(context.dir());
     if key_file.exists() {
         context.output().note(&format!(
             "{} no longer opens it, but still opens older copies of it: remove it unless you need those.",
@@ -195,15 +305,19 @@ fn seal(new_passphrase_file: Option<&Path>, context: &Context) -> Result<Outcome
     Ok(Outcome::Holds)
 }
 
-fn unseal(keep_passphrase: bool, context: &Context) -> Result<Outcome, CliError> {
-    // Says what is wrong when there is no working directory.
-    context.workspace()?;
-    let dir = WhichVault::Customer.dir(context.dir());
+fn unseal(
+    which: &WhichVault,
+    keep_passphrase: bool,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    // Says what is wrong when there is no working directory, or no such vault.
+    context.workspace()?.identity_of(which)?;
+    let dir = which.dir(context.dir());
     if !LocalVault::root_record(&dir)?.sealed {
         return Err(CliError::at(&dir, "the vault is not sealed", "just use it"));
     }
-    let passphrase = RootKeySource::Passphrase(context.passphrase()?);
-    let key_file = RootKeySource::KeyFile(WhichVault::Customer.key_file(context.dir()));
+    let passphrase = RootKeySource::Passphrase(context.passphrase(which)?);
+    let key_file = RootKeySource::KeyFile(which.key_file(context.dir()));
     let new_root = if keep_passphrase {
         &passphrase
     } else {
@@ -214,15 +328,19 @@ fn unseal(keep_passphrase: bool, context: &Context) -> Result<Outcome, CliError>
     changed(&vault, 0, "unsealed", context)
 }
 
-fn change_root(to: &ChangeRoot, context: &Context) -> Result<Outcome, CliError> {
-    let vault = customer_vault(context)?;
+fn change_root(
+    which: &WhichVault,
+    to: &ChangeRoot,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let vault = open_vault(context, which)?;
     if !to.to_key_file {
         let words = context.new_passphrase(to.new_passphrase_file.as_deref())?;
         let written = vault.change_root(&RootKeySource::Passphrase(words))?;
         return changed(&vault, written, "under the new passphrase", context);
     }
     // The new key lies beside the old one until the vault is under it.
-    let key_file = WhichVault::Customer.key_file(context.dir());
+    let key_file = which.key_file(context.dir());
     let new = key_file.with_extension("key.new");
     if new.exists() {
         return Err(CliError::at(

@@ -67,11 +67,12 @@ pub(super) fn authenticate(
     })
 }
 
-/// Whether `caller` may do `action` to `resource`.
+/// Whether `caller` may do `action` to `resource` of `vault`.
 pub(super) fn authorize(
     shared: &Shared,
     caller: &Caller,
     action: DataAction,
+    vault: &str,
     resource: &str,
 ) -> Result<(), Refusal> {
     if caller.roles.iter().any(|role| role.permits(action)) {
@@ -85,11 +86,10 @@ pub(super) fn authorize(
          Action: '{action}'\r\n\
          Resource: '{resource}'\r\n\
          Assignment: (not found)\r\n\
-         Vault: {}\r\n",
+         Vault: {vault}\r\n",
         caller.client_id,
         caller.object_id,
         shared.tokens.tenant(),
-        shared.vault,
     );
     let status = StatusCode::FORBIDDEN;
     let reply = error_reply(status, "Forbidden", Some("ForbiddenByRbac"), &message);

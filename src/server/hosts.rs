@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use hyper::Request;
 use hyper::header::HOST;
+
+use crate::base::VaultName;
 
 const VAULT: &str = "vault.azure.net";
 const MANAGED_HSM: &str = "managedhsm.azure.net";
@@ -17,39 +18,9 @@ pub(super) const WILDCARDS: &[&str] = &[VAULT, MANAGED_HSM, BLOB];
 /// The names by which the server is reached without the proxy, beside its addresses.
 pub(super) const DIRECT_NAMES: &[&str] = &["localhost"];
 
-/// A vault's name: 3 to 24 letters, digits and hyphens, in lower case (Azure's rule).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VaultName(String);
-
-impl FromStr for VaultName {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        let letter = s.starts_with(|c: char| c.is_ascii_alphabetic());
-        let ends = !s.ends_with('-') && !s.contains("--");
-        let fits = (3..=24).contains(&s.len())
-            && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        match letter && ends && fits {
-            true => Ok(Self(s.to_ascii_lowercase())),
-            false => Err(format!(
-                "{:?} is not a vault's name: expected 3 to 24 letters, digits and single hyphens, \
-                 beginning with a letter",
-                s.chars().take(64).collect::<String>()
-            )),
-        }
-    }
-}
-
-impl fmt::Display for VaultName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl VaultName {
-    /// Its host.
-    pub fn host(&self) -> String {
-        format!("{self}.{VAULT}")
-    }
+/// The host of the vault `name`.
+pub(super) fn vault_host(name: &VaultName) -> String {
+    format!("{name}.{VAULT}")
 }
 
 /// What a host name stands for.

@@ -21,7 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::hosts::{HostPort, Service};
+use super::hosts::{HostPort, Service, vault_host};
+use crate::world::WhichVault;
+
 use super::reply::{Reply, error_reply};
 use super::shared::{Answer, Shared};
 use super::{ServerError, control, login, vault};
@@ -235,20 +237,22 @@ impl Front {
             ),
             Some((_, Some(Service::Login))) => ("login", login::answer(shared, request).await),
             Some((host, Some(Service::Direct))) => {
-                ("vault", vault::answer(shared, host, request).await)
+                let of = WhichVault::Customer;
+                ("vault", vault::answer(shared, host, of, request).await)
             }
-            Some((host, Some(Service::Vault(name)))) if name == shared.vault.to_string() => {
-                ("vault", vault::answer(shared, host, request).await)
-            }
-            Some((_, Some(Service::Vault(name)))) => {
-                let why = format!(
-                    "There is no vault {name} here. The customer's vault is https://{}; \
-                     give it another name with `atrest serve --vault NAME`.",
-                    shared.vault.host()
-                );
-                let reply = error_reply(StatusCode::NOT_FOUND, "VaultNotFound", None, &why);
-                ("vault", Answer::new("UnknownVault", reply))
-            }
+            Some((host, Some(Service::Vault(name)))) => match shared.vault_named(&name) {
+                Some(of) => ("vault", vault::answer(shared, host, of, request).await),
+                None => {
+                    let why = format!(
+                        "There is no vault {name} here. The customer's vault is https://{}; \
+                         give it another name with `atrest serve --vault NAME`, or make a further \
+                         vault with `atrest vault create NAME`.",
+                        vault_host(&shared.vault)
+                    );
+                    let reply = error_reply(StatusCode::NOT_FOUND, "VaultNotFound", None, &why);
+                    ("vault", Answer::new("UnknownVault", reply))
+                }
+            },
             Some((_, Some(Service::NotYet(what)))) => {
                 let why = format!("This version of atrest does not simulate {what}.");
                 let reply = error_reply(StatusCode::NOT_IMPLEMENTED, "NotImplemented", None, &why);

@@ -34,7 +34,6 @@ pub use authority::Authority;
 pub use endpoints::{Announcement, Endpoints};
 pub use error::ServerError;
 pub use home::Home;
-pub use hosts::VaultName;
 pub use identity::{Identities, Identity};
 pub use role::{DataAction, Role};
 pub use serve::{LogFormat, ServeOptions, Server, log_to_stderr};

@@ -15,15 +15,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use crate::base::Clock;
+use crate::base::{Clock, VaultName};
 use crate::world::{WhichVault, Workspace};
 
 use super::authority::{Authority, Leaves};
+use super::hosts::vault_host;
 use super::listen::{Front, accept};
 use super::metrics::Metrics;
 use super::shared::Shared;
 use super::token::Tokens;
-use super::{Endpoints, Home, Identities, ServerError, VaultName};
+use super::{Endpoints, Home, Identities, ServerError};
 
 /// Threads that wait for the vault, at most.
 const BLOCKING_MAX: usize = 64;
@@ -63,7 +64,15 @@ impl Server {
         options: &ServeOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
-        workspace.vault(WhichVault::Customer)?;
+        workspace.vault(&WhichVault::Customer)?;
+        let further: Result<WhichVault, _> = options.vault.as_str().parse();
+        if let Ok(further @ WhichVault::Further(_)) = further
+            && workspace.has_vault(&further)
+        {
+            return Err(ServerError::Usage(format!(
+                "{further} is another of the vaults; serve the customer's under a name of its own"
+            )));
+        }
         let home = Home::of(workspace.dir())?;
         let identities = Identities::open(&home)?;
         let registry = identities.now()?;
@@ -102,7 +111,7 @@ impl Server {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let endpoints = Endpoints {
             address,
-            vault_url: format!("https://{}", options.vault.host()),
+            vault_url: format!("https://{}", vault_host(&options.vault)),
             ca_file,
             identity_header: registry.identity_header.clone(),
             tenant: registry.tenant,

@@ -3,13 +3,13 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use tokio::sync::Semaphore;
 
-use crate::base::Clock;
-use crate::world::Workspace;
+use crate::base::{Clock, VaultName};
+use crate::world::{WhichVault, Workspace};
 
 use super::metrics::Metrics;
 use super::reply::{Reply, error_reply};
 use super::token::Tokens;
-use super::{Identities, ServerError, VaultName};
+use super::{Identities, ServerError};
 
 /// What all connections share.
 pub(super) struct Shared {
@@ -34,6 +34,25 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The vault that clients know by `name`, where there is one. The provider's is nobody's to ask.
+    pub(super) fn vault_named(&self, name: &str) -> Option<WhichVault> {
+        let name: VaultName = name.parse().ok()?;
+        if name == self.vault {
+            return Some(WhichVault::Customer);
+        }
+        let which: WhichVault = name.as_str().parse().ok()?;
+        let further = matches!(which, WhichVault::Further(_));
+        (further && self.workspace.has_vault(&which)).then_some(which)
+    }
+
+    /// The name by which clients know a vault.
+    pub(super) fn name_of(&self, vault: &WhichVault) -> String {
+        match vault {
+            WhichVault::Customer => self.vault.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// A fault of the server. What it is stands in the log; a client need not know the paths.
     pub(super) fn failed(&self, cause: &ServerError) -> Reply {
         tracing::error!(%cause, "the server failed");

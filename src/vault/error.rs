@@ -9,6 +9,11 @@ pub enum VaultError {
         "KeyNotFound: no key {0} in this vault (never made, purged, or of another vault); see `atrest key list`"
     )]
     KeyNotFound(String),
+    /// There is no vault of that name.
+    #[error(
+        "VaultNotFound: no vault {0} here; `atrest vault list` lists them, and `atrest vault create` makes one"
+    )]
+    VaultNotFound(String),
     /// `KeyNotFound`: soft-deleted, so that no use sees it, and recoverable.
     #[error(
         "KeyNotFound: key {key} was deleted; recover it with `atrest key recover` before {until}"
@@ -113,6 +118,7 @@ impl VaultError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::KeyNotFound(_) | Self::KeyDeleted { .. } => "KeyNotFound",
+            Self::VaultNotFound(_) => "VaultNotFound",
             Self::KeyDisabled(_) => "KeyDisabled",
             Self::Forbidden { .. } | Self::PurgeProtected { .. } => "Forbidden",
             Self::Conflict(_) | Self::DeletedButRecoverable { .. } | Self::NotDeleted(_) => {

@@ -4,16 +4,18 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{KeyName, ResourceId, VaultId, write_atomic};
+use crate::base::{KeyName, ResourceId, VaultId, VaultName, write_atomic};
 use crate::resource::Protection;
 
-use super::{Kind, Name, ResourceAddress, WorldError};
+use super::{Kind, Name, ResourceAddress, WhichVault, WorldError};
 
 /// The name of the configuration file. It holds nothing secret, and a stolen copy includes it.
 pub const CONFIG: &str = "atrest.json";
 
 /// The format version that this program reads and writes.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// The one before, which knew the customer's vault and the provider's only.
+const TWO_VAULTS: u64 = 1;
 /// The longest file that is read, in bytes.
 const MAX_LEN: u64 = 16 << 20;
 
@@ -24,9 +26,20 @@ pub(super) struct Config {
     pub(super) version: u64,
     pub(super) customer_vault: VaultId,
     pub(super) provider_vault: VaultId,
+    /// The customer's further vaults.
+    #[serde(default)]
+    pub(super) vaults: Vec<FurtherVault>,
     /// The key in the customer's vault that new resources are put under.
     pub(super) customer_key: Option<KeyName>,
     pub(super) environments: Vec<Environment>,
+}
+
+/// A vault beside the customer's first one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FurtherVault {
+    pub(super) name: VaultName,
+    pub(super) id: VaultId,
 }
 
 /// An environment and what it holds.
@@ -61,6 +74,7 @@ impl Config {
             version: VERSION,
             customer_vault,
             provider_vault,
+            vaults: Vec::new(),
             customer_key: None,
             environments: Vec::new(),
         }
@@ -105,9 +119,12 @@ impl Config {
                 reads: VERSION,
             });
         }
-        let config: Self = serde_json::from_slice(text).map_err(|e| malformed(e.to_string()))?;
-        if version != VERSION {
-            return Err(malformed(format!("no format version {version}")));
+        let mut config: Self =
+            serde_json::from_slice(text).map_err(|e| malformed(e.to_string()))?;
+        match version {
+            VERSION => {}
+            TWO_VAULTS if config.vaults.is_empty() => config.version = VERSION,
+            _ => return Err(malformed(format!("no format version {version}"))),
         }
         match config.repeated() {
             Some(name) => Err(malformed(format!("{name} is there twice"))),
@@ -121,6 +138,16 @@ impl Config {
         let mut text = serde_json::to_vec_pretty(self).expect("names and identifiers serialize");
         text.push(b'\n');
         write_atomic(&path, &text).map_err(|e| WorldError::io(&path, e))
+    }
+
+    /// Every vault, and its identity.
+    pub(super) fn vaults(&self) -> impl Iterator<Item = (WhichVault, VaultId)> + '_ {
+        let two = [
+            (WhichVault::Customer, self.customer_vault),
+            (WhichVault::Provider, self.provider_vault),
+        ];
+        let further = (self.vaults.iter()).map(|v| (WhichVault::Further(v.name.clone()), v.id));
+        two.into_iter().chain(further)
     }
 
     pub(super) fn environment(&self, name: &Name) -> Result<&Environment, WorldError> {
@@ -167,7 +194,10 @@ impl Config {
     }
 
     fn repeated(&self) -> Option<String> {
-        let mut names: Vec<String> = Vec::new();
+        // Names of environments have no capitals, and no spaces.
+        let vaults = self.vaults().map(|(which, _)| format!("The vault {which}"));
+        let ids = self.vaults().map(|(_, id)| format!("The vault {id}"));
+        let mut names: Vec<String> = vaults.chain(ids).collect();
         for environment in &self.environments {
             names.push(environment.name.to_string());
             let of = |r: &ResourceEntry| format!("{}/{}/{}", environment.name, r.kind, r.name);
@@ -187,6 +217,10 @@ mod tests {
 
     fn sample() -> Config {
         let mut config = Config::new(VaultId::from_bytes([1; 16]), VaultId::from_bytes([2; 16]));
+        config.vaults.push(FurtherVault {
+            name: "payroll".parse().unwrap(),
+            id: VaultId::from_bytes([5; 16]),
+        });
         config.environments.push(Environment {
             name: "production".parse().unwrap(),
             resources: vec![ResourceEntry {
@@ -205,10 +239,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         sample().write(dir.path()).unwrap();
         assert_eq!(Config::read(dir.path()).unwrap(), sample());
-        let newer = br#"{"version": 2, "anything": {"else": 1}}"#;
+        let newer = br#"{"version": 3, "anything": {"else": 1}}"#;
         std::fs::write(dir.path().join(CONFIG), newer).unwrap();
         let refused = Config::read(dir.path()).unwrap_err();
-        assert!(matches!(refused, WorldError::Newer { version: 2, .. }));
+        assert!(matches!(refused, WorldError::Newer { version: 3, .. }));
         assert_eq!(std::fs::read(dir.path().join(CONFIG)).unwrap(), newer);
     }
 
@@ -227,13 +261,27 @@ mod tests {
             String::new(),
             "[]".into(),
             "{}".into(),
-            good.replace("\"version\":1", "\"version\":0"),
+            good.replace("\"version\":2", "\"version\":0"),
             good.replace("finance", "../finance"),
             good.replace("\"plain\"", "\"none\""),
+            good.replace("payroll", "../payroll"),
+            good.replace("payroll", "customer"),
+            good.replace("payroll", "provider"),
+            good.replace(&"0505".repeat(8), &"0101".repeat(8)),
+            good.replace("\"version\":2", "\"version\":1"),
             good.replacen("\"version\"", "\"unknown\":1,\"version\"", 1),
             good[..good.len() - 1].to_owned(),
             twice,
         ];
+        let older = good.replace("\"version\":2", "\"version\":1");
+        let [before, after] = older
+            .split("\"vaults\"")
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap();
+        let older = before.to_owned() + after.split_once("],").unwrap().1;
+        let read = Config::parse(older.as_bytes(), path).unwrap();
+        assert!(read.version == VERSION && read.vaults.is_empty());
         for text in bad {
             let refused = Config::parse(text.as_bytes(), path);
             assert!(

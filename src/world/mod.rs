@@ -1,7 +1,7 @@
 //! A working directory: the customer's and the provider's key vaults, environments, and the
 //! resources in them (docs/format.md, "Working directory").
 //!
-//! The two vaults lie in the same directory as the data for the sake of the simulation only. They
+//! The vaults lie in the same directory as the data for the sake of the simulation only. They
 //! stand for services elsewhere: whoever steals the data never takes them ([`Workspace::at_rest`]).
 
 mod address;
@@ -14,6 +14,7 @@ mod lock;
 mod resources;
 mod restore;
 mod vault_set;
+mod vaults;
 mod workspace;
 
 pub use address::{BadAddress, Kind, Name, ResourceAddress};
@@ -22,4 +23,5 @@ pub use convert::Converted;
 pub use error::WorldError;
 pub use in_place::{ConvertedInPlace, UnderWay};
 pub use vault_set::{AskPassphrase, VaultSet, WhichVault};
+pub use vaults::NamedKey;
 pub use workspace::{InitOptions, Workspace};

@@ -122,7 +122,7 @@ impl Workspace {
         let place = address.to_string();
         let hash = sha256(&[EPOCH_NAME, entry.id.as_bytes(), place.as_bytes()]);
         Ok(Keeper {
-            epochs: self.vaults(),
+            epochs: self.vault_set(),
             id: EpochId::from_bytes(hash[..16].try_into().expect("16 of 32 bytes")),
         })
     }

@@ -1,8 +1,10 @@
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crate::base::{Clock, EpochId, KeyRef, KeyVersionRef, VaultId};
+use crate::base::{BadVaultName, Clock, EpochId, KeyRef, KeyVersionRef, VaultId, VaultName};
 use crate::crypto::{Secret, SecretBytes, WrapAlgorithm};
 use crate::sqlite::Position;
 use crate::vault::{
@@ -10,67 +12,100 @@ use crate::vault::{
     revision,
 };
 
-/// Asks for the passphrase of the customer's vault; the error says why there is none.
-pub type AskPassphrase = Arc<dyn Fn() -> Result<SecretBytes, String> + Send + Sync>;
+use super::config::Config;
 
-/// One of the two vaults of a working directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Asks for the passphrase of a vault; the error says why there is none.
+pub type AskPassphrase = Arc<dyn Fn(&WhichVault) -> Result<SecretBytes, String> + Send + Sync>;
+
+/// A vault of a working directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WhichVault {
     /// The customer's: customer-managed keys.
     Customer,
     /// The provider's: the service-managed key.
     Provider,
+    /// Another one of the customer's.
+    Further(VaultName),
 }
 
 impl WhichVault {
     /// Its directory, inside the working directory.
-    pub fn dir(self, workspace: &Path) -> PathBuf {
-        workspace.join(match self {
-            Self::Customer => "customer",
-            Self::Provider => "provider",
-        })
+    pub fn dir(&self, workspace: &Path) -> PathBuf {
+        match self {
+            Self::Customer => workspace.join(CUSTOMER),
+            Self::Provider => workspace.join(PROVIDER),
+            Self::Further(name) => workspace.join("vaults").join(name.as_str()),
+        }
     }
 
     /// Its key file, when its root key is in one.
-    pub fn key_file(self, workspace: &Path) -> PathBuf {
+    pub fn key_file(&self, workspace: &Path) -> PathBuf {
         self.dir(workspace).join("root.key")
     }
 }
 
-/// Both vaults as one [`KeyWrapper`]: a key's vault identifier says which of them is asked. Each is
+const CUSTOMER: &str = "customer";
+const PROVIDER: &str = "provider";
+
+impl FromStr for WhichVault {
+    type Err = BadVaultName;
+    fn from_str(s: &str) -> Result<Self, BadVaultName> {
+        let name: VaultName = s.parse()?;
+        Ok(match name.as_str() {
+            CUSTOMER => Self::Customer,
+            PROVIDER => Self::Provider,
+            _ => Self::Further(name),
+        })
+    }
+}
+
+impl fmt::Display for WhichVault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Customer => CUSTOMER,
+            Self::Provider => PROVIDER,
+            Self::Further(name) => name.as_str(),
+        })
+    }
+}
+
+/// All vaults as one [`KeyWrapper`]: a key's vault identifier says which of them is asked. Each is
 /// opened when it is first needed, so that what needs no key asks for no passphrase.
 pub struct VaultSet {
-    customer: Slot,
-    provider: Slot,
+    dir: PathBuf,
+    slots: RwLock<Vec<Arc<Slot>>>,
     ask: AskPassphrase,
     clock: Arc<dyn Clock>,
 }
 
 struct Slot {
+    which: WhichVault,
     id: VaultId,
-    dir: PathBuf,
-    key_file: PathBuf,
     opened: Mutex<Option<LocalVault>>,
 }
 
+fn slots(config: &Config) -> Vec<Arc<Slot>> {
+    let slot = |(which, id)| {
+        Arc::new(Slot {
+            which,
+            id,
+            opened: Mutex::new(None),
+        })
+    };
+    config.vaults().map(slot).collect()
+}
+
 impl VaultSet {
-    /// The vaults of the working directory `dir`, which must have these identities.
+    /// The vaults of the working directory `dir`, which must have the identities that `config` says.
     pub(super) fn new(
         dir: &Path,
-        customer: VaultId,
-        provider: VaultId,
+        config: &Config,
         ask: AskPassphrase,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let slot = |which: WhichVault, id| Slot {
-            id,
-            dir: which.dir(dir),
-            key_file: which.key_file(dir),
-            opened: Mutex::new(None),
-        };
         Self {
-            customer: slot(WhichVault::Customer, customer),
-            provider: slot(WhichVault::Provider, provider),
+            dir: dir.to_owned(),
+            slots: RwLock::new(slots(config)),
             ask,
             clock,
         }
@@ -80,22 +115,42 @@ impl VaultSet {
     /// leads to it; what it takes a passphrase to open stays sealed for this process.
     ///
     /// # Errors
-    /// The vault's; [`VaultError::BadParameter`] when there is no passphrase to be had;
-    /// [`VaultError::Conflict`] when another vault lies in its place.
-    pub fn vault(&self, which: WhichVault) -> Result<LocalVault, VaultError> {
-        match which {
-            WhichVault::Customer => self.open(&self.customer),
-            WhichVault::Provider => self.open(&self.provider),
+    /// The vault's; [`VaultError::VaultNotFound`]; [`VaultError::BadParameter`] when there is no
+    /// passphrase to be had; [`VaultError::Conflict`] when another vault lies in its place.
+    pub fn vault(&self, which: &WhichVault) -> Result<LocalVault, VaultError> {
+        match self.slot(|slot| slot.which == *which) {
+            Some(slot) => self.open(&slot),
+            None => Err(VaultError::VaultNotFound(which.to_string())),
         }
     }
 
+    /// Whether there is such a one.
+    pub(super) fn has(&self, which: &WhichVault) -> bool {
+        self.slot(|slot| slot.which == *which).is_some()
+    }
+
     /// Takes over a vault that is open already.
-    pub(super) fn adopt(&self, which: WhichVault, vault: LocalVault) {
-        let slot = match which {
-            WhichVault::Customer => &self.customer,
-            WhichVault::Provider => &self.provider,
-        };
-        *slot.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(vault);
+    pub(super) fn adopt(&self, which: &WhichVault, vault: LocalVault) {
+        if let Some(slot) = self.slot(|slot| slot.which == *which) {
+            *slot.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(vault);
+        }
+    }
+
+    /// The one that `is` says. Another process may have made it since the configuration was read.
+    fn slot(&self, is: impl Fn(&Slot) -> bool) -> Option<Arc<Slot>> {
+        let known = |slots: &[Arc<Slot>]| slots.iter().find(|slot| is(slot)).cloned();
+        let found = known(&self.slots.read().unwrap_or_else(PoisonError::into_inner));
+        if found.is_some() {
+            return found;
+        }
+        let now = slots(&Config::read(&self.dir).ok()?);
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        for slot in now {
+            if !slots.iter().any(|known| known.which == slot.which) {
+                slots.push(slot);
+            }
+        }
+        known(&slots)
     }
 
     fn open(&self, slot: &Slot) -> Result<LocalVault, VaultError> {
@@ -104,12 +159,13 @@ impl VaultSet {
             Some(vault) if !vault.has_met_a_seal() => return Ok(vault.clone()),
             handle => handle.is_some(),
         };
-        let record = LocalVault::root_record(&slot.dir)?;
+        let dir = slot.which.dir(&self.dir);
+        let record = LocalVault::root_record(&dir)?;
         if record.vault != slot.id {
             return Err(VaultError::Conflict(format!(
                 "{} holds another vault ({}) than the working directory was made with ({}); \
                  put the right one back",
-                slot.dir.display(),
+                dir.display(),
                 record.vault,
                 slot.id
             )));
@@ -120,22 +176,19 @@ impl VaultSet {
             kind if sealed_meanwhile && (record.sealed || kind != RootKeyKind::KeyFile) => {
                 return Err(VaultError::Sealed);
             }
-            RootKeyKind::KeyFile => RootKeySource::KeyFile(slot.key_file.clone()),
-            RootKeyKind::Passphrase { .. } => {
-                RootKeySource::Passphrase((self.ask)().map_err(VaultError::BadParameter)?)
-            }
+            RootKeyKind::KeyFile => RootKeySource::KeyFile(slot.which.key_file(&self.dir)),
+            RootKeyKind::Passphrase { .. } => RootKeySource::Passphrase(
+                (self.ask)(&slot.which).map_err(VaultError::BadParameter)?,
+            ),
         };
-        let vault = LocalVault::open(&slot.dir, &root, self.clock.clone())?;
+        let vault = LocalVault::open(&dir, &root, self.clock.clone())?;
         *opened = Some(vault.clone());
         Ok(vault)
     }
 
-    fn of(&self, vault: VaultId, key: &dyn std::fmt::Display) -> Result<LocalVault, VaultError> {
-        let slot = [&self.customer, &self.provider]
-            .into_iter()
-            .find(|slot| slot.id == vault);
-        match slot {
-            Some(slot) => self.open(slot),
+    fn of(&self, vault: VaultId, key: &dyn fmt::Display) -> Result<LocalVault, VaultError> {
+        match self.slot(|slot| slot.id == vault) {
+            Some(slot) => self.open(&slot),
             None => Err(VaultError::KeyNotFound(key.to_string())),
         }
     }

@@ -94,10 +94,10 @@ impl Workspace {
             resources: Vec::new(),
         });
         config.write(dir)?;
-        let ask: AskPassphrase = Arc::new(|| Err("the vault is open already".into()));
+        let ask: AskPassphrase = Arc::new(|_| Err("the vault is open already".into()));
         let workspace = Self::with(dir, config, ask, clock);
-        workspace.vaults.adopt(WhichVault::Customer, customer);
-        workspace.vaults.adopt(WhichVault::Provider, provider);
+        workspace.vaults.adopt(&WhichVault::Customer, customer);
+        workspace.vaults.adopt(&WhichVault::Provider, provider);
         Ok(workspace)
     }
 
@@ -111,10 +111,9 @@ impl Workspace {
     }
 
     fn with(dir: &Path, config: Config, ask: AskPassphrase, clock: Arc<dyn Clock>) -> Self {
-        let (customer, provider) = (config.customer_vault, config.provider_vault);
         Self {
             dir: dir.to_owned(),
-            vaults: Arc::new(VaultSet::new(dir, customer, provider, ask, clock)),
+            vaults: Arc::new(VaultSet::new(dir, &config, ask, clock)),
             config: RwLock::new(config),
         }
     }
@@ -132,16 +131,21 @@ impl Workspace {
     }
 
     /// One of the vaults, open.
-    pub fn vault(&self, which: WhichVault) -> Result<LocalVault, VaultError> {
+    pub fn vault(&self, which: &WhichVault) -> Result<LocalVault, VaultError> {
         self.vaults.vault(which)
     }
 
-    /// What resources reach both vaults through.
+    /// Whether there is such a vault: made by now, by whichever process.
+    pub fn has_vault(&self, which: &WhichVault) -> bool {
+        self.vaults.has(which)
+    }
+
+    /// What resources reach the vaults through.
     pub fn wrapper(&self) -> Wrapper {
         self.vaults.clone()
     }
 
-    pub(super) fn vaults(&self) -> Arc<VaultSet> {
+    pub(super) fn vault_set(&self) -> Arc<VaultSet> {
         self.vaults.clone()
     }
 
@@ -151,25 +155,6 @@ impl Workspace {
             vault: self.config().provider_vault,
             name: service_managed(),
         }
-    }
-
-    /// The customer's key `name`, or the one that new resources are put under.
-    ///
-    /// # Errors
-    /// [`WorldError::Usage`] when none is named and there is none.
-    pub fn customer_key(&self, name: Option<&KeyName>) -> Result<KeyRef, WorldError> {
-        let config = self.config();
-        let name = name.or(config.customer_key.as_ref()).ok_or_else(|| {
-            WorldError::Usage(
-                "there is no customer key yet; make one with `atrest key create NAME` \
-                 and name it with --key"
-                    .into(),
-            )
-        })?;
-        Ok(KeyRef {
-            vault: config.customer_vault,
-            name: name.clone(),
-        })
     }
 
     /// How a resource is protected when nothing is said: by the customer's key where there is one,
@@ -248,6 +233,11 @@ impl Workspace {
     pub(super) fn config(&self) -> Config {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
         config.clone()
+    }
+
+    /// As it is on the disk now.
+    pub(super) fn read_config(&self) -> Result<Config, WorldError> {
+        Config::read(&self.dir)
     }
 
     /// Begins a change of the configuration: it is read afresh, and no other process can change it

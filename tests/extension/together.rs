@@ -31,7 +31,7 @@ for _ in range({ROUNDS}):
     connection.execute('COMMIT')
 print(sqlite3.sqlite_version)"
         );
-        let ask: AskPassphrase = Arc::new(|| Err("no passphrase".to_owned()));
+        let ask: AskPassphrase = Arc::new(|_| Err("no passphrase".to_owned()));
         let workspace = Workspace::open(&work.dir(), ask, Arc::new(SystemClock)).unwrap();
         let database = workspace.open_sql(&"sql/ledger".parse().unwrap()).unwrap();
         let conn = database.connect().unwrap();

@@ -127,7 +127,7 @@ impl Work {
 }
 
 pub fn open(root: &Path) -> Workspace {
-    let ask: AskPassphrase = Arc::new(|| Err("no passphrase".to_owned()));
+    let ask: AskPassphrase = Arc::new(|_| Err("no passphrase".to_owned()));
     Workspace::open(root, ask, Arc::new(SystemClock)).unwrap()
 }
 

@@ -178,7 +178,13 @@ impl Served {
 
     /// Asks the vault, with a token.
     pub fn ask(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
-        self.proxied(VAULT, &request(token, method, path, body))
+        self.ask_at(VAULT, token, method, path, body)
+    }
+
+    /// Asks the vault whose host is `host`.
+    pub fn ask_at(&self, host: &str, token: &str, method: &str, path: &str, body: &str) -> Answer {
+        let request = request(token, method, path, body).replace(VAULT, host);
+        self.proxied(host, &request)
     }
 
     /// Asks it to stop, and gives its exit code.

@@ -5,3 +5,4 @@
 mod client;
 mod refusals;
 mod running;
+mod vaults;

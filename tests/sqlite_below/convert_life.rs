@@ -57,7 +57,7 @@ impl Plan {
 }
 
 pub fn open(dir: &Path) -> Result<Workspace, String> {
-    let ask: AskPassphrase = Arc::new(|| Err("no passphrase".to_owned()));
+    let ask: AskPassphrase = Arc::new(|_| Err("no passphrase".to_owned()));
     Workspace::open(dir, ask, Arc::new(SystemClock)).map_err(|e| format!("open: {e}"))
 }
 

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use crate::base::{KeyName, KeyVersion, KeyVersionRef, write_private_new};
 use crate::crypto::KeyKind;
 use crate::vault::{KeyOperation, KeySpec, KeyUpdate, KeyVault, Page};
+use crate::world::WhichVault;
 
-use super::vault::{customer_vault, either_vault};
+use super::vault::open_vault;
 use super::{CliError, Context, Outcome};
 
 /// Arguments of `atrest key`.
@@ -31,6 +32,10 @@ only when no backup of it is left.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+
+    /// The vault: customer, provider, or one that `atrest vault create` made
+    #[arg(long, value_name = "VAULT", default_value_t = WhichVault::Customer, global = true)]
+    vault: WhichVault,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -66,17 +71,11 @@ enum Command {
         /// The soft-deleted ones
         #[arg(long)]
         deleted: bool,
-        /// Those in the provider's vault
-        #[arg(long)]
-        provider: bool,
     },
     /// Show a key and its versions
     Show {
         /// Its name
         name: KeyName,
-        /// In the provider's vault
-        #[arg(long)]
-        provider: bool,
     },
     /// Make a new version of the same kind, which wraps from now on; older ones still unwrap
     Rotate {
@@ -173,23 +172,31 @@ impl Attributes {
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     match &args.command {
-        Command::List { deleted, provider } => {
-            let vault = either_vault(context, *provider)?;
+        Command::List { deleted } => {
+            let vault = open_vault(context, &args.vault)?;
             match deleted {
                 true => view::deleted(&vault.deleted_keys(Page::all())?, context),
                 false => view::list(&vault.keys(Page::all())?, context),
             }
         }
-        Command::Show { name, provider } => {
-            let vault = either_vault(context, *provider)?;
+        Command::Show { name } => {
+            let vault = open_vault(context, &args.vault)?;
             view::versions(&vault.key_versions(name, Page::all())?, context)
         }
-        change => run_change(change, context),
+        _ if args.vault == WhichVault::Provider => Err(CliError::new(
+            "the keys in the provider's vault are the provider's",
+            "`list` and `show` are what a customer can do there",
+        )),
+        change => run_change(change, &args.vault, context),
     }
 }
 
-fn run_change(command: &Command, context: &Context) -> Result<Outcome, CliError> {
-    let vault = customer_vault(context)?;
+fn run_change(
+    command: &Command,
+    vault: &WhichVault,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let vault = open_vault(context, vault)?;
     let (bundle, done) = match command {
         Command::List { .. } | Command::Show { .. } => unreachable!("these change nothing"),
         Command::Create {

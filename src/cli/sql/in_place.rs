@@ -1,10 +1,9 @@
 //! Encrypting, decrypting and giving a new data encryption key while the database is in use.
 
-use crate::base::KeyName;
 use crate::cli::protection::how;
 use crate::cli::{CliError, Context};
 use crate::resource::Protection;
-use crate::world::{ConvertedInPlace, ResourceAddress};
+use crate::world::{ConvertedInPlace, NamedKey, ResourceAddress};
 
 use super::address;
 
@@ -30,8 +29,8 @@ pub(super) struct ProtectArgs {
     database: ResourceAddress,
 
     /// The key in the customer's vault; by default the one made by `atrest init`
-    #[arg(long, value_name = "NAME")]
-    key: Option<KeyName>,
+    #[arg(long, value_name = "[VAULT/]NAME")]
+    key: Option<NamedKey>,
 }
 
 #[derive(Debug, clap::Args)]

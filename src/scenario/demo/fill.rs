@@ -98,7 +98,7 @@ pub(super) fn fill(
         (STORAGE.protected, storage.protected.envelope()),
     ] {
         if let Some(envelope) = key {
-            let vault = workspace.vault(WhichVault::Customer)?;
+            let vault = workspace.vault(&WhichVault::Customer)?;
             let kind = vault
                 .key(&envelope.key.name, Some(envelope.key.version))?
                 .kind;

@@ -198,7 +198,7 @@ fn make_workspace(
         },
     };
     let workspace = Workspace::init(&options.dir, init, Arc::new(SystemClock))?;
-    let vault = workspace.vault(WhichVault::Customer)?;
+    let vault = workspace.vault(&WhichVault::Customer)?;
     let kind = options.key_kind;
     let chain = KeyChain::new("", "", kind);
     teller.fact("Working directory", options.dir.display().to_string());

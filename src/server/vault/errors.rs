@@ -62,6 +62,12 @@ pub(super) fn refused(shared: &Shared, call: &Call, error: VaultError) -> Reply 
         | VaultError::KeyDeleted { .. }
         | VaultError::SecretNotFound(_)
         | VaultError::NotDeleted(_) => not_found(),
+        VaultError::VaultNotFound(_) => error_reply(
+            StatusCode::NOT_FOUND,
+            "VaultNotFound",
+            None,
+            &error.to_string(),
+        ),
         VaultError::KeyDisabled(_) => forbidden(Some("KeyDisabled"), &disabled),
         VaultError::SecretDisabled(_) => forbidden(Some("SecretDisabled"), &disabled),
         VaultError::Forbidden { why, .. } => {

@@ -35,10 +35,11 @@ const BODY_MAX: usize = 256 << 10;
 const KEY_BACKUP_MAX: usize = BODY_MAX + KeyBackup::MAX_LEN.div_ceil(3) * 4;
 const SECRET_BACKUP_MAX: usize = BODY_MAX + SecretBackup::MAX_LEN.div_ceil(3) * 4;
 
-/// Answers a request to the customer's vault, which the client reached as `host`.
+/// Answers a request to the vault `of`, which the client reached as `host`.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     host: &HostPort,
+    of: WhichVault,
     request: Request<Incoming>,
 ) -> Answer {
     // Before all else: who has no token learns where to get one, and nothing more.
@@ -50,7 +51,7 @@ pub(super) async fn answer(
         Err(no) => ("Unknown", no_route(&no)),
         Ok(call) => {
             let operation = call.operation.name();
-            let reply = run(shared, host, &caller, call, request).await;
+            let reply = run(shared, host, of, &caller, call, request).await;
             (operation, reply.unwrap_or_else(|refusal| *refusal))
         }
     };
@@ -64,12 +65,20 @@ pub(super) async fn answer(
 async fn run(
     shared: &Arc<Shared>,
     host: &HostPort,
+    of: WhichVault,
     caller: &Caller,
     call: Call,
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let operation = call.operation;
-    authorize(shared, caller, operation.action(), request.uri().path())?;
+    let vault = shared.name_of(&of);
+    authorize(
+        shared,
+        caller,
+        operation.action(),
+        &vault,
+        request.uri().path(),
+    )?;
     let query = parameters(request.uri().query().unwrap_or_default().as_bytes());
     if !one(&query, "api-version").is_some_and(is_api_version) {
         let why =
@@ -87,12 +96,12 @@ async fn run(
         _ => None,
     };
     let (base, caller) = (format!("https://{host}"), caller.shown());
-    let (blocking, of) = (shared.clone(), call.clone());
+    let (blocking, asked_of) = (shared.clone(), call.clone());
     let done = tokio::task::spawn_blocking(move || {
-        let vault = blocking.workspace.vault(WhichVault::Customer)?;
+        let vault = blocking.workspace.vault(&of)?;
         let asked = Asked {
             vault: &vault.acting_as(&caller),
-            call: &of,
+            call: &asked_of,
             base: &base,
             query: &query,
             body: &body,

@@ -1,0 +1,124 @@
+//! Several vaults behind one server: each host name is its own.
+
+use crate::client::*;
+
+const PAYROLL: &str = "payroll.vault.azure.net";
+
+fn made(dir: &std::path::Path, args: &[&str]) {
+    let out = atrest(dir, args).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+}
+
+#[test]
+fn what_lies_in_one_vault_is_not_in_another() {
+    let served = Served::new(&[]);
+    let token = served.token();
+    let create = "/keys/wages/create?api-version=7.4";
+    let kind = r#"{"kty":"oct","key_size":256}"#;
+    let nowhere = served.ask_at(PAYROLL, &token, "POST", create, kind);
+    assert_eq!(
+        (nowhere.status, nowhere.code().as_str()),
+        (404, "VaultNotFound")
+    );
+
+    // Another process makes it, while the server runs.
+    let dir = served.dir.path();
+    made(
+        dir,
+        &["vault", "create", "payroll", "--retention-days", "7"],
+    );
+    let created = served.ask_at(PAYROLL, &token, "POST", create, kind);
+    assert_eq!(created.status, 200, "{created:?}");
+    let key = created.json();
+    let kid = key["key"]["kid"].as_str().unwrap();
+    assert!(
+        kid.starts_with("https://payroll.vault.azure.net/keys/wages/"),
+        "{kid}"
+    );
+    assert_eq!(key["attributes"]["recoverableDays"], 7);
+
+    let get = "/keys/wages?api-version=7.4";
+    assert_eq!(served.ask_at(PAYROLL, &token, "GET", get, "").status, 200);
+    assert_eq!(served.ask(&token, "GET", get, "").status, 404);
+    let customers = "/keys/customer-key?api-version=7.4";
+    assert_eq!(served.ask(&token, "GET", customers, "").status, 200);
+    assert_eq!(
+        served.ask_at(PAYROLL, &token, "GET", customers, "").status,
+        404
+    );
+    // A backup is of its own vault.
+    let path = "/keys/wages/backup?api-version=7.4";
+    let backup = served.ask_at(PAYROLL, &token, "POST", path, "");
+    assert_eq!(backup.status, 200);
+    let restored = served.ask(
+        &token,
+        "POST",
+        "/keys/restore?api-version=7.4",
+        &backup.body,
+    );
+    assert_eq!(restored.status, 400, "{restored:?}");
+
+    // Sealed, it is one vault that is shut, not two.
+    let passphrase = dir.join("passphrase");
+    std::fs::write(&passphrase, "correct horse battery staple").unwrap();
+    let file = passphrase.to_str().unwrap();
+    made(
+        dir,
+        &[
+            "vault",
+            "--vault",
+            "payroll",
+            "seal",
+            "--new-passphrase-file",
+            file,
+        ],
+    );
+    assert_eq!(served.ask_at(PAYROLL, &token, "GET", get, "").status, 503);
+    assert_eq!(served.ask(&token, "GET", customers, "").status, 200);
+    made(
+        dir,
+        &[
+            "--passphrase-file",
+            file,
+            "vault",
+            "--vault",
+            "payroll",
+            "unseal",
+        ],
+    );
+    assert_eq!(served.ask_at(PAYROLL, &token, "GET", get, "").status, 200);
+}
+
+#[test]
+fn the_providers_vault_is_nobodys_to_ask() {
+    let served = Served::new(&["--vault", "contoso"]);
+    let token = served.token();
+    let get = "/keys/service-managed?api-version=7.4";
+    let list = "/keys?api-version=7.4";
+    assert_eq!(
+        served
+            .ask_at("contoso.vault.azure.net", &token, "GET", list, "")
+            .status,
+        200
+    );
+    for host in ["provider.vault.azure.net", VAULT] {
+        for path in [get, list] {
+            let answer = served.ask_at(host, &token, "GET", path, "");
+            assert_eq!(answer.code(), "VaultNotFound", "{host}{path}");
+        }
+    }
+}
+
+#[test]
+fn two_vaults_never_share_a_host() {
+    let dir = workspace();
+    made(dir.path(), &["vault", "create", "contoso"]);
+    let out = atrest(dir.path(), &["serve", "--port", "0", "--vault", "contoso"]).output();
+    let out = out.unwrap();
+    assert_eq!(out.status.code(), Some(2), "{out:?}");
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(told.contains("contoso is another of the vaults"), "{told}");
+    // The control.
+    let mut served = Served::at(dir, &["--vault", "fabrikam"]);
+    assert_eq!(served.stop(), Some(0));
+}
