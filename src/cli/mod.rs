@@ -142,7 +142,7 @@ enum Command {
     With(with::Args),
     /// Print the environment variables that lead clients to the running server
     Env(environment::Args),
-    /// Who may use the server: add, list, remove
+    /// Who may use the server: add, grant, revoke, model, policy, list, remove
     Identity(identity::Args),
     /// Print completions for a shell
     Completions(completions::Args),

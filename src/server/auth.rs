@@ -4,9 +4,10 @@ use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use uuid::Uuid;
 
+use super::access::{Assignment, Wanted};
 use super::hosts::LOGIN;
+use super::permission::{AccessPolicy, VaultPolicies};
 use super::reply::{Refusal, error_reply};
-use super::role::DataAction;
 use super::shared::Shared;
 use super::token::BadToken;
 
@@ -15,7 +16,9 @@ pub(super) struct Caller {
     name: String,
     object_id: Uuid,
     client_id: Uuid,
-    roles: Vec<super::Role>,
+    roles: Vec<Assignment>,
+    /// The vaults that have access policies.
+    access: Vec<VaultPolicies>,
 }
 
 impl Caller {
@@ -43,6 +46,7 @@ pub(super) fn authenticate(
             object_id,
             client_id: identity.client_id,
             roles: identity.roles.clone(),
+            access: registry.access_policies.clone(),
         })
     };
     let Some(token) = bearer(headers) else {
@@ -67,33 +71,64 @@ pub(super) fn authenticate(
     })
 }
 
-/// Whether `caller` may do `action` to `resource` of `vault`.
+/// Whether `caller` may do what is wanted: by his roles, or by the vault's access policies where it
+/// has those.
 pub(super) fn authorize(
     shared: &Shared,
     caller: &Caller,
-    action: DataAction,
-    vault: &str,
-    resource: &str,
+    wanted: &Wanted<'_>,
 ) -> Result<(), Refusal> {
-    if caller.roles.iter().any(|role| role.permits(action)) {
+    let Caller {
+        object_id,
+        client_id,
+        ..
+    } = caller;
+    let who = format!(
+        "appid={client_id};oid={object_id};iss=https://sts.windows.net/{}/",
+        shared.tokens.tenant()
+    );
+    let forbidden = |inner, message: &str| {
+        let status = StatusCode::FORBIDDEN;
+        Err(Box::new(error_reply(
+            status,
+            "Forbidden",
+            Some(inner),
+            message,
+        )))
+    };
+    let Wanted { shown, path, .. } = wanted;
+    let access = caller.access.iter().find(|a| a.vault == *wanted.vault);
+    if let Some(VaultPolicies { policies, .. }) = access {
+        let of = |policy: &&AccessPolicy| policy.object_id == *object_id;
+        if policies
+            .iter()
+            .filter(of)
+            .any(|p| p.permits(wanted.permission))
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "The user, group or application '{who}' does not have {} permission on key vault \
+             '{shown}'.",
+            wanted.permission
+        );
+        return forbidden("ForbiddenByPolicy", &message);
+    }
+    if caller.roles.iter().any(|assigned| assigned.permits(wanted)) {
         return Ok(());
     }
     let message = format!(
         "Caller is not authorized to perform action on resource.\r\n\
          If role assignments, deny assignments or role definitions were changed recently, \
          please observe propagation time.\r\n\
-         Caller: appid={};oid={};iss=https://sts.windows.net/{}/\r\n\
-         Action: '{action}'\r\n\
-         Resource: '{resource}'\r\n\
+         Caller: {who}\r\n\
+         Action: '{}'\r\n\
+         Resource: '{path}'\r\n\
          Assignment: (not found)\r\n\
-         Vault: {vault}\r\n",
-        caller.client_id,
-        caller.object_id,
-        shared.tokens.tenant(),
+         Vault: {shown}\r\n",
+        wanted.action
     );
-    let status = StatusCode::FORBIDDEN;
-    let reply = error_reply(status, "Forbidden", Some("ForbiddenByRbac"), &message);
-    Err(Box::new(reply))
+    forbidden("ForbiddenByRbac", &message)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

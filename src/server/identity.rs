@@ -10,14 +10,17 @@ use zeroize::Zeroizing;
 use crate::base::write_atomic;
 use crate::crypto::{Secret, SecretBytes, random_bytes, sha256};
 
-use super::{Home, Role, ServerError};
+use super::permission::VaultPolicies;
+use super::{Assignment, Home, Role, Scope, ServerError};
 
 const FILE: &str = "identities.json";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// The one before, in which every role counted everywhere and no vault had access policies.
+const ROLES_EVERYWHERE: u64 = 1;
 /// How long 256 bits are in base64url without padding.
 const SECRET_TEXT_LEN: usize = 43;
 /// The identity that is there from the start.
-const ADMINISTRATOR: &str = "administrator";
+pub(super) const ADMINISTRATOR: &str = "administrator";
 
 /// Somebody who gets tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,8 +32,8 @@ pub struct Identity {
     pub object_id: Uuid,
     /// Its client id, `appid` in tokens.
     pub client_id: Uuid,
-    /// What it may do.
-    pub roles: Vec<Role>,
+    /// What it may do, and where.
+    pub roles: Vec<Assignment>,
     /// SHA-256 of its client secret, where it has one. The secret is 256 random bits, which nobody
     /// guesses: a slow hash would protect it no better.
     #[serde(with = "hex::serde")]
@@ -54,6 +57,9 @@ pub(super) struct Registry {
     /// What a client of the managed-identity endpoint must show (`IDENTITY_HEADER`).
     pub(super) identity_header: Zeroizing<String>,
     pub(super) identities: Vec<Identity>,
+    /// The vaults in which access policies decide, and no roles.
+    #[serde(default)]
+    pub(super) access_policies: Vec<VaultPolicies>,
 }
 
 impl Registry {
@@ -66,9 +72,13 @@ impl Registry {
                 name: ADMINISTRATOR.into(),
                 object_id: new_uuid(),
                 client_id: new_uuid(),
-                roles: vec![Role::administrator()],
+                roles: vec![Assignment {
+                    role: Role::administrator(),
+                    scope: Scope::Everywhere,
+                }],
                 secret_sha256: Vec::new(),
             }],
+            access_policies: Vec::new(),
         }
     }
 
@@ -102,7 +112,7 @@ impl Registry {
 /// The identities of a working directory. The file is read each time they are asked for: a removal
 /// counts at once, and a time of change is too coarse to tell one from the state before it.
 pub struct Identities {
-    home: Home,
+    pub(super) home: Home,
 }
 
 impl Identities {
@@ -134,7 +144,7 @@ impl Identities {
     pub fn add(
         &self,
         name: &str,
-        roles: &[Role],
+        roles: &[Assignment],
     ) -> Result<(Identity, Zeroizing<String>), ServerError> {
         let fits = (1..=64).contains(&name.len())
             && name
@@ -180,14 +190,16 @@ impl Identities {
         let before = registry.identities.len();
         registry.identities.retain(|i| i.name != name);
         if registry.identities.len() == before {
-            return Err(ServerError::Usage(format!(
-                "no identity {name}; `atrest identity list` lists them"
-            )));
+            return Err(unknown(name));
+        }
+        let left: Vec<_> = registry.identities.iter().map(|i| i.object_id).collect();
+        for vault in &mut registry.access_policies {
+            vault.policies.retain(|p| left.contains(&p.object_id));
         }
         self.write(&registry)
     }
 
-    fn write(&self, registry: &Registry) -> Result<(), ServerError> {
+    pub(super) fn write(&self, registry: &Registry) -> Result<(), ServerError> {
         let path = self.home.file(FILE);
         write_atomic(&path, registry.to_json().expose()).map_err(|e| ServerError::io(&path, e))
     }
@@ -208,9 +220,20 @@ fn read(home: &Home) -> Result<Registry, ServerError> {
             version,
         });
     }
-    let registry: Registry = serde_json::from_slice(text.expose()).map_err(malformed)?;
-    if version != VERSION {
-        return Err(home.malformed(FILE, format_args!("no format version {version}")));
+    let mut registry: Registry = serde_json::from_slice(text.expose()).map_err(malformed)?;
+    let everywhere = |identity: &Identity| {
+        let mut roles = identity.roles.iter();
+        roles.all(|assigned| assigned.scope == Scope::Everywhere)
+    };
+    match version {
+        VERSION => {}
+        ROLES_EVERYWHERE
+            if registry.access_policies.is_empty()
+                && registry.identities.iter().all(everywhere) =>
+        {
+            registry.version = VERSION;
+        }
+        _ => return Err(home.malformed(FILE, format_args!("no format version {version}"))),
     }
     // An empty one would be shown by whoever shows none.
     if registry.identity_header.len() != SECRET_TEXT_LEN {
@@ -221,6 +244,12 @@ fn read(home: &Home) -> Result<Registry, ServerError> {
         true => Ok(registry),
         false => Err(home.malformed(FILE, "a secret_sha256 has another length")),
     }
+}
+
+pub(super) fn unknown(name: &str) -> ServerError {
+    ServerError::Usage(format!(
+        "no identity {name}; `atrest identity list` lists them"
+    ))
 }
 
 fn new_uuid() -> Uuid {
@@ -244,8 +273,15 @@ mod tests {
         let home = Home::of(dir.path()).unwrap();
         let file = home.file(FILE);
         let identities = Identities::open(&home).unwrap();
+        let role = |scope: &str| Assignment {
+            role: "Key Vault Reader".parse().unwrap(),
+            scope: scope.parse().unwrap(),
+        };
         identities
-            .add("app", &["Key Vault Reader".parse().unwrap()])
+            .add("app", &[role("payroll/keys/wages")])
+            .unwrap();
+        identities
+            .use_policies(&"payroll".parse().unwrap(), true)
             .unwrap();
         let good = fs::read_to_string(&file).unwrap();
         let opens = |text: &str| {
@@ -258,9 +294,18 @@ mod tests {
             .find(|field| field.contains("identity_header"));
         let header = header.unwrap().trim().to_owned();
         for (from, to) in [
-            ("\"version\": 1", "\"version\": 0"),
-            ("\"version\": 1", "\"version\": 2, \"more\": {}"),
-            ("\"version\": 1,", ""),
+            ("\"version\": 2", "\"version\": 0"),
+            // What version 1 does not have.
+            ("\"version\": 2", "\"version\": 1"),
+            ("\"version\": 2", "\"version\": 3, \"more\": {}"),
+            ("\"version\": 2,", ""),
+            ("payroll/keys/wages", "payroll/certificates/wages"),
+            ("\"wrapKey\"", "\"release\""),
+            ("\"vault\": \"payroll\"", "\"vault\": \"../payroll\""),
+            (
+                "\"vault\": \"payroll\"",
+                "\"vault\": \"payroll\", \"more\": 1",
+            ),
             ("Key Vault Reader", "Owner"),
             ("\"tenant\": \"", "\"tenant\": \"x"),
             ("\"name\": \"app\"", "\"name\": \"app\", \"admin\": true"),
@@ -273,15 +318,35 @@ mod tests {
         }
         assert!(!opens(&" ".repeat(2 << 20)), "longer than 1 MiB");
         let Err(newer) = ({
-            fs::write(&file, good.replacen("\"version\": 1", "\"version\": 2", 1)).unwrap();
+            fs::write(&file, good.replacen("\"version\": 2", "\"version\": 3", 1)).unwrap();
             Identities::open(&home)
         }) else {
             panic!("a newer version was read")
         };
         assert!(
-            matches!(newer, ServerError::Newer { version: 2, .. }),
+            matches!(newer, ServerError::Newer { version: 3, .. }),
             "{newer}"
         );
+    }
+
+    #[test]
+    fn a_file_from_before_roles_had_a_scope_means_what_it_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::of(dir.path()).unwrap();
+        let identities = Identities::open(&home).unwrap();
+        let everywhere = Assignment {
+            role: "Key Vault Reader".parse().unwrap(),
+            scope: Scope::Everywhere,
+        };
+        identities
+            .add("app", std::slice::from_ref(&everywhere))
+            .unwrap();
+        let file = home.file(FILE);
+        let now = fs::read_to_string(&file).unwrap();
+        let older = now.replace("\"version\": 2", "\"version\": 1");
+        let (head, _) = older.split_once(",\n  \"access_policies\"").unwrap();
+        fs::write(&file, format!("{head}\n}}")).unwrap();
+        assert_eq!(identities.all().unwrap()[1].roles, [everywhere]);
     }
 
     #[test]

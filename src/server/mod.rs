@@ -7,22 +7,25 @@
 //! | `serve.rs`, `endpoints.rs`, `listen.rs` | start and stop; what clients are told; connections, TLS, the proxy, and which host is what |
 //! | `hosts.rs`      | host names |
 //! | `home.rs`, `authority.rs` | the server's files; the certificate authority |
-//! | `identity.rs`, `role.rs`, `token.rs`, `auth.rs` | who there is, who may what, tokens, and their check |
+//! | `identity.rs`, `role.rs`, `access.rs`, `permission.rs`, `grants.rs`, `token.rs`, `auth.rs` | who there is, who may what and where, tokens, and their check |
 //! | `login.rs`, `control.rs` | where clients get tokens; health and metrics |
 //! | `vault/`        | the REST API of keys and secrets |
 //! | `reply.rs`, `shared.rs`, `metrics.rs` | what all of them need |
 
+mod access;
 mod auth;
 mod authority;
 mod control;
 mod endpoints;
 mod error;
+mod grants;
 mod home;
 mod hosts;
 mod identity;
 mod listen;
 mod login;
 mod metrics;
+mod permission;
 mod reply;
 mod role;
 mod serve;
@@ -30,10 +33,12 @@ mod shared;
 mod token;
 mod vault;
 
+pub use access::{Assignment, Scope};
 pub use authority::Authority;
 pub use endpoints::{Announcement, Endpoints};
 pub use error::ServerError;
 pub use home::Home;
 pub use identity::{Identities, Identity};
+pub use permission::{AccessPolicy, KeyPermission, SecretPermission};
 pub use role::{DataAction, Role};
 pub use serve::{LogFormat, ServeOptions, Server, log_to_stderr};

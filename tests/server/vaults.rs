@@ -2,9 +2,9 @@
 
 use crate::client::*;
 
-const PAYROLL: &str = "payroll.vault.azure.net";
+pub const PAYROLL: &str = "payroll.vault.azure.net";
 
-fn made(dir: &std::path::Path, args: &[&str]) {
+pub fn made(dir: &std::path::Path, args: &[&str]) {
     let out = atrest(dir, args).output().unwrap();
     assert!(out.status.success(), "{out:?}");
 }

@@ -19,6 +19,7 @@ use crate::vault::{KeyBackup, SecretBackup};
 use crate::world::WhichVault;
 
 use super::ServerError;
+use super::access::Wanted;
 use super::auth::{Caller, authenticate, authorize};
 use super::hosts::HostPort;
 use super::reply::{Refusal, Reply, body, error_reply, json_reply, one, parameters, text_reply};
@@ -71,14 +72,15 @@ async fn run(
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let operation = call.operation;
-    let vault = shared.name_of(&of);
-    authorize(
-        shared,
-        caller,
-        operation.action(),
-        &vault,
-        request.uri().path(),
-    )?;
+    let wanted = Wanted {
+        vault: &of,
+        shown: &shared.name_of(&of),
+        name: call.name.as_ref(),
+        action: operation.action(),
+        permission: operation.permission(),
+        path: request.uri().path(),
+    };
+    authorize(shared, caller, &wanted)?;
     let query = parameters(request.uri().query().unwrap_or_default().as_bytes());
     if !one(&query, "api-version").is_some_and(is_api_version) {
         let why =

@@ -3,10 +3,20 @@
 use hyper::Method;
 
 use crate::base::{KeyName, KeyVersion};
+use crate::server::permission::{KeyPermission, Permission, SecretPermission};
 use crate::server::role::DataAction;
 
+macro_rules! permission {
+    (Key $permission:ident) => {
+        Permission::Key(KeyPermission::$permission)
+    };
+    (Secret $permission:ident) => {
+        Permission::Secret(SecretPermission::$permission)
+    };
+}
+
 macro_rules! operations {
-    ($($name:ident = $shown:literal by $action:ident),* $(,)?) => {
+    ($($name:ident = $shown:literal by $action:ident or $kind:ident $permission:ident),* $(,)?) => {
         /// What can be asked of keys and secrets.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Operation {
@@ -27,45 +37,52 @@ macro_rules! operations {
                     $(Self::$name => DataAction::$action),*
                 }
             }
+
+            /// What an access policy must permit.
+            pub(super) fn permission(self) -> Permission {
+                match self {
+                    $(Self::$name => permission!($kind $permission)),*
+                }
+            }
         }
     };
 }
 
 operations! {
-    Create = "KeyCreate" by KeysCreate,
-    Import = "KeyImport" by KeysImport,
-    Get = "KeyGet" by KeysRead,
-    Update = "KeyUpdate" by KeysUpdate,
-    Delete = "KeyDelete" by KeysDelete,
-    List = "KeyList" by KeysRead,
-    ListVersions = "KeyListVersions" by KeysRead,
-    Backup = "KeyBackup" by KeysBackup,
-    Restore = "KeyRestore" by KeysRestore,
-    Rotate = "KeyRotate" by KeysRotate,
-    GetPolicy = "KeyRotationPolicyGet" by RotationPolicyRead,
-    SetPolicy = "KeyRotationPolicySet" by RotationPolicyWrite,
-    Encrypt = "KeyEncrypt" by KeysEncrypt,
-    Decrypt = "KeyDecrypt" by KeysDecrypt,
-    Wrap = "KeyWrap" by KeysWrap,
-    Unwrap = "KeyUnwrap" by KeysUnwrap,
-    Sign = "KeySign" by KeysSign,
-    Verify = "KeyVerify" by KeysVerify,
-    ListDeleted = "KeyListDeleted" by KeysRead,
-    GetDeleted = "KeyGetDeleted" by KeysRead,
-    Recover = "KeyRecover" by KeysRecover,
-    Purge = "KeyPurge" by KeysPurge,
-    SecretSet = "SecretSet" by SecretsSet,
-    SecretGet = "SecretGet" by SecretsGet,
-    SecretUpdate = "SecretUpdate" by SecretsUpdate,
-    SecretDelete = "SecretDelete" by SecretsDelete,
-    SecretList = "SecretList" by SecretsReadMetadata,
-    SecretListVersions = "SecretListVersions" by SecretsReadMetadata,
-    SecretBackup = "SecretBackup" by SecretsBackup,
-    SecretRestore = "SecretRestore" by SecretsRestore,
-    SecretListDeleted = "SecretListDeleted" by SecretsReadMetadata,
-    SecretGetDeleted = "SecretGetDeleted" by SecretsReadMetadata,
-    SecretRecover = "SecretRecover" by SecretsRecover,
-    SecretPurge = "SecretPurge" by SecretsPurge,
+    Create = "KeyCreate" by KeysCreate or Key Create,
+    Import = "KeyImport" by KeysImport or Key Import,
+    Get = "KeyGet" by KeysRead or Key Get,
+    Update = "KeyUpdate" by KeysUpdate or Key Update,
+    Delete = "KeyDelete" by KeysDelete or Key Delete,
+    List = "KeyList" by KeysRead or Key List,
+    ListVersions = "KeyListVersions" by KeysRead or Key List,
+    Backup = "KeyBackup" by KeysBackup or Key Backup,
+    Restore = "KeyRestore" by KeysRestore or Key Restore,
+    Rotate = "KeyRotate" by KeysRotate or Key Rotate,
+    GetPolicy = "KeyRotationPolicyGet" by RotationPolicyRead or Key GetRotationPolicy,
+    SetPolicy = "KeyRotationPolicySet" by RotationPolicyWrite or Key SetRotationPolicy,
+    Encrypt = "KeyEncrypt" by KeysEncrypt or Key Encrypt,
+    Decrypt = "KeyDecrypt" by KeysDecrypt or Key Decrypt,
+    Wrap = "KeyWrap" by KeysWrap or Key WrapKey,
+    Unwrap = "KeyUnwrap" by KeysUnwrap or Key UnwrapKey,
+    Sign = "KeySign" by KeysSign or Key Sign,
+    Verify = "KeyVerify" by KeysVerify or Key Verify,
+    ListDeleted = "KeyListDeleted" by KeysRead or Key List,
+    GetDeleted = "KeyGetDeleted" by KeysRead or Key Get,
+    Recover = "KeyRecover" by KeysRecover or Key Recover,
+    Purge = "KeyPurge" by KeysPurge or Key Purge,
+    SecretSet = "SecretSet" by SecretsSet or Secret Set,
+    SecretGet = "SecretGet" by SecretsGet or Secret Get,
+    SecretUpdate = "SecretUpdate" by SecretsUpdate or Secret Set,
+    SecretDelete = "SecretDelete" by SecretsDelete or Secret Delete,
+    SecretList = "SecretList" by SecretsReadMetadata or Secret List,
+    SecretListVersions = "SecretListVersions" by SecretsReadMetadata or Secret List,
+    SecretBackup = "SecretBackup" by SecretsBackup or Secret Backup,
+    SecretRestore = "SecretRestore" by SecretsRestore or Secret Restore,
+    SecretListDeleted = "SecretListDeleted" by SecretsReadMetadata or Secret List,
+    SecretGetDeleted = "SecretGetDeleted" by SecretsReadMetadata or Secret Get,
+    SecretRecover = "SecretRecover" by SecretsRecover or Secret Recover,
+    SecretPurge = "SecretPurge" by SecretsPurge or Secret Purge,
 }
 
 impl Operation {
