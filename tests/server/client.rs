@@ -187,6 +187,18 @@ impl Served {
         self.proxied(host, &request)
     }
 
+    /// The most memory that it held at once, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        line.unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
     /// Asks it to stop, and gives its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -212,7 +224,7 @@ pub fn request(token: &str, method: &str, path: &str, body: &str) -> String {
 }
 
 /// All that comes until the connection is closed. A peer may close it without TLS's goodbye.
-fn answer(stream: &mut impl Read) -> Answer {
+pub fn answer(stream: &mut impl Read) -> Answer {
     let mut bytes = vec![];
     let _ = stream.read_to_end(&mut bytes);
     let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+mod fuzz;
 mod refusals;
 mod running;
 mod vaults;
