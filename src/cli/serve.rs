@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{SystemClock, VaultName, write_atomic};
-use crate::server::{Home, LogFormat, ServeOptions, Server, log_to_stderr};
+use crate::server::{Home, LogFormat, ServeOptions, Server, ThrottleScale, log_to_stderr};
 
 use super::environment::Environment;
 use super::{CliError, Context, Outcome};
@@ -59,6 +59,16 @@ pub struct Served {
     /// INSECURE: take any bearer token for the administrator's
     #[arg(long)]
     insecure_any_token: bool,
+
+    /// Refuse more than Azure's documented limits, or SCALE times as much, with status 429
+    #[arg(
+        long,
+        value_name = "SCALE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1"
+    )]
+    throttle: Option<ThrottleScale>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -76,6 +86,7 @@ impl Served {
             identity: self.identity.clone(),
             imds: self.imds,
             any_token: self.insecure_any_token,
+            throttle: self.throttle,
         };
         let server = Server::start(context.workspace()?, &options, Arc::new(SystemClock))?;
         if self.insecure_any_token {

@@ -24,6 +24,7 @@ use super::listen::{Front, accept};
 use super::metrics::Metrics;
 use super::shared::Shared;
 use super::token::Tokens;
+use super::vault::{Throttle, ThrottleScale};
 use super::{Endpoints, Home, Identities, ServerError};
 
 /// Threads that wait for the vault, at most.
@@ -44,6 +45,8 @@ pub struct ServeOptions {
     pub imds: bool,
     /// Whether to take every bearer token for the administrator's.
     pub any_token: bool,
+    /// How much of Azure's limits is granted in ten seconds; everything when `None`.
+    pub throttle: Option<ThrottleScale>,
 }
 
 /// A server that runs, in threads of its own, until it is stopped or dropped.
@@ -128,6 +131,7 @@ impl Server {
                 managed_identity: options.identity.clone(),
                 imds: options.imds,
                 any_token: options.any_token,
+                throttle: options.throttle.map(Throttle::new),
                 clock,
                 metrics: Metrics::new(),
                 generating: Semaphore::new(processors),

@@ -9,6 +9,7 @@ use crate::world::{WhichVault, Workspace};
 use super::metrics::Metrics;
 use super::reply::{Reply, error_reply};
 use super::token::Tokens;
+use super::vault::Throttle;
 use super::{Identities, ServerError};
 
 /// What all connections share.
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     /// Whether every bearer token is taken for the administrator's.
     pub(super) any_token: bool,
     pub(super) clock: Arc<dyn Clock>,
+    /// Nothing when all is granted.
+    pub(super) throttle: Option<Throttle>,
     pub(super) metrics: Metrics,
     /// Generating an RSA key takes seconds: not more at once than there are processors, so that other
     /// requests find a thread.

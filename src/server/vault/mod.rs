@@ -8,6 +8,7 @@ mod perform;
 mod policy;
 mod route;
 mod secrets;
+mod throttle;
 mod wire;
 
 use std::sync::Arc;
@@ -29,6 +30,10 @@ use api_version::is_api_version;
 use errors::refused;
 use perform::Asked;
 use route::{Call, NoRoute, Operation, route};
+use throttle::Charge;
+
+pub(super) use throttle::Throttle;
+pub use throttle::ThrottleScale;
 
 /// The longest body, in bytes.
 const BODY_MAX: usize = 256 << 10;
@@ -36,11 +41,11 @@ const BODY_MAX: usize = 256 << 10;
 const KEY_BACKUP_MAX: usize = BODY_MAX + KeyBackup::MAX_LEN.div_ceil(3) * 4;
 const SECRET_BACKUP_MAX: usize = BODY_MAX + SecretBackup::MAX_LEN.div_ceil(3) * 4;
 
-/// Answers a request to the vault `of`, which the client reached as `host`.
+/// Answers a request to the vault `which`, which the client reached as `host`.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     host: &HostPort,
-    of: WhichVault,
+    which: WhichVault,
     request: Request<Incoming>,
 ) -> Answer {
     // Before all else: who has no token learns where to get one, and nothing more.
@@ -52,7 +57,7 @@ pub(super) async fn answer(
         Err(no) => ("Unknown", no_route(&no)),
         Ok(call) => {
             let operation = call.operation.name();
-            let reply = run(shared, host, of, &caller, call, request).await;
+            let reply = run(shared, host, which, &caller, call, request).await;
             (operation, reply.unwrap_or_else(|refusal| *refusal))
         }
     };
@@ -66,15 +71,15 @@ pub(super) async fn answer(
 async fn run(
     shared: &Arc<Shared>,
     host: &HostPort,
-    of: WhichVault,
+    which: WhichVault,
     caller: &Caller,
     call: Call,
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let operation = call.operation;
     let wanted = Wanted {
-        vault: &of,
-        shown: &shared.name_of(&of),
+        vault: &which,
+        shown: &shared.name_of(&which),
         name: call.name.as_ref(),
         action: operation.action(),
         permission: operation.permission(),
@@ -98,22 +103,36 @@ async fn run(
         _ => None,
     };
     let (base, caller) = (format!("https://{host}"), caller.shown());
-    let (blocking, asked_of) = (shared.clone(), call.clone());
+    let (blocking, of) = (shared.clone(), call);
     let done = tokio::task::spawn_blocking(move || {
-        let vault = blocking.workspace.vault(&of)?;
+        let vault = blocking.workspace.vault(&which);
+        let vault = vault.map_err(|error| refused(&blocking, &of, error))?;
+        if let Some(throttle) = &blocking.throttle {
+            let charge = Charge::of(&of, &body, &vault);
+            let (vault, now) = (blocking.name_of(&which), blocking.clock.now());
+            throttle
+                .take(&vault, charge, now)
+                .map_err(|throttled| throttled.reply())?;
+        }
         let asked = Asked {
             vault: &vault.acting_as(&caller),
-            call: &asked_of,
+            call: &of,
             base: &base,
             query: &query,
             body: &body,
         };
-        asked.perform()
+        Ok(
+            match asked
+                .perform()
+                .map_err(|error| refused(&blocking, &of, error))?
+            {
+                (status, Some(body)) => json_reply(status, &body),
+                (status, None) => text_reply(status, ""),
+            },
+        )
     });
     Ok(match done.await {
-        Ok(Ok((status, Some(body)))) => json_reply(status, &body),
-        Ok(Ok((status, None))) => text_reply(status, ""),
-        Ok(Err(error)) => refused(shared, &call, error),
+        Ok(done) => done.unwrap_or_else(|refused: Reply| refused),
         Err(panicked) => shared.failed(&ServerError::Usage(panicked.to_string())),
     })
 }

@@ -95,6 +95,13 @@ impl Operation {
         )
     }
 
+    /// Whether it is asked of a key that is there, of this name and version.
+    pub(super) fn uses_a_key(self) -> bool {
+        use Operation::*;
+        let of_vault = matches!(self, Create | Import | List | Restore | ListDeleted);
+        !of_vault && !self.is_on_secrets() && !self.is_on_deleted()
+    }
+
     /// Whether it is one on secrets.
     pub(super) fn is_on_secrets(self) -> bool {
         self.name().starts_with("Secret")
