@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{SystemClock, VaultName, write_atomic};
-use crate::server::{Home, LogFormat, ServeOptions, Server, ThrottleScale, log_to_stderr};
+use crate::crypto::random_bytes;
+use crate::server::{
+    Home, Injection, LogFormat, ServeOptions, Server, ThrottleScale, log_to_stderr,
+};
 
 use super::environment::Environment;
 use super::{CliError, Context, Outcome};
@@ -69,6 +72,14 @@ pub struct Served {
         default_missing_value = "1"
     )]
     throttle: Option<ThrottleScale>,
+
+    /// Make requests fail on purpose: OPERATION[@NAME]=[after-]FAULT[:RATE], as 'unwrapKey=503:5%'; repeatable
+    #[arg(long, value_name = "RULE")]
+    inject: Vec<Injection>,
+
+    /// Which of the requests fail: the same for the same number
+    #[arg(long, value_name = "NUMBER", requires = "inject")]
+    inject_seed: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -80,6 +91,8 @@ enum Log {
 impl Served {
     /// Starts a server at `listen`.
     pub fn start(&self, context: &Context, listen: SocketAddr) -> Result<Server, CliError> {
+        let seed = self.inject_seed;
+        let seed = seed.unwrap_or_else(|| u64::from_le_bytes(random_bytes()));
         let options = ServeOptions {
             listen,
             vault: self.vault.clone(),
@@ -87,12 +100,20 @@ impl Served {
             imds: self.imds,
             any_token: self.insecure_any_token,
             throttle: self.throttle,
+            inject: self.inject.clone(),
+            inject_seed: seed,
         };
         let server = Server::start(context.workspace()?, &options, Arc::new(SystemClock))?;
         if self.insecure_any_token {
             context.output().warn(
                 "INSECURE: any bearer token is taken for the administrator's, whoever made it.",
             );
+        }
+        if !self.inject.is_empty() {
+            let again = format!(
+                "Requests fail on purpose; the same ones do again with --inject-seed {seed}."
+            );
+            context.output().warn(&again);
         }
         Ok(server)
     }

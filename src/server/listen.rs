@@ -22,11 +22,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::hosts::{HostPort, Service, vault_host};
-use crate::world::WhichVault;
-
-use super::reply::{Reply, error_reply};
+use super::reply::{Injected, Reply, Reset, error_reply};
 use super::shared::{Answer, Shared};
 use super::{ServerError, control, login, vault};
+use crate::world::WhichVault;
 
 /// Open connections at once; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 512;
@@ -149,7 +148,7 @@ impl Front {
         let front = self.clone();
         let service = service_fn(move |request| {
             let (front, peer) = (front.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(front.finish_secure(peer, request).await) }
+            async move { front.finish_secure(peer, request).await }
         });
         let connection = http().serve_connection(TokioIo::new(stream), service);
         if let Some(watcher) = self.watcher() {
@@ -209,13 +208,21 @@ impl Front {
 
     /// A request over TLS, in a task of its own: it is finished, counted and logged, and keeps its
     /// turn, also when the client goes away; and a panic is an answer.
-    async fn finish_secure(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Reply {
+    async fn finish_secure(
+        self: Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Result<Reply, Reset> {
         let front = self.clone();
         let done = tokio::spawn(async move { front.secure(&peer, request).await }).await;
-        done.unwrap_or_else(|panicked| {
+        let reply = done.unwrap_or_else(|panicked| {
             let cause = ServerError::Usage(panicked.to_string());
             self.shared.failed(&cause)
-        })
+        });
+        match reply.extensions().get::<Reset>() {
+            Some(reset) => Err(reset.clone()),
+            None => Ok(reply),
+        }
     }
 
     /// A request over TLS, by its host.
@@ -296,6 +303,7 @@ impl Front {
             operation,
             status,
             caller = caller.as_deref().unwrap_or("-"),
+            injected = Injected::shown(&reply),
             microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             request = %id,
             "answered"

@@ -14,6 +14,7 @@ pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Labels, Counter>,
     seconds: Family<Place, Histogram>,
+    injected: Family<Fault, Counter>,
     pub(super) connections: Gauge,
     pub(super) refused_hosts: Counter,
 }
@@ -28,6 +29,12 @@ struct Labels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Place {
     service: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Fault {
+    operation: &'static str,
+    fault: &'static str,
 }
 
 /// From a cached read to the generation of an RSA-4096 key, in seconds.
@@ -46,10 +53,14 @@ impl Metrics {
         registry.register("connections", "Connections open now", connections.clone());
         let help = "Connections to other hosts that the proxy was asked for and refused";
         registry.register("refused_hosts", help, refused_hosts.clone());
+        let injected = Family::default();
+        let help = "Faults injected on purpose";
+        registry.register("injected", help, injected.clone());
         Self {
             registry,
             requests,
             seconds,
+            injected,
             connections,
             refused_hosts,
         }
@@ -72,6 +83,12 @@ impl Metrics {
         self.seconds
             .get_or_create(&place)
             .observe(took.as_secs_f64());
+    }
+
+    pub(super) fn injected(&self, operation: &'static str, fault: &'static str) {
+        self.injected
+            .get_or_create(&Fault { operation, fault })
+            .inc();
     }
 
     /// In the text format of OpenMetrics 1.0.

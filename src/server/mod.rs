@@ -42,4 +42,4 @@ pub use identity::{Identities, Identity};
 pub use permission::{AccessPolicy, KeyPermission, SecretPermission};
 pub use role::{DataAction, Role};
 pub use serve::{LogFormat, ServeOptions, Server, log_to_stderr};
-pub use vault::ThrottleScale;
+pub use vault::{Injection, ThrottleScale};

@@ -16,6 +16,35 @@ pub(super) type Refusal = Box<Reply>;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
+/// Marks an answer that is not sent: the connection is closed instead.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the connection is closed on purpose")]
+pub(super) struct Reset;
+
+/// What was injected into an answer; the log tells it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Injected(Vec<String>);
+
+impl Injected {
+    pub(super) fn add(&mut self, rule: &str) {
+        self.0.push(rule.to_owned());
+    }
+
+    /// `reply`, marked.
+    pub(super) fn on(self, mut reply: Reply) -> Reply {
+        if !self.0.is_empty() {
+            reply.extensions_mut().insert(self);
+        }
+        reply
+    }
+
+    /// What is marked on `reply`, for the log.
+    pub(super) fn shown(reply: &Reply) -> String {
+        let marks = reply.extensions().get::<Self>();
+        marks.map_or_else(|| "-".to_owned(), |marks| marks.0.join(" "))
+    }
+}
+
 /// An answer in JSON that no cache keeps.
 pub(super) fn json_reply(status: StatusCode, value: &Value) -> Reply {
     let mut reply = Response::new(Full::from(value.to_string()));

@@ -24,7 +24,7 @@ use super::listen::{Front, accept};
 use super::metrics::Metrics;
 use super::shared::Shared;
 use super::token::Tokens;
-use super::vault::{Throttle, ThrottleScale};
+use super::vault::{Injection, Injections, Throttle, ThrottleScale};
 use super::{Endpoints, Home, Identities, ServerError};
 
 /// Threads that wait for the vault, at most.
@@ -47,6 +47,10 @@ pub struct ServeOptions {
     pub any_token: bool,
     /// How much of Azure's limits is granted in ten seconds; everything when `None`.
     pub throttle: Option<ThrottleScale>,
+    /// Failures on purpose.
+    pub inject: Vec<Injection>,
+    /// Which of the requests that could fail do.
+    pub inject_seed: u64,
 }
 
 /// A server that runs, in threads of its own, until it is stopped or dropped.
@@ -132,6 +136,7 @@ impl Server {
                 imds: options.imds,
                 any_token: options.any_token,
                 throttle: options.throttle.map(Throttle::new),
+                injections: Injections::new(&options.inject, options.inject_seed),
                 clock,
                 metrics: Metrics::new(),
                 generating: Semaphore::new(processors),

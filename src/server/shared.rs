@@ -9,7 +9,7 @@ use crate::world::{WhichVault, Workspace};
 use super::metrics::Metrics;
 use super::reply::{Reply, error_reply};
 use super::token::Tokens;
-use super::vault::Throttle;
+use super::vault::{Injections, Throttle};
 use super::{Identities, ServerError};
 
 /// What all connections share.
@@ -30,6 +30,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     /// Nothing when all is granted.
     pub(super) throttle: Option<Throttle>,
+    pub(super) injections: Injections,
     pub(super) metrics: Metrics,
     /// Generating an RSA key takes seconds: not more at once than there are processors, so that other
     /// requests find a thread.

@@ -3,6 +3,7 @@
 
 mod api_version;
 mod errors;
+mod inject;
 mod out;
 mod perform;
 mod policy;
@@ -23,7 +24,9 @@ use super::ServerError;
 use super::access::Wanted;
 use super::auth::{Caller, authenticate, authorize};
 use super::hosts::HostPort;
-use super::reply::{Refusal, Reply, body, error_reply, json_reply, one, parameters, text_reply};
+use super::reply::{
+    Injected, Refusal, Reply, body, error_reply, json_reply, one, parameters, text_reply,
+};
 use super::shared::{Answer, Shared};
 use super::token::VAULT_AUDIENCE;
 use api_version::is_api_version;
@@ -32,6 +35,8 @@ use perform::Asked;
 use route::{Call, NoRoute, Operation, route};
 use throttle::Charge;
 
+pub use inject::Injection;
+pub(super) use inject::Injections;
 pub(super) use throttle::Throttle;
 pub use throttle::ThrottleScale;
 
@@ -98,6 +103,11 @@ async fn run(
         _ => BODY_MAX,
     };
     let body = body(request.into_body(), limit).await?;
+    let (before, after) = shared.injections.befall(&call);
+    let mut marks = Injected::default();
+    if let Some(reply) = before.happen(operation, &shared.metrics, &mut marks).await {
+        return Ok(marks.on(reply));
+    }
     let _turn = match operation {
         Operation::Create | Operation::Rotate => shared.generating.acquire().await.ok(),
         _ => None,
@@ -131,10 +141,12 @@ async fn run(
             },
         )
     });
-    Ok(match done.await {
+    let reply = match done.await {
         Ok(done) => done.unwrap_or_else(|refused: Reply| refused),
         Err(panicked) => shared.failed(&ServerError::Usage(panicked.to_string())),
-    })
+    };
+    let instead = after.happen(operation, &shared.metrics, &mut marks).await;
+    Ok(marks.on(instead.unwrap_or(reply)))
 }
 
 fn no_route(no: &NoRoute) -> Reply {

@@ -1,5 +1,7 @@
 //! Which operation a method and a path ask for.
 
+use std::str::FromStr;
+
 use hyper::Method;
 
 use crate::base::{KeyName, KeyVersion};
@@ -30,6 +32,9 @@ macro_rules! operations {
                     $(Self::$name => $shown),*
                 }
             }
+
+            /// Every one.
+            pub(super) const ALL: &[Self] = &[$(Self::$name),*];
 
             /// What a role must permit.
             pub(super) fn action(self) -> DataAction {
@@ -83,6 +88,32 @@ operations! {
     SecretGetDeleted = "SecretGetDeleted" by SecretsReadMetadata or Secret Get,
     SecretRecover = "SecretRecover" by SecretsRecover or Secret Recover,
     SecretPurge = "SecretPurge" by SecretsPurge or Secret Purge,
+}
+
+impl FromStr for Operation {
+    type Err = String;
+    /// Reads a name, or what a key's `key_ops` say for it.
+    fn from_str(s: &str) -> Result<Self, String> {
+        let name = match s {
+            "wrapKey" => "KeyWrap",
+            "unwrapKey" => "KeyUnwrap",
+            "encrypt" => "KeyEncrypt",
+            "decrypt" => "KeyDecrypt",
+            "sign" => "KeySign",
+            "verify" => "KeyVerify",
+            other => other,
+        };
+        let found = Self::ALL
+            .iter()
+            .find(|o| o.name().eq_ignore_ascii_case(name));
+        found.copied().ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|o| o.name()).collect();
+            format!(
+                "{s:?} is no operation: expected * or one of {}",
+                names.join(", ")
+            )
+        })
+    }
 }
 
 impl Operation {
