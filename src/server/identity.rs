@@ -300,7 +300,7 @@ mod tests {
             ("\"version\": 2", "\"version\": 3, \"more\": {}"),
             ("\"version\": 2,", ""),
             ("payroll/keys/wages", "payroll/certificates/wages"),
-            ("\"wrapKey\"", "\"release\""),
+            ("\"wrapKey\"", "\"wrap\""),
             ("\"vault\": \"payroll\"", "\"vault\": \"../payroll\""),
             (
                 "\"vault\": \"payroll\"",

@@ -72,6 +72,7 @@ permissions! {
     Rotate = "rotate",
     GetRotationPolicy = "getrotationpolicy",
     SetRotationPolicy = "setrotationpolicy",
+    Release = "release",
 }
 
 permissions! {

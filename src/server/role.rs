@@ -46,6 +46,7 @@ actions! {
     KeysUnwrap = "keys/unwrap/action",
     KeysSign = "keys/sign/action",
     KeysVerify = "keys/verify/action",
+    KeysRelease = "keys/release/action",
     RotationPolicyRead = "keyrotationpolicies/read",
     RotationPolicyWrite = "keyrotationpolicies/write",
     SecretsReadMetadata = "secrets/readMetadata/action",
@@ -57,6 +58,7 @@ actions! {
     SecretsPurge = "secrets/purge/action",
     SecretsBackup = "secrets/backup/action",
     SecretsRestore = "secrets/restore/action",
+    RandomBytes = "rng/action",
 }
 
 impl fmt::Display for DataAction {
@@ -77,7 +79,8 @@ struct Definition {
     permits: &'static [&'static str],
 }
 
-/// `vaults/*/read` of the Reader has no data action here beside the two that it names.
+/// `vaults/*/read` of the Reader has no data action here beside the two that it names. Random bytes are a
+/// managed HSM's in Azure, whose Crypto User gets them.
 const ROLES: &[Definition] = &[
     Definition {
         name: "Key Vault Administrator",
@@ -107,6 +110,7 @@ const ROLES: &[Definition] = &[
             "keys/unwrap/action",
             "keys/sign/action",
             "keys/verify/action",
+            "rng/action",
         ],
     },
     Definition {
@@ -200,6 +204,7 @@ mod tests {
             KeysUnwrap,
             KeysSign,
             KeysVerify,
+            KeysRelease,
         ];
         let policies = [RotationPolicyRead, RotationPolicyWrite];
         let secrets = [
@@ -233,6 +238,7 @@ mod tests {
                     KeysUnwrap,
                     KeysSign,
                     KeysVerify,
+                    RandomBytes,
                 ],
             ),
             (

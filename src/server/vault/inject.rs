@@ -219,7 +219,9 @@ impl Befallen<'_> {
                 Fault::Delay(delay) => tokio::time::sleep(delay).await,
                 Fault::Status(status) => return Some(injected(status, &injection.text)),
                 Fault::Reset => {
-                    let mut reply = text_reply(StatusCode::OK, "");
+                    // What the log says of it, as some servers do: no answer.
+                    let status = StatusCode::from_u16(444).expect("it has three digits");
+                    let mut reply = text_reply(status, "");
                     reply.extensions_mut().insert(Reset);
                     return Some(reply);
                 }

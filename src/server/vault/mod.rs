@@ -9,6 +9,8 @@ mod perform;
 mod policy;
 mod route;
 mod secrets;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod wire;
 

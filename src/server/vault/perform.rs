@@ -35,6 +35,19 @@ pub(super) struct BackupIn {
     pub(super) value: String,
 }
 
+/// `{"count": ...}` of random bytes.
+#[derive(Deserialize)]
+struct RandomIn {
+    count: usize,
+}
+
+/// What Azure says of operations that need a hardware security module where there is none. For these
+/// four its words could not be established; they are those for hardware keys in a standard vault.
+fn no_hardware() -> Value {
+    let message = "Hardware key operation not allowed on standard vault";
+    json!({ "error": { "code": "Forbidden", "message": message } })
+}
+
 impl Asked<'_> {
     /// Does it; gives the answer's body, or none (204).
     pub(super) fn perform(&self) -> Result<(StatusCode, Option<Value>), VaultError> {
@@ -113,6 +126,17 @@ impl Asked<'_> {
             Operation::SetPolicy => {
                 let policy = self.json::<PolicyIn>()?.policy()?;
                 self.policy(&vault.set_rotation_policy(name(), &policy)?, name())
+            }
+            Operation::RandomBytes => {
+                let asked = self.json::<RandomIn>()?;
+                json!({ "value": encoded(vault.random_bytes(asked.count)?.expose()) })
+            }
+            Operation::GetAttestation
+            | Operation::Release
+            | Operation::SecureWrap
+            | Operation::SecureUnwrap => {
+                vault.key(name(), version)?;
+                return Ok((StatusCode::FORBIDDEN, Some(no_hardware())));
             }
             _ => return self.perform_on_secrets(&out),
         };
