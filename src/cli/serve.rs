@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::{SystemClock, VaultName, write_atomic};
 use crate::crypto::random_bytes;
 use crate::server::{
-    Home, Injection, LogFormat, ServeOptions, Server, ThrottleScale, log_to_stderr,
+    EventsTo, Home, Injection, LogFormat, ServeOptions, Server, ThrottleScale, log_to_stderr,
 };
 
 use super::environment::Environment;
@@ -80,6 +80,10 @@ pub struct Served {
     /// Which of the requests fail: the same for the same number
     #[arg(long, value_name = "NUMBER", requires = "inject")]
     inject_seed: Option<u64>,
+
+    /// Tell what happens to keys and secrets, as CloudEvents: to a file, or to a webhook
+    #[arg(long, value_name = "FILE|URL")]
+    events: Option<EventsTo>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -102,6 +106,7 @@ impl Served {
             throttle: self.throttle,
             inject: self.inject.clone(),
             inject_seed: seed,
+            events: self.events.clone(),
         };
         let server = Server::start(context.workspace()?, &options, Arc::new(SystemClock))?;
         if self.insecure_any_token {

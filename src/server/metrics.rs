@@ -17,6 +17,8 @@ pub(super) struct Metrics {
     injected: Family<Fault, Counter>,
     pub(super) connections: Gauge,
     pub(super) refused_hosts: Counter,
+    pub(super) events: Counter,
+    pub(super) events_dropped: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -53,6 +55,10 @@ impl Metrics {
         registry.register("connections", "Connections open now", connections.clone());
         let help = "Connections to other hosts that the proxy was asked for and refused";
         registry.register("refused_hosts", help, refused_hosts.clone());
+        let (events, events_dropped) = (Counter::default(), Counter::default());
+        registry.register("events", "Events told", events.clone());
+        let help = "Events that nobody took";
+        registry.register("events_dropped", help, events_dropped.clone());
         let injected = Family::default();
         let help = "Faults injected on purpose";
         registry.register("injected", help, injected.clone());
@@ -63,6 +69,8 @@ impl Metrics {
             injected,
             connections,
             refused_hosts,
+            events,
+            events_dropped,
         }
     }
 

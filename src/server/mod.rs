@@ -10,6 +10,7 @@
 //! | `identity.rs`, `role.rs`, `access.rs`, `permission.rs`, `grants.rs`, `token.rs`, `auth.rs` | who there is, who may what and where, tokens, and their check |
 //! | `login.rs`, `control.rs` | where clients get tokens; health and metrics |
 //! | `vault/`        | the REST API of keys and secrets |
+//! | `events/`       | what happened, told to a file or a webhook |
 //! | `reply.rs`, `shared.rs`, `metrics.rs` | what all of them need |
 
 mod access;
@@ -18,6 +19,7 @@ mod authority;
 mod control;
 mod endpoints;
 mod error;
+mod events;
 mod grants;
 mod home;
 mod hosts;
@@ -37,6 +39,7 @@ pub use access::{Assignment, Scope};
 pub use authority::Authority;
 pub use endpoints::{Announcement, Endpoints};
 pub use error::ServerError;
+pub use events::EventsTo;
 pub use home::Home;
 pub use identity::{Identities, Identity};
 pub use permission::{AccessPolicy, KeyPermission, SecretPermission};

@@ -12,20 +12,21 @@ use rustls::crypto::aws_lc_rs;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use crate::base::{Clock, VaultName};
 use crate::world::{WhichVault, Workspace};
 
 use super::authority::{Authority, Leaves};
+use super::events::Events;
 use super::hosts::vault_host;
 use super::listen::{Front, accept};
 use super::metrics::Metrics;
 use super::shared::Shared;
 use super::token::Tokens;
 use super::vault::{Injection, Injections, Throttle, ThrottleScale};
-use super::{Endpoints, Home, Identities, ServerError};
+use super::{Endpoints, EventsTo, Home, Identities, ServerError};
 
 /// Threads that wait for the vault, at most.
 const BLOCKING_MAX: usize = 64;
@@ -51,6 +52,8 @@ pub struct ServeOptions {
     pub inject: Vec<Injection>,
     /// Which of the requests that could fail do.
     pub inject_seed: u64,
+    /// Where to tell what happens to keys and secrets.
+    pub events: Option<EventsTo>,
 }
 
 /// A server that runs, in threads of its own, until it is stopped or dropped.
@@ -59,6 +62,8 @@ pub struct Server {
     endpoints: Endpoints,
     front: Arc<Front>,
     accepting: tokio::task::JoinHandle<()>,
+    /// Tells events until it is notified.
+    telling: Option<(Arc<Notify>, tokio::task::JoinHandle<()>)>,
 }
 
 impl Server {
@@ -89,6 +94,8 @@ impl Server {
                 options.identity
             )));
         }
+        let events = options.events.as_ref();
+        let events = events.map(|to| Events::open(&home, to)).transpose()?;
         let authority = Authority::open(&home, clock.now())?;
         let ca_file = authority.file();
         let ca_file = ca_file
@@ -142,12 +149,18 @@ impl Server {
                 generating: Semaphore::new(processors),
             }),
         });
+        let telling = events.map(|events| {
+            let stop = Arc::new(Notify::new());
+            let telling = events.run(front.shared.clone(), stop.clone());
+            (stop, runtime.spawn(telling))
+        });
         let accepting = runtime.spawn(accept(listener, front.clone()));
         Ok(Self {
             runtime,
             endpoints,
             front,
             accepting,
+            telling,
         })
     }
 
@@ -201,7 +214,7 @@ impl Server {
         })
     }
 
-    /// Stops: takes no more connections, and finishes the answers under way.
+    /// Stops: takes no more connections, finishes the answers under way, and tells the last events.
     pub fn stop(self) {
         self.accepting.abort();
         let finished = self
@@ -209,6 +222,15 @@ impl Server {
             .block_on(async { tokio::time::timeout(STOP_MAX, self.front.finish()).await });
         if finished.is_err() {
             tracing::warn!("stopped, although some answers were not finished");
+        }
+        if let Some((stop, telling)) = self.telling {
+            stop.notify_one();
+            let told = self
+                .runtime
+                .block_on(async { tokio::time::timeout(STOP_MAX, telling).await });
+            if told.is_err() {
+                tracing::warn!("stopped, although some events were not told");
+            }
         }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
     }

@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+mod events;
 mod faults;
 mod fuzz;
 mod refusals;
