@@ -137,7 +137,19 @@ pub(super) fn append(
     caller: &str,
     result: Result<(), &VaultError>,
 ) -> rusqlite::Result<AuditAnchor> {
-    let head = head(db)?;
+    append_to(db, key, head(db)?, event, time, caller, result)
+}
+
+/// The same, to a chain whose head is known.
+pub(super) fn append_to(
+    db: &Connection,
+    key: &Secret<32>,
+    head: AuditAnchor,
+    event: &Event,
+    time: Timestamp,
+    caller: &str,
+    result: Result<(), &VaultError>,
+) -> rusqlite::Result<AuditAnchor> {
     let mut record = event.outcome(time, caller, result);
     record.number = head.records + 1;
     let mac = record.mac(key, &head.head);

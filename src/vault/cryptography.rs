@@ -91,13 +91,15 @@ impl Cryptography for LocalVault {
     }
 
     fn random_bytes(&self, count: usize) -> Result<SecretBytes, VaultError> {
-        self.transact(Event::new(AuditOperation::RandomBytesGet), |_, _| {
+        let event = Event::new(AuditOperation::RandomBytesGet);
+        let given = self.decide(event, move |_, _| {
             if !(1..=RANDOM_MAX).contains(&count) {
                 let why = format!("{count} random bytes: give 1 to {RANDOM_MAX}");
                 return Err(VaultError::BadParameter(why).into());
             }
-            Ok(SecretBytes::random(count))
-        })
+            Ok(Some(SecretBytes::random(count)))
+        })?;
+        Ok(given.expect("it was not withdrawn"))
     }
 }
 
@@ -107,12 +109,12 @@ impl LocalVault {
         operation: KeyOperation,
         name: &KeyName,
         version: Option<KeyVersion>,
-        compute: impl FnOnce(&KeyEncryptionKey) -> Result<T, KeyUseError>,
+        compute: impl Fn(&KeyEncryptionKey) -> Result<T, KeyUseError>,
     ) -> Result<Used<T>, VaultError> {
         let wanted = Wanted {
             operation,
             vault: self.vault_id(),
-            name,
+            name: name.clone(),
             pick: version.into(),
             kid: self.kid(name, version),
         };

@@ -2,7 +2,7 @@ use crate::crypto::KeyUseError;
 use crate::sqlite::SealedError;
 
 /// Why the vault did not do it. The names follow Azure Key Vault's error codes.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum VaultError {
     /// `KeyNotFound`
     #[error(

@@ -1,6 +1,5 @@
 //! The files of a vault in its directory: making them, and opening them by the root key.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,7 +62,7 @@ impl Store {
             path: canonical(&path)?,
             audit_key,
             anchor,
-            keys: HashMap::new(),
+            keys: Arc::default(),
             data_version: 0,
         };
         let made = store.initialise(settings, now, caller);
@@ -136,7 +135,7 @@ impl Store {
             path: canonical(&path)?,
             audit_key,
             anchor,
-            keys: HashMap::new(),
+            keys: Arc::default(),
             data_version: 0,
         };
         store.data_version = store

@@ -2,7 +2,7 @@
 //! with keys is in `keys.rs` and `wrapping.rs`.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -14,6 +14,8 @@ use super::audit::Event;
 use super::audit_operation::AuditOperation;
 use super::error::Fault;
 use super::files::{ANCHOR, DATABASE, OnAnchor, root_records};
+use super::group::Queue;
+use super::key_cache::KeyCache;
 use super::root::{RootKeySource, RootRecord};
 use super::store::{Store, Work};
 use super::{VaultError, VaultSettings, revision};
@@ -41,6 +43,12 @@ struct Shared {
     revision: Arc<AtomicU64>,
     /// `None` once the vault is sealed.
     store: Mutex<Option<Store>>,
+    /// Whether it is `None`, for who would not wait for it.
+    sealed: AtomicBool,
+    /// Operations on their way into it.
+    queue: Queue,
+    /// Those of the store.
+    keys: Arc<KeyCache>,
     /// Held while a key that is due is generated: the many who find it due wait for one.
     rotating: Mutex<()>,
 }
@@ -152,8 +160,7 @@ impl LocalVault {
     pub fn seal(&self, passphrase: SecretBytes) -> Result<(), VaultError> {
         let root = RootKeySource::Passphrase(passphrase);
         self.set_root(AuditOperation::VaultSeal, true, &root)?;
-        *self.store() = None;
-        self.move_revision();
+        self.forget(&mut self.store());
         Ok(())
     }
 
@@ -203,7 +210,7 @@ impl LocalVault {
     /// Whether this handle met a seal: it has forgotten the vault's keys, and an unseal does not bring
     /// them back. Whoever wants to go on opens the vault again.
     pub fn has_met_a_seal(&self) -> bool {
-        self.store().is_none()
+        self.shared.sealed.load(Ordering::Acquire)
     }
 
     /// The same vault, used in the name of `caller`, which the audit records carry: its first 128
@@ -221,7 +228,10 @@ impl LocalVault {
                 id: store.vault,
                 clock,
                 revision: revision(),
+                keys: store.keys.clone(),
                 store: Mutex::new(Some(store)),
+                sealed: AtomicBool::new(false),
+                queue: Queue::default(),
                 rotating: Mutex::new(()),
             }),
             caller: UNNAMED.into(),
@@ -230,6 +240,18 @@ impl LocalVault {
 
     pub(super) fn vault_id(&self) -> VaultId {
         self.shared.id
+    }
+
+    pub(super) fn caller(&self) -> Arc<str> {
+        self.caller.clone()
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.shared.queue
+    }
+
+    pub(super) fn keys_held(&self) -> &KeyCache {
+        &self.shared.keys
     }
 
     pub(super) fn revision_counter(&self) -> Arc<AtomicU64> {
@@ -243,15 +265,6 @@ impl LocalVault {
         change: impl FnOnce(&Work<'_>, &mut Event) -> Result<T, Fault>,
     ) -> Result<T, VaultError> {
         self.rotate_due()?;
-        self.transact_rotated(event, change)
-    }
-
-    /// The same, for a caller who has made what was due.
-    pub(super) fn transact_rotated<T>(
-        &self,
-        event: Event,
-        change: impl FnOnce(&Work<'_>, &mut Event) -> Result<T, Fault>,
-    ) -> Result<T, VaultError> {
         let mut guard = self.store();
         let store = self.unsealed(&mut guard)?;
         let (outcome, changed) = store.transact(self.now(), &self.caller, event, change)?;
@@ -318,28 +331,37 @@ impl LocalVault {
         Ok(written)
     }
 
-    fn store(&self) -> MutexGuard<'_, Option<Store>> {
+    pub(super) fn store(&self) -> MutexGuard<'_, Option<Store>> {
         // A panic while it is held rolls its transaction back.
         let store = self.shared.store.lock();
         store.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The open store, with the changes of other processes noticed.
-    fn unsealed<'a>(&self, store: &'a mut Option<Store>) -> Result<&'a mut Store, VaultError> {
+    pub(super) fn unsealed<'a>(
+        &self,
+        store: &'a mut Option<Store>,
+    ) -> Result<&'a mut Store, VaultError> {
         if let Some(open) = store
             && !open.refresh()?
         {
-            *store = None;
-            self.move_revision();
+            self.forget(store);
         }
         store.as_mut().ok_or(VaultError::Sealed)
+    }
+
+    /// Forgets all that leads to the keys.
+    fn forget(&self, store: &mut Option<Store>) {
+        *store = None;
+        self.shared.sealed.store(true, Ordering::Release);
+        self.move_revision();
     }
 
     pub(super) fn now(&self) -> Timestamp {
         truncated(self.shared.clock.now())
     }
 
-    fn move_revision(&self) {
+    pub(super) fn move_revision(&self) {
         self.shared.revision.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -7,9 +7,9 @@
 //! | `api.rs`, `bundle.rs`, `secret_api.rs` | what a resource and an administrator see of any vault |
 //! | `local.rs`, `status.rs`  | a vault in a directory: make, open, seal, change the root key |
 //! | `keys.rs`, `rotate.rs`, `rotation.rs` | the administration of keys, and when they are rotated by themselves |
-//! | `wrapping.rs`, `cryptography.rs` | the use of keys, and the rules on it |
+//! | `wrapping.rs`, `cryptography.rs`, `key_cache.rs` | the use of keys, the rules on it, and the keys in memory |
 //! | `secrets.rs`, `secret_rows.rs` | secrets, and their tables' rows |
-//! | `store.rs`, `schema.rs`, `rows.rs` | transactions that end in an audit record, and the tables |
+//! | `store.rs`, `group.rs`, `schema.rs`, `rows.rs` | transactions that end in audit records, alone or for many at once, and the tables |
 //! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
 //! | `audit.rs`, `audit_operation.rs`, `anchor.rs` | the chain of records, and what vouches for its end |
 //! | `backup.rs`, `secret_backup.rs`, `backup_format.rs` | a key or secret on its way out and back |
@@ -26,6 +26,8 @@ mod cryptography;
 mod epochs;
 mod error;
 mod files;
+mod group;
+mod key_cache;
 mod keyfile;
 mod keys;
 mod local;

@@ -70,6 +70,13 @@ pub(super) fn schedule(work: &Work<'_>, key: i64) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Whether a key is due.
+pub(super) fn is_due(work: &Work<'_>) -> rusqlite::Result<bool> {
+    work.db
+        .prepare_cached("SELECT 1 FROM keys WHERE rotation_due <= ?1")?
+        .exists([work.now.as_microsecond()])
+}
+
 /// The keys that are due.
 pub(super) fn all_due(work: &Work<'_>) -> rusqlite::Result<Vec<Due>> {
     let sql = "SELECT name FROM keys WHERE rotation_due <= ?1 ORDER BY rotation_due";

@@ -82,15 +82,17 @@ impl SecretVault for LocalVault {
     ) -> Result<SecretValue, VaultError> {
         let asked = self.secret_id(name, version);
         let event = Event::on(AuditOperation::SecretGet, &asked);
-        self.transact(event, |work, event| {
-            let bundle = work.live_secret(name, version.into(), &asked)?.bundle;
+        let name = name.clone();
+        let given = self.decide(event, move |work, event| {
+            let bundle = work.live_secret(&name, version.into(), &asked)?.bundle;
             event.kid = Some(bundle.id.to_string());
             if !bundle.attributes.enabled {
                 return Err(VaultError::SecretDisabled(bundle.id.to_string()).into());
             }
             let value = secret_rows::value(work.db, bundle.id.version)?;
-            Ok(SecretValue { bundle, value })
-        })
+            Ok(Some(SecretValue { bundle, value }))
+        })?;
+        Ok(given.expect("it was not withdrawn"))
     }
 
     fn secrets(&self, page: Page<KeyName>) -> Result<Vec<SecretBundle>, VaultError> {

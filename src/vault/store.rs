@@ -1,14 +1,13 @@
 //! The open vault file: its connection, the keys that the master key gives, and transactions that
 //! end in an audit record.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::base::{KeyVersion, VaultId};
+use crate::base::{KeyVersionRef, VaultId};
 use crate::crypto::{KeyEncryptionKey, Secret};
 use crate::sqlite::SealedDatabase;
 
@@ -17,7 +16,10 @@ use super::audit::{self, Event};
 use super::audit_operation::AuditOperation;
 use super::error::Fault;
 use super::files::{ANCHOR, root_records};
+use super::group::{Operation, Settled, fail};
+use super::key_cache::{KeyCache, Ready};
 use super::root::{RootKeyKind, RootRecord};
+use super::rows::Pick;
 use super::{VaultError, rotate, rows, secret_rows};
 
 /// Who is recorded for what the vault does by itself.
@@ -32,11 +34,15 @@ pub(super) struct Store {
     pub(super) path: PathBuf,
     pub(super) audit_key: Secret<32>,
     pub(super) anchor: AnchorFile,
-    /// Parsed keys. A version's key never changes; what may be done with it is asked of the
-    /// database at each use, so that a stale entry can only cost memory.
-    pub(super) keys: HashMap<KeyVersion, Arc<KeyEncryptionKey>>,
+    pub(super) keys: Arc<KeyCache>,
     /// SQLite's `data_version`: moves when another connection has committed.
     pub(super) data_version: i64,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.keys.clear();
+    }
 }
 
 /// What a step of a transaction works with.
@@ -101,7 +107,7 @@ impl Store {
         let head = audit::append(&tx, key, &event, now, caller, result).map_err(stored)?;
         tx.commit().map_err(stored)?;
         let changed = purged || (outcome.is_ok() && event.operation.is_administrative());
-        if changed || outcome.is_err() {
+        if changed {
             self.forget_unusable_keys()
                 .map_err(|e| self.explain(e.into()))?;
         }
@@ -111,6 +117,78 @@ impl Store {
         }
         self.advance_anchor(head, changed)?;
         Ok((outcome, changed))
+    }
+
+    /// Decides `operations` and records them, in one transaction that is on disk when this returns.
+    /// A refusal is recorded and leaves the others alone; a failure of the store fails all of them,
+    /// and nothing is done. The flag tells whether a right to use a key may have changed.
+    pub(super) fn commit(
+        &mut self,
+        now: Timestamp,
+        operations: Vec<Operation>,
+    ) -> (Vec<Settled>, bool) {
+        let count = operations.len();
+        match self.commit_group(now, operations) {
+            Ok(done) => done,
+            Err(error) => fail(count, &error),
+        }
+    }
+
+    fn commit_group(
+        &mut self,
+        now: Timestamp,
+        operations: Vec<Operation>,
+    ) -> Result<(Vec<Settled>, bool), VaultError> {
+        let key = &self.audit_key;
+        let database = &self.database;
+        let stored = |e: rusqlite::Error| explain(database, e.into());
+        let tx = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(stored)?;
+        let purged = purge_overdue(&tx, key, self.vault, now).map_err(stored)?;
+        let work = Work {
+            db: &tx,
+            vault: self.vault,
+            now,
+        };
+        let due = rotate::is_due(&work).map_err(stored)?;
+        let before = audit::head(&tx).map_err(stored)?;
+        let mut head = before;
+        let mut settled = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let Operation {
+                mut event,
+                caller,
+                decide,
+                rotated,
+            } = operation;
+            if due && !rotated {
+                settled.push(Settled::Due(event, decide));
+                continue;
+            }
+            let decided = match decide(&work, &mut event) {
+                Ok(done) => Ok(done),
+                Err(Fault::Refused(refusal)) => Err(refusal),
+                Err(Fault::Store(e)) => return Err(stored(e)),
+            };
+            if !matches!(decided, Ok(false)) {
+                let result = decided.as_ref().map(|_| ());
+                head = audit::append_to(&tx, key, head, &event, now, &caller, result)
+                    .map_err(stored)?;
+            }
+            settled.push(Settled::Answered(decided));
+        }
+        tx.commit().map_err(stored)?;
+        if purged {
+            self.forget_unusable_keys()
+                .map_err(|e| self.explain(e.into()))?;
+            self.overwrite_log();
+        }
+        if purged || head != before {
+            self.advance_anchor(head, purged)?;
+        }
+        Ok((settled, purged))
     }
 
     /// Purges every deleted key and secret whose retention has passed. Returns whether there was one.
@@ -189,20 +267,19 @@ impl Store {
         read(&work).map_err(|e| explain(database, e))
     }
 
-    /// The parsed key of a version.
-    pub(super) fn key_encryption_key(
+    /// The parsed key of a version, which is held from now on for whoever asks for `pick`.
+    pub(super) fn ready(
         &mut self,
-        version: KeyVersion,
-    ) -> Result<Option<Arc<KeyEncryptionKey>>, VaultError> {
-        if let Some(key) = self.keys.get(&version) {
-            return Ok(Some(key.clone()));
-        }
-        let found = rows::key_encryption_key(&self.connection, version)
+        kid: KeyVersionRef,
+        pick: Pick,
+    ) -> Result<Option<Ready>, VaultError> {
+        let found = rows::key_encryption_key(&self.connection, kid.version)
             .map_err(|e| self.explain(e.into()))?;
         Ok(found.map(|key| {
             let key = Arc::new(key);
-            self.keys.insert(version, key.clone());
-            key
+            let ready = Ready { kid, key };
+            self.keys.put(ready.clone(), pick);
+            ready
         }))
     }
 
@@ -264,19 +341,13 @@ impl Store {
             .query_row([], |row| row.get(0))
     }
 
-    fn forget_unusable_keys(&mut self) -> rusqlite::Result<()> {
+    fn forget_unusable_keys(&self) -> rusqlite::Result<()> {
         let mut usable = self.connection.prepare_cached(
             "SELECT 1 FROM versions JOIN keys USING (key)
              WHERE version = ?1 AND enabled AND deleted IS NULL",
         )?;
-        let mut keep = HashMap::with_capacity(self.keys.len());
-        for (version, key) in self.keys.drain() {
-            if usable.exists([version.as_bytes()])? {
-                keep.insert(version, key);
-            }
-        }
-        self.keys = keep;
-        Ok(())
+        self.keys
+            .retain(|version| usable.exists([version.as_bytes()]))
     }
 
     /// Moves the write-ahead log into the main file, whose freed pages SQLite overwrites

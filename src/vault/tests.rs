@@ -9,8 +9,8 @@ use crate::base::{KeyName, ManualClock};
 use crate::crypto::KeyKind;
 
 use super::{
-    AuditFilter, KeySpec, KeyVault, KeyWrapper, LocalVault, RootKeySource, SecretVault, VaultError,
-    VaultSettings,
+    AuditFilter, Cryptography, KeySpec, KeyVault, KeyWrapper, LocalVault, RootKeySource,
+    SecretVault, VaultError, VaultSettings,
 };
 
 struct Opened {
@@ -146,6 +146,54 @@ fn a_vault_that_another_process_writes_to_says_so_and_loses_nothing() {
 }
 
 #[test]
+fn a_group_whose_transaction_fails_is_not_answered_as_done() {
+    let opened = Opened::new();
+    let other = opened.open_again().unwrap();
+    let patience = other.with_store(|s| {
+        let set = s.connection.busy_timeout(Duration::ZERO);
+        set.map_err(|e| s.explain(e.into()))
+    });
+    patience.unwrap();
+    let use_it = || other.random_bytes(8).map(drop);
+    let many = |use_it: &(dyn Fn() -> Result<(), VaultError> + Sync)| {
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(use_it)).collect();
+            let results = all.into_iter().map(|t| t.join().unwrap());
+            results.collect::<Vec<_>>()
+        })
+    };
+    opened.tamper("BEGIN IMMEDIATE");
+    for result in many(&use_it) {
+        assert!(matches!(result, Err(VaultError::Busy { .. })), "{result:?}");
+    }
+    opened.tamper("ROLLBACK");
+    assert_eq!(other.verify_audit().unwrap().records, 6);
+    assert!(many(&use_it).iter().all(Result::is_ok));
+    assert_eq!(other.verify_audit().unwrap().records, 14);
+    // A panic of one ends nobody else's wait.
+    let panics = || {
+        let event = super::audit::Event::new(super::AuditOperation::RandomBytesGet);
+        let decided = other.decide(event, |_, _| -> Result<Option<()>, _> {
+            panic!("injected")
+        });
+        decided.map(drop)
+    };
+    std::thread::scope(|scope| {
+        let bad: Vec<_> = (0..2).map(|_| scope.spawn(panics)).collect();
+        let good: Vec<_> = (0..8).map(|_| scope.spawn(use_it)).collect();
+        for thread in good {
+            if let Err(error) = thread.join().unwrap() {
+                assert_eq!(error.code(), "Conflict", "{error}");
+            }
+        }
+        let ends: Vec<_> = bad.into_iter().map(|thread| thread.join()).collect();
+        assert!(ends.iter().any(Result::is_err));
+    });
+    use_it().unwrap();
+    other.verify_audit().unwrap();
+}
+
+#[test]
 fn a_schema_that_is_newer_or_unfinished_is_refused() {
     for (version, says) in [(3, "newer"), (1, "first release"), (0, "cut short")] {
         let opened = Opened::new();
@@ -187,7 +235,7 @@ fn a_purge_leaves_no_bytes_of_keys_and_secrets_in_the_database() {
 fn a_key_that_may_not_be_used_leaves_the_memory() {
     let opened = Opened::new();
     let (vault, other) = (&opened.vault, opened.open_again().unwrap());
-    let held = || vault.with_store(|s| Ok(s.keys.len())).unwrap();
+    let held = || vault.with_store(|_| Ok(vault.keys_held().len())).unwrap();
     let name: KeyName = "key-0".parse().unwrap();
     let key = vault.key(&name, None).unwrap().kid.key();
     let dek = crate::crypto::Secret::random();

@@ -9,7 +9,8 @@ use crate::crypto::{KeyEncryptionKey, Secret, WrapAlgorithm};
 use super::audit::Event;
 use super::audit_operation::AuditOperation;
 use super::error::Fault;
-use super::rows::{self, Pick, VersionRow};
+use super::key_cache::Ready;
+use super::rows::{self, Pick, UseRow, VersionRow};
 use super::store::Work;
 use super::{KeyOperation, KeyWrapper, LocalVault, VaultError, WrappedKey};
 
@@ -18,7 +19,7 @@ impl KeyWrapper for LocalVault {
         let wanted = Wanted {
             operation: KeyOperation::WrapKey,
             vault: key.vault,
-            name: &key.name,
+            name: key.name.clone(),
             pick: Pick::Newest,
             kid: key.to_string(),
         };
@@ -46,7 +47,7 @@ impl KeyWrapper for LocalVault {
         let wanted = Wanted {
             operation: KeyOperation::UnwrapKey,
             vault: key.vault,
-            name: &key.name,
+            name: key.name.clone(),
             pick: Pick::Exactly(key.version),
             kid: key.to_string(),
         };
@@ -62,33 +63,28 @@ impl KeyWrapper for LocalVault {
 }
 
 /// A use of a key that somebody asks for.
-pub(super) struct Wanted<'a> {
+#[derive(Clone)]
+pub(super) struct Wanted {
     pub(super) operation: KeyOperation,
     pub(super) vault: VaultId,
-    pub(super) name: &'a KeyName,
+    pub(super) name: KeyName,
     pub(super) pick: Pick,
     /// How the caller named it.
     pub(super) kid: String,
 }
 
+/// How often a use is tried anew when the key gets a new version meanwhile.
+const ATTEMPTS: u32 = 8;
+
 impl LocalVault {
     /// Uses a key and records it. The computation runs outside the lock, so that threads share the
     /// processor; whether its result may leave is decided after it, in the transaction that
-    /// records it, by the rules as they are then.
+    /// records it, by the rules as they are then: with a newer version there, it is done anew.
     pub(super) fn use_key<T>(
         &self,
-        wanted: &Wanted<'_>,
-        compute: impl FnOnce(&KeyVersionRef, &KeyEncryptionKey) -> Result<T, VaultError>,
+        wanted: &Wanted,
+        compute: impl Fn(&KeyVersionRef, &KeyEncryptionKey) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        self.rotate_due()?;
-        let key = self.with_store(|store| {
-            let now = self.now();
-            let found = store.read(now, |work| Ok(wanted.authorize(work, wanted.pick).ok()))?;
-            let Some(row) = found else { return Ok(None) };
-            let kek = store.key_encryption_key(row.bundle.kid.version)?;
-            Ok(kek.map(|kek| (row.bundle.kid, kek)))
-        })?;
-        let computed = key.map(|(kid, kek)| (compute(&kid, &kek), kid));
         let operation = match wanted.operation {
             KeyOperation::WrapKey => AuditOperation::KeyWrap,
             KeyOperation::UnwrapKey => AuditOperation::KeyUnwrap,
@@ -100,52 +96,91 @@ impl LocalVault {
                 unreachable!("no key is used for these")
             }
         };
-        self.transact_rotated(
-            Event::on(operation, &wanted.kid),
-            |work, event| match computed {
-                Some((result, kid)) => {
-                    event.kid = Some(kid.to_string());
-                    wanted.authorize(work, Pick::Exactly(kid.version))?;
-                    Ok(result?)
+        let mut guess = self.keys_held().get(&wanted.name, wanted.pick);
+        let mut attempt = 1;
+        loop {
+            let ready = match guess {
+                Some(ready) => Some(ready),
+                None => self.ready(wanted)?,
+            };
+            let (value, computed) = match ready {
+                None => (None, None),
+                Some(Ready { kid, key }) => match compute(&kid, &key) {
+                    Ok(value) => (Some(value), Some((kid.version, Ok(())))),
+                    Err(error) => (None, Some((kid.version, Err(error)))),
+                },
+            };
+            let (wanted_then, last) = (wanted.clone(), attempt == ATTEMPTS);
+            let event = Event::on(operation, &wanted.kid);
+            let decided = self.decide(event, move |work, event| {
+                let row = wanted_then.authorize(work)?;
+                match computed {
+                    Some((version, result)) if version == row.kid.version => {
+                        event.kid = Some(row.kid.to_string());
+                        result?;
+                        Ok(Some(()))
+                    }
+                    _ if last => {
+                        let key = wanted_then.kid;
+                        let why = format!("key {key} was changed meanwhile; try again");
+                        Err(VaultError::Conflict(why).into())
+                    }
+                    _ => Ok(None),
                 }
-                None => {
-                    wanted.authorize(work, wanted.pick)?;
-                    let why = format!("key {} was changed meanwhile; try again", wanted.kid);
-                    Err(VaultError::Conflict(why).into())
-                }
-            },
-        )
+            })?;
+            if let (Some(()), Some(value)) = (decided, value) {
+                return Ok(value);
+            }
+            (guess, attempt) = (None, attempt + 1);
+        }
+    }
+
+    /// The key that is asked for, from the database; `None` when the rules do not allow the use.
+    fn ready(&self, wanted: &Wanted) -> Result<Option<Ready>, VaultError> {
+        self.with_store(|store| {
+            let now = self.now();
+            match store.read(now, |work| Ok(wanted.authorize(work).ok()))? {
+                Some(row) => store.ready(row.kid, wanted.pick),
+                None => Ok(None),
+            }
+        })
     }
 }
 
-impl Wanted<'_> {
+impl Wanted {
     /// The version asked for, when the rules allow this use of it now.
-    fn authorize(&self, work: &Work<'_>, pick: Pick) -> Result<VersionRow, Fault> {
+    fn authorize(&self, work: &Work<'_>) -> Result<UseRow, Fault> {
         if self.vault != work.vault {
             return Err(VaultError::KeyNotFound(self.kid.clone()).into());
         }
-        let row = work.live(self.name, pick, &self.kid)?;
-        let attributes = &row.bundle.attributes;
-        let kid = row.bundle.kid.to_string();
-        if !attributes.enabled {
-            return Err(VaultError::KeyDisabled(kid).into());
+        let row = rows::find_use(work.db, work.vault, &self.name, self.pick)?
+            .ok_or_else(|| VaultError::KeyNotFound(self.kid.clone()))?;
+        if let Some(until) = row.purge {
+            return Err(VaultError::KeyDeleted {
+                key: self.kid.clone(),
+                until: until.to_string(),
+            }
+            .into());
+        }
+        if !row.enabled {
+            return Err(VaultError::KeyDisabled(row.kid.to_string()).into());
         }
         let forbidden = |why: String, advice| {
             Err(VaultError::Forbidden {
-                key: kid.clone(),
+                key: row.kid.to_string(),
                 why,
                 advice,
             }
             .into())
         };
         match self.operation {
-            operation if !row.bundle.operations.contains(&operation) => forbidden(
+            operation if row.operations & rows::operation_bits(&[operation]) == 0 => forbidden(
                 format!("does not permit {operation}"),
                 "permit it with `atrest key update --operations`",
             ),
             // What was protected while the key was valid stays usable.
             KeyOperation::UnwrapKey | KeyOperation::Decrypt | KeyOperation::Verify => Ok(row),
-            _ => match (attributes.not_before, attributes.expires) {
+            _ => match (row.not_before, row.expires) {
                 (_, Some(expires)) if expires <= work.now => forbidden(
                     format!("has expired ({expires}) and may only unwrap, decrypt and verify"),
                     "rotate it with `atrest key rotate`, or move its date with `atrest key update`",
