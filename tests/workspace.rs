@@ -14,7 +14,8 @@ use atrest::resource::{ProtectedResource, Protection};
 use atrest::sqlite::PageSize;
 use atrest::vault::{KeySpec, KeyUpdate, KeyVault, VaultSettings};
 use atrest::world::{
-    AskPassphrase, InitOptions, NamedKey, ResourceAddress, WhichVault, Workspace, WorldError,
+    AskPassphrase, InitOptions, NamedKey, NewVault, ResourceAddress, VaultKind, WhichVault,
+    Workspace, WorldError,
 };
 
 const MARKER: &str = "the-marker-that-is-looked-for";
@@ -49,13 +50,13 @@ fn the_keys_of_one_vault_are_nothing_in_another() {
         retention_days: 7,
         purge_protection: true,
     };
+    let new = NewVault {
+        settings,
+        passphrase: None,
+        kind: VaultKind::Vault,
+    };
     let payroll = workspace
-        .create_vault(
-            &"payroll".parse().unwrap(),
-            &settings,
-            None,
-            Arc::new(SystemClock),
-        )
+        .create_vault(&"payroll".parse().unwrap(), new, Arc::new(SystemClock))
         .unwrap();
     assert_eq!(payroll.settings().unwrap(), settings);
     let spec = KeySpec::new(KeyKind::Oct256);
@@ -104,8 +105,12 @@ fn half_a_vault_never_lies_in_the_place_of_one() {
         purge_protection: false,
     };
     let make = |name: &str, settings: &VaultSettings| {
-        let clock = Arc::new(SystemClock);
-        workspace.create_vault(&name.parse().unwrap(), settings, None, clock)
+        let new = NewVault {
+            settings: *settings,
+            passphrase: None,
+            kind: VaultKind::ManagedHsm,
+        };
+        workspace.create_vault(&name.parse().unwrap(), new, Arc::new(SystemClock))
     };
     // What a process left behind that was killed while it made one.
     let left = dir.path().join("vaults/payroll.new");
@@ -131,7 +136,7 @@ fn half_a_vault_never_lies_in_the_place_of_one() {
     there.sort();
     assert_eq!(there, ["payroll", "unlisted"]);
     let names = open(dir.path()).unwrap().vaults().unwrap();
-    let names: Vec<_> = names.iter().map(|(which, _)| which.to_string()).collect();
+    let names: Vec<_> = names.iter().map(|(which, ..)| which.to_string()).collect();
     assert_eq!(names, ["customer", "provider", "payroll"]);
 }
 

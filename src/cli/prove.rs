@@ -167,7 +167,7 @@ fn key_chain(workspace: &Workspace, exhibit: &lab::Exhibit) -> Result<Option<Key
     let Some(key) = exhibit.protected.protection.key() else {
         return Ok(None);
     };
-    for (which, id) in workspace.vaults()? {
+    for (which, id, _) in workspace.vaults()? {
         if id == key.vault {
             let bundle = workspace.vault(&which)?.key(&key.name, None)?;
             let id = key.to_string();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::base::{SystemClock, VaultId, VaultName};
 use crate::crypto::SecretBytes;
 use crate::vault::{KeyVault, LocalVault, RootKeyKind, RootKeySource, VaultSettings, VaultStatus};
-use crate::world::{WhichVault, Workspace};
+use crate::world::{NewVault, VaultKind, WhichVault, Workspace};
 
 use super::{CliError, Context, Outcome, table};
 
@@ -63,6 +63,10 @@ enum Command {
 struct Create {
     /// Its name: 3 to 24 letters, digits and hyphens
     name: VaultName,
+
+    /// A managed HSM: no secrets, and at NAME.managedhsm.azure.net. Its hardware is simulated
+    #[arg(long)]
+    managed_hsm: bool,
 
     #[command(flatten)]
     settings: Settings,
@@ -165,17 +169,19 @@ struct Sealed {
 pub(super) struct Listed {
     name: String,
     id: String,
+    kind: VaultKind,
     root_key: &'static str,
     sealed: bool,
 }
 
 /// The vaults of a working directory.
 pub(super) fn vaults(workspace: &Workspace) -> Result<Vec<Listed>, CliError> {
-    let listed = |(which, id): (WhichVault, VaultId)| {
+    let listed = |(which, id, kind): (WhichVault, VaultId, VaultKind)| {
         let record = LocalVault::root_record(&which.dir(workspace.dir()))?;
         Ok(Listed {
             name: which.to_string(),
             id: id.to_string(),
+            kind,
             root_key: match record.kind() {
                 RootKeyKind::KeyFile => "key file",
                 RootKeyKind::Passphrase { .. } => "passphrase",
@@ -211,7 +217,15 @@ fn make(create: &Create, context: &Context) -> Result<Outcome, CliError> {
     let passphrase = settings.passphrase(context)?;
     let clock = Arc::new(SystemClock);
     let with_key_file = passphrase.is_none();
-    let vault = workspace.create_vault(&create.name, &settings.vault(), passphrase, clock)?;
+    let new = NewVault {
+        settings: settings.vault(),
+        passphrase,
+        kind: match create.managed_hsm {
+            true => VaultKind::ManagedHsm,
+            false => VaultKind::Vault,
+        },
+    };
+    let vault = workspace.create_vault(&create.name, new, clock)?;
     show(&vault.acting_as(&caller()).status()?, context)?;
     if with_key_file {
         let which = WhichVault::Further(create.name.clone());

@@ -28,6 +28,8 @@ pub(super) fn vault_host(name: &VaultName) -> String {
 pub(super) enum Service {
     /// A key vault, by its name.
     Vault(String),
+    /// A managed HSM, by its name.
+    ManagedHsm(String),
     /// The token service.
     Login,
     /// The server itself, reached without the proxy.
@@ -99,8 +101,8 @@ impl HostPort {
         if let Some(name) = in_zone(VAULT) {
             return Some(Service::Vault(name));
         }
-        if in_zone(MANAGED_HSM).is_some() {
-            return Some(Service::NotYet("a managed HSM"));
+        if let Some(name) = in_zone(MANAGED_HSM) {
+            return Some(Service::ManagedHsm(name));
         }
         if in_zone(BLOB).is_some() {
             return Some(Service::NotYet("blob storage"));

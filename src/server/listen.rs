@@ -25,7 +25,7 @@ use super::hosts::{HostPort, Service, vault_host};
 use super::reply::{Injected, Reply, Reset, error_reply};
 use super::shared::{Answer, Shared};
 use super::{ServerError, control, login, vault};
-use crate::world::WhichVault;
+use crate::world::{VaultKind, WhichVault};
 
 /// Open connections at once; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 512;
@@ -247,19 +247,35 @@ impl Front {
                 let of = WhichVault::Customer;
                 ("vault", vault::answer(shared, host, of, request).await)
             }
-            Some((host, Some(Service::Vault(name)))) => match shared.vault_named(&name) {
-                Some(of) => ("vault", vault::answer(shared, host, of, request).await),
-                None => {
-                    let why = format!(
-                        "There is no vault {name} here. The customer's vault is https://{}; \
+            Some((host, Some(Service::ManagedHsm(name)))) => {
+                match shared.vault_named(&name, VaultKind::ManagedHsm) {
+                    Some(of) => ("vault", vault::answer(shared, host, of, request).await),
+                    None => {
+                        let why = format!(
+                            "There is no managed HSM {name} here; make one with \
+                             `atrest vault create NAME --managed-hsm`."
+                        );
+                        let status = StatusCode::NOT_FOUND;
+                        let reply = error_reply(status, "VaultNotFound", None, &why);
+                        ("vault", Answer::new("UnknownVault", reply))
+                    }
+                }
+            }
+            Some((host, Some(Service::Vault(name)))) => {
+                match shared.vault_named(&name, VaultKind::Vault) {
+                    Some(of) => ("vault", vault::answer(shared, host, of, request).await),
+                    None => {
+                        let why = format!(
+                            "There is no vault {name} here. The customer's vault is https://{}; \
                          give it another name with `atrest serve --vault NAME`, or make a further \
                          vault with `atrest vault create NAME`.",
-                        vault_host(&shared.vault)
-                    );
-                    let reply = error_reply(StatusCode::NOT_FOUND, "VaultNotFound", None, &why);
-                    ("vault", Answer::new("UnknownVault", reply))
+                            vault_host(&shared.vault)
+                        );
+                        let reply = error_reply(StatusCode::NOT_FOUND, "VaultNotFound", None, &why);
+                        ("vault", Answer::new("UnknownVault", reply))
+                    }
                 }
-            },
+            }
             Some((_, Some(Service::NotYet(what)))) => {
                 let why = format!("This version of atrest does not simulate {what}.");
                 let reply = error_reply(StatusCode::NOT_IMPLEMENTED, "NotImplemented", None, &why);

@@ -79,7 +79,7 @@ impl Server {
         workspace.vault(&WhichVault::Customer)?;
         let further: Result<WhichVault, _> = options.vault.as_str().parse();
         if let Ok(further @ WhichVault::Further(_)) = further
-            && workspace.has_vault(&further)
+            && workspace.vault_kind(&further).is_some()
         {
             return Err(ServerError::Usage(format!(
                 "{further} is another of the vaults; serve the customer's under a name of its own"

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use tokio::sync::Semaphore;
 
 use crate::base::{Clock, VaultName};
-use crate::world::{WhichVault, Workspace};
+use crate::world::{VaultKind, WhichVault, Workspace};
 
 use super::metrics::Metrics;
 use super::reply::{Reply, error_reply};
@@ -38,15 +38,21 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The vault that clients know by `name`, where there is one. The provider's is nobody's to ask.
-    pub(super) fn vault_named(&self, name: &str) -> Option<WhichVault> {
+    /// The vault of this kind that clients know by `name`, where there is one. The provider's is nobody's
+    /// to ask.
+    pub(super) fn vault_named(&self, name: &str, kind: VaultKind) -> Option<WhichVault> {
         let name: VaultName = name.parse().ok()?;
         if name == self.vault {
-            return Some(WhichVault::Customer);
+            return (kind == VaultKind::Vault).then_some(WhichVault::Customer);
         }
         let which: WhichVault = name.as_str().parse().ok()?;
         let further = matches!(which, WhichVault::Further(_));
-        (further && self.workspace.has_vault(&which)).then_some(which)
+        (further && self.workspace.vault_kind(&which) == Some(kind)).then_some(which)
+    }
+
+    /// Whether a vault is a managed HSM.
+    pub(super) fn is_hsm(&self, which: &WhichVault) -> bool {
+        self.workspace.vault_kind(which) == Some(VaultKind::ManagedHsm)
     }
 
     /// The name by which clients know a vault.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::{KeyName, ResourceId, VaultId, VaultName, write_atomic};
 use crate::resource::Protection;
 
-use super::{Kind, Name, ResourceAddress, WhichVault, WorldError};
+use super::{Kind, Name, ResourceAddress, VaultKind, WhichVault, WorldError};
 
 /// The name of the configuration file. It holds nothing secret, and a stolen copy includes it.
 pub const CONFIG: &str = "atrest.json";
@@ -40,6 +40,7 @@ pub(super) struct Config {
 pub(super) struct FurtherVault {
     pub(super) name: VaultName,
     pub(super) id: VaultId,
+    pub(super) kind: VaultKind,
 }
 
 /// An environment and what it holds.
@@ -140,14 +141,14 @@ impl Config {
         write_atomic(&path, &text).map_err(|e| WorldError::io(&path, e))
     }
 
-    /// Every vault, and its identity.
-    pub(super) fn vaults(&self) -> impl Iterator<Item = (WhichVault, VaultId)> + '_ {
+    /// Every vault: which, its identity, its kind.
+    pub(super) fn vaults(&self) -> impl Iterator<Item = (WhichVault, VaultId, VaultKind)> + '_ {
         let two = [
-            (WhichVault::Customer, self.customer_vault),
-            (WhichVault::Provider, self.provider_vault),
+            (WhichVault::Customer, self.customer_vault, VaultKind::Vault),
+            (WhichVault::Provider, self.provider_vault, VaultKind::Vault),
         ];
-        let further = (self.vaults.iter()).map(|v| (WhichVault::Further(v.name.clone()), v.id));
-        two.into_iter().chain(further)
+        let further = |v: &FurtherVault| (WhichVault::Further(v.name.clone()), v.id, v.kind);
+        two.into_iter().chain(self.vaults.iter().map(further))
     }
 
     pub(super) fn environment(&self, name: &Name) -> Result<&Environment, WorldError> {
@@ -195,8 +196,10 @@ impl Config {
 
     fn repeated(&self) -> Option<String> {
         // Names of environments have no capitals, and no spaces.
-        let vaults = self.vaults().map(|(which, _)| format!("The vault {which}"));
-        let ids = self.vaults().map(|(_, id)| format!("The vault {id}"));
+        let vaults = self
+            .vaults()
+            .map(|(which, ..)| format!("The vault {which}"));
+        let ids = self.vaults().map(|(_, id, _)| format!("The vault {id}"));
         let mut names: Vec<String> = vaults.chain(ids).collect();
         for environment in &self.environments {
             names.push(environment.name.to_string());
@@ -220,6 +223,7 @@ mod tests {
         config.vaults.push(FurtherVault {
             name: "payroll".parse().unwrap(),
             id: VaultId::from_bytes([5; 16]),
+            kind: VaultKind::ManagedHsm,
         });
         config.environments.push(Environment {
             name: "production".parse().unwrap(),
@@ -265,6 +269,8 @@ mod tests {
             good.replace("finance", "../finance"),
             good.replace("\"plain\"", "\"none\""),
             good.replace("payroll", "../payroll"),
+            good.replace("managed-hsm", "hsm"),
+            good.replace(",\"kind\":\"managed-hsm\"", ""),
             good.replace("payroll", "customer"),
             good.replace("payroll", "provider"),
             good.replace(&"0505".repeat(8), &"0101".repeat(8)),

@@ -22,6 +22,6 @@ pub use config::{CONFIG, ResourceEntry};
 pub use convert::Converted;
 pub use error::WorldError;
 pub use in_place::{ConvertedInPlace, UnderWay};
-pub use vault_set::{AskPassphrase, VaultSet, WhichVault};
-pub use vaults::NamedKey;
+pub use vault_set::{AskPassphrase, VaultKind, VaultSet, WhichVault};
+pub use vaults::{NamedKey, NewVault};
 pub use workspace::{InitOptions, Workspace};

@@ -4,6 +4,8 @@ use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::{BadVaultName, Clock, EpochId, KeyRef, KeyVersionRef, VaultId, VaultName};
 use crate::crypto::{Secret, SecretBytes, WrapAlgorithm};
 use crate::sqlite::Position;
@@ -69,6 +71,16 @@ impl fmt::Display for WhichVault {
     }
 }
 
+/// What a vault is for those who reach it through a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VaultKind {
+    /// A key vault: keys and secrets, at NAME.vault.azure.net.
+    Vault,
+    /// A managed HSM: keys, at NAME.managedhsm.azure.net. What it promises of its hardware is simulated.
+    ManagedHsm,
+}
+
 /// All vaults as one [`KeyWrapper`]: a key's vault identifier says which of them is asked. Each is
 /// opened when it is first needed, so that what needs no key asks for no passphrase.
 pub struct VaultSet {
@@ -81,14 +93,16 @@ pub struct VaultSet {
 struct Slot {
     which: WhichVault,
     id: VaultId,
+    kind: VaultKind,
     opened: Mutex<Option<LocalVault>>,
 }
 
 fn slots(config: &Config) -> Vec<Arc<Slot>> {
-    let slot = |(which, id)| {
+    let slot = |(which, id, kind)| {
         Arc::new(Slot {
             which,
             id,
+            kind,
             opened: Mutex::new(None),
         })
     };
@@ -124,9 +138,9 @@ impl VaultSet {
         }
     }
 
-    /// Whether there is such a one.
-    pub(super) fn has(&self, which: &WhichVault) -> bool {
-        self.slot(|slot| slot.which == *which).is_some()
+    /// Its kind, where there is such a one.
+    pub(super) fn kind(&self, which: &WhichVault) -> Option<VaultKind> {
+        Some(self.slot(|slot| slot.which == *which)?.kind)
     }
 
     /// Takes over a vault that is open already.

@@ -7,7 +7,7 @@ use crate::crypto::SecretBytes;
 use crate::vault::{KeyVault, LocalVault, RootKeySource, VaultError, VaultSettings};
 
 use super::config::FurtherVault;
-use super::{WhichVault, Workspace, WorldError};
+use super::{VaultKind, WhichVault, Workspace, WorldError};
 
 /// A key of the customer's, as it is named on the command line: `KEY`, in the customer's vault, or
 /// `VAULT/KEY`.
@@ -34,10 +34,20 @@ impl std::str::FromStr for NamedKey {
     }
 }
 
+/// What a further vault shall be.
+pub struct NewVault {
+    /// What is fixed for it.
+    pub settings: VaultSettings,
+    /// The passphrase that it is sealed under; a key file beside it when `None`.
+    pub passphrase: Option<SecretBytes>,
+    /// What it is for those who reach it through a server.
+    pub kind: VaultKind,
+}
+
 impl Workspace {
-    /// Every vault, and its identity: the customer's, the provider's, and the further ones in the order
+    /// Every vault, its identity and its kind: the customer's, the provider's, and the further ones in the order
     /// in which they were made.
-    pub fn vaults(&self) -> Result<Vec<(WhichVault, VaultId)>, WorldError> {
+    pub fn vaults(&self) -> Result<Vec<(WhichVault, VaultId, VaultKind)>, WorldError> {
         Ok(self.read_config()?.vaults().collect())
     }
 
@@ -47,21 +57,19 @@ impl Workspace {
     /// [`VaultError::VaultNotFound`].
     pub fn identity_of(&self, vault: &WhichVault) -> Result<VaultId, WorldError> {
         let mut known = self.vaults()?.into_iter();
-        let found = known.find(|(which, _)| which == vault);
-        let (_, id) = found.ok_or_else(|| VaultError::VaultNotFound(vault.to_string()))?;
+        let found = known.find(|(which, ..)| which == vault);
+        let (_, id, _) = found.ok_or_else(|| VaultError::VaultNotFound(vault.to_string()))?;
         Ok(id)
     }
 
-    /// Makes a further vault of the customer's. Its root key comes from a key file beside it when there
-    /// is no passphrase.
+    /// Makes a further vault of the customer's.
     ///
     /// # Errors
     /// [`WorldError::Exists`]; those of [`LocalVault::create`]. No file of it is left then.
     pub fn create_vault(
         &self,
         name: &VaultName,
-        settings: &VaultSettings,
-        passphrase: Option<SecretBytes>,
+        new: NewVault,
         clock: std::sync::Arc<dyn Clock>,
     ) -> Result<LocalVault, WorldError> {
         let which: WhichVault = name
@@ -70,39 +78,40 @@ impl Workspace {
             .map_err(|e| WorldError::Usage(format!("{e}")))?;
         let mut changing = self.begin()?;
         let dir = which.dir(self.dir());
-        if changing.config.vaults().any(|(known, _)| known == which) || dir.exists() {
+        if changing.config.vaults().any(|(known, ..)| known == which) || dir.exists() {
             return Err(WorldError::Exists(format!("the vault {name}")));
         }
         // Half a vault never lies in its place: it is made beside it. No vault's name has a dot.
-        let new = dir.with_extension("new");
+        let beside = dir.with_extension("new");
         let parent = dir.parent().expect("it lies in one");
         create_dir_private(parent).map_err(|e| WorldError::io(parent, e))?;
-        match fs::remove_dir_all(&new) {
+        match fs::remove_dir_all(&beside) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(WorldError::io(&new, e));
+                return Err(WorldError::io(&beside, e));
             }
             _ => {}
         }
-        let root = match passphrase {
+        let root = match new.passphrase {
             Some(passphrase) => RootKeySource::Passphrase(passphrase),
-            None => RootKeySource::KeyFile(new.join("root.key")),
+            None => RootKeySource::KeyFile(beside.join("root.key")),
         };
-        let made = LocalVault::create(&new, &root, settings, clock.clone());
+        let made = LocalVault::create(&beside, &root, &new.settings, clock.clone());
         if made.is_err() {
-            let _ = fs::remove_dir_all(&new);
+            let _ = fs::remove_dir_all(&beside);
         }
         let id = made?.id();
         let root = match root {
             RootKeySource::KeyFile(_) => RootKeySource::KeyFile(which.key_file(self.dir())),
             passphrase => passphrase,
         };
-        fs::rename(&new, &dir)
+        fs::rename(&beside, &dir)
             .and_then(|()| sync_names(&dir))
             .map_err(|e| WorldError::io(&dir, e))?;
         let vault = LocalVault::open(&dir, &root, clock)?;
         changing.config.vaults.push(FurtherVault {
             name: name.clone(),
             id,
+            kind: new.kind,
         });
         changing.save()?;
         self.vault_set().adopt(&which, vault.clone());

@@ -10,7 +10,8 @@ use crate::vault::{KeySpec, KeyVault, LocalVault, RootKeySource, VaultError, Vau
 use super::config::{CONFIG, Config, Environment};
 use super::lock::{ChangeLock, LOCK};
 use super::{
-    AskPassphrase, Kind, Name, ResourceAddress, ResourceEntry, VaultSet, WhichVault, WorldError,
+    AskPassphrase, Kind, Name, ResourceAddress, ResourceEntry, VaultKind, VaultSet, WhichVault,
+    WorldError,
 };
 
 /// The name of the service-managed key in the provider's vault.
@@ -135,9 +136,9 @@ impl Workspace {
         self.vaults.vault(which)
     }
 
-    /// Whether there is such a vault: made by now, by whichever process.
-    pub fn has_vault(&self, which: &WhichVault) -> bool {
-        self.vaults.has(which)
+    /// A vault's kind, where there is such a one by now, made by whichever process.
+    pub fn vault_kind(&self, which: &WhichVault) -> Option<VaultKind> {
+        self.vaults.kind(which)
     }
 
     /// What resources reach the vaults through.

@@ -166,8 +166,13 @@ impl Served {
 
     /// A token of the managed identity for the vault.
     pub fn token(&self) -> String {
+        self.token_for("https://vault.azure.net")
+    }
+
+    /// One for `audience`.
+    pub fn token_for(&self, audience: &str) -> String {
         let answer = self.http(&format!(
-            "GET /msi/token?api-version=2019-08-01&resource=https://vault.azure.net HTTP/1.1\r\n\
+            "GET /msi/token?api-version=2019-08-01&resource={audience} HTTP/1.1\r\n\
              Host: {}\r\nX-IDENTITY-HEADER: {}\r\nConnection: close\r\n\r\n",
             self.address,
             self.identity_header(),

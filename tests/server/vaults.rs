@@ -110,6 +110,71 @@ fn the_providers_vault_is_nobodys_to_ask() {
 }
 
 #[test]
+fn a_managed_hsm_is_none_of_the_vaults() {
+    let served = Served::new(&[]);
+    let (dir, token) = (served.dir.path(), served.token());
+    made(dir, &["vault", "create", "vaulted"]);
+    made(dir, &["vault", "create", "hardware", "--managed-hsm"]);
+    let hsm = "hardware.managedhsm.azure.net";
+    // It wants tokens of its own audience, and says so.
+    let list = "/keys?api-version=7.4";
+    let refused = served.ask_at(hsm, &token, "GET", list, "");
+    assert_eq!(refused.status, 401);
+    assert!(
+        refused
+            .head
+            .contains("resource=\"https://managedhsm.azure.net\""),
+        "{refused:?}"
+    );
+    let for_hsm = served.token_for("https://managedhsm.azure.net");
+    assert_eq!(served.ask(&for_hsm, "GET", list, "").status, 401);
+
+    let create = "/keys/k/create?api-version=7.4";
+    let made = served.ask_at(
+        hsm,
+        &for_hsm,
+        "POST",
+        create,
+        r#"{"kty":"oct","key_size":256}"#,
+    );
+    assert_eq!(made.status, 200, "{made:?}");
+    let key = made.json()["key"].clone();
+    assert_eq!(key["kty"], "oct-HSM");
+    assert!(
+        key["kid"]
+            .as_str()
+            .unwrap()
+            .starts_with("https://hardware.managedhsm.azure.net/keys/k/")
+    );
+    let secret = served.ask_at(
+        hsm,
+        &for_hsm,
+        "PUT",
+        "/secrets/s?api-version=7.4",
+        r#"{"value":"x"}"#,
+    );
+    assert_eq!(secret.status, 404);
+    for host in [
+        "vaulted.managedhsm.azure.net",
+        "customer.managedhsm.azure.net",
+    ] {
+        assert_eq!(
+            served.ask_at(host, &for_hsm, "GET", list, "").code(),
+            "VaultNotFound",
+            "{host}"
+        );
+    }
+    let as_vault = served.ask_at("hardware.vault.azure.net", &token, "GET", list, "");
+    assert_eq!(as_vault.code(), "VaultNotFound");
+    assert_eq!(
+        served
+            .ask_at("vaulted.vault.azure.net", &token, "GET", list, "")
+            .status,
+        200
+    );
+}
+
+#[test]
 fn two_vaults_never_share_a_host() {
     let dir = workspace();
     made(dir.path(), &["vault", "create", "contoso"]);

@@ -30,7 +30,7 @@ use super::reply::{
     Injected, Refusal, Reply, body, error_reply, json_reply, one, parameters, text_reply,
 };
 use super::shared::{Answer, Shared};
-use super::token::VAULT_AUDIENCE;
+use super::token::{HSM_AUDIENCE, VAULT_AUDIENCE};
 use api_version::is_api_version;
 use errors::refused;
 use perform::Asked;
@@ -56,12 +56,15 @@ pub(super) async fn answer(
     request: Request<Incoming>,
 ) -> Answer {
     // Before all else: who has no token learns where to get one, and nothing more.
-    let caller = match authenticate(shared, request.headers(), VAULT_AUDIENCE) {
+    let hsm = shared.is_hsm(&which);
+    let audience = if hsm { HSM_AUDIENCE } else { VAULT_AUDIENCE };
+    let caller = match authenticate(shared, request.headers(), audience) {
         Ok(caller) => caller,
         Err(reply) => return Answer::new("Unauthorized", *reply),
     };
     let (operation, reply) = match route(request.method(), request.uri().path()) {
         Err(no) => ("Unknown", no_route(&no)),
+        Ok(call) if hsm && call.operation.is_on_secrets() => ("Unknown", no_route(&NoRoute::Path)),
         Ok(call) => {
             let operation = call.operation.name();
             let reply = run(shared, host, which, &caller, call, request).await;
@@ -128,6 +131,7 @@ async fn run(
         }
         let asked = Asked {
             vault: &vault.acting_as(&caller),
+            hsm: blocking.is_hsm(&which),
             call: &of,
             base: &base,
             query: &query,

@@ -22,6 +22,8 @@ const PAGE_MAX: u32 = 25;
 /// What an operation is asked with.
 pub(super) struct Asked<'a> {
     pub(super) vault: &'a LocalVault,
+    /// Whether that is a managed HSM: every key in it is one of its own.
+    pub(super) hsm: bool,
     pub(super) call: &'a Call,
     /// `https://HOST[:PORT]`
     pub(super) base: &'a str,
@@ -73,11 +75,13 @@ impl Asked<'_> {
         let version = call.version;
         let body = match call.operation {
             Operation::Create => {
-                let spec = self.json::<CreateIn>()?.spec()?;
+                let mut spec = self.json::<CreateIn>()?.spec()?;
+                spec.hsm |= self.hsm;
                 out.bundle(&vault.create_key(name(), &spec)?)
             }
             Operation::Import => {
-                let (key, spec) = self.json::<ImportIn>()?.key()?;
+                let (key, mut spec) = self.json::<ImportIn>()?.key()?;
+                spec.hsm |= self.hsm;
                 out.bundle(&vault.import_key(name(), key, &spec)?)
             }
             Operation::Get => out.bundle(&vault.key(name(), version)?),
