@@ -269,6 +269,10 @@ fn nonsense_is_refused_as_the_callers_fault() {
         let answer = served.ask(&token, "GET", &format!("/keys?api-version=7.4&{query}"), "");
         assert_eq!(answer.status, 400, "{query}");
     }
+    let other = served.ask(&token, "POST", "/deletedkeys/n?api-version=7.4", "");
+    assert_eq!(other.status, 405);
+    let allowed = "allow: GET, DELETE\r\n";
+    assert!(other.head.contains(allowed), "{}", other.head);
     let head = format!(
         "GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "x".repeat(100 << 10)

@@ -17,7 +17,8 @@ mod wire;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::{Method, Request, StatusCode};
 
 use crate::vault::{KeyBackup, SecretBackup};
 use crate::world::WhichVault;
@@ -161,14 +162,15 @@ fn no_route(no: &NoRoute) -> Reply {
             let why = "No operation is at this path.";
             error_reply(StatusCode::NOT_FOUND, "NotFound", None, why)
         }
-        NoRoute::Method => {
+        NoRoute::Method(offered) => {
             let status = StatusCode::METHOD_NOT_ALLOWED;
-            error_reply(
-                status,
-                "MethodNotAllowed",
-                None,
-                "This path takes another method.",
-            )
+            let why = "This path takes another method.";
+            let mut reply = error_reply(status, "MethodNotAllowed", None, why);
+            // RFC 9110, 15.5.6.
+            let offered: Vec<_> = offered.iter().map(Method::as_str).collect();
+            let offered = HeaderValue::from_str(&offered.join(", ")).expect("ASCII");
+            reply.headers_mut().insert(ALLOW, offered);
+            reply
         }
         NoRoute::Malformed(why) => bad_parameter(why),
     }

@@ -163,17 +163,38 @@ pub(super) struct Call {
 pub(super) enum NoRoute {
     /// No operation is at this path.
     Path,
-    /// One is, by another method.
-    Method,
+    /// One is, by one of these methods.
+    Method(Vec<Method>),
     /// A name or version that can be none.
     Malformed(String),
 }
 
-/// Parses a path as it was sent. Clients that name no version send `/keys/NAME/` and
-/// `/keys/NAME//encrypt`: an empty segment counts.
+/// What may follow a key and its version. Clients differ in its case (`wrapkey`, `wrapKey`).
+fn use_of_key(segment: &str) -> Option<(Method, Operation)> {
+    use Operation::*;
+    let (method, operation) = match segment.to_ascii_lowercase().as_str() {
+        "encrypt" => (Method::POST, Encrypt),
+        "decrypt" => (Method::POST, Decrypt),
+        "wrapkey" => (Method::POST, Wrap),
+        "unwrapkey" => (Method::POST, Unwrap),
+        "sign" => (Method::POST, Sign),
+        "verify" => (Method::POST, Verify),
+        "attestation" => (Method::GET, GetAttestation),
+        "release" => (Method::POST, Release),
+        "securewrapkey" => (Method::POST, SecureWrap),
+        "secureunwrapkey" => (Method::POST, SecureUnwrap),
+        _ => return None,
+    };
+    Some((method, operation))
+}
+
+/// Parses a path as it was sent. Clients that name no version send `/keys/NAME/`,
+/// `/keys/NAME//encrypt` or `/keys/NAME/encrypt`: an empty segment counts.
 pub(super) fn route(method: &Method, path: &str) -> Result<Call, NoRoute> {
     use Operation::*;
     let segments: Vec<_> = path.split('/').collect();
+    let use_of_key = segments.last().and_then(|last| use_of_key(last));
+    let use_of_key = use_of_key.as_slice();
     let (offered, name, version): (&[(Method, Operation)], _, _) = match segments[..] {
         ["", "keys"] => (&[(Method::GET, List)], None, None),
         ["", "deletedkeys"] => (&[(Method::GET, ListDeleted)], None, None),
@@ -205,26 +226,14 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Call, NoRoute> {
             Some(name),
             None,
         ),
+        ["", "keys", name, _] if !use_of_key.is_empty() => (use_of_key, Some(name), None),
         ["", "keys", name, version] => (
             &[(Method::GET, Get), (Method::PATCH, Update)],
             Some(name),
             Some(version),
         ),
-        ["", "keys", name, version, operation] => {
-            let offered: &[_] = match operation {
-                "encrypt" => &[(Method::POST, Encrypt)],
-                "decrypt" => &[(Method::POST, Decrypt)],
-                "wrapkey" => &[(Method::POST, Wrap)],
-                "unwrapkey" => &[(Method::POST, Unwrap)],
-                "sign" => &[(Method::POST, Sign)],
-                "verify" => &[(Method::POST, Verify)],
-                "attestation" => &[(Method::GET, GetAttestation)],
-                "release" => &[(Method::POST, Release)],
-                "securewrapkey" => &[(Method::POST, SecureWrap)],
-                "secureunwrapkey" => &[(Method::POST, SecureUnwrap)],
-                _ => return Err(NoRoute::Path),
-            };
-            (offered, Some(name), Some(version))
+        ["", "keys", name, version, _] if !use_of_key.is_empty() => {
+            (use_of_key, Some(name), Some(version))
         }
         ["", "rng"] => (&[(Method::POST, RandomBytes)], None, None),
         ["", "secrets"] => (&[(Method::GET, SecretList)], None, None),
@@ -265,7 +274,8 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Call, NoRoute> {
         _ => return Err(NoRoute::Path),
     };
     let found = offered.iter().find(|(offered, _)| offered == method);
-    let (_, operation) = found.ok_or(NoRoute::Method)?;
+    let methods = || offered.iter().map(|(method, _)| method.clone()).collect();
+    let (_, operation) = found.ok_or_else(|| NoRoute::Method(methods()))?;
     let malformed = |e: String| NoRoute::Malformed(e);
     let name = name.map(str::parse::<KeyName>).transpose();
     let version = version.filter(|version| !version.is_empty());
