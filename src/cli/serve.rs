@@ -20,6 +20,13 @@ Examples:
   atrest --dir work serve --vault contoso     the customer's vault is contoso.vault.azure.net
   atrest serve --port 0 --ready-file ready    any free port; what `atrest env --json` prints is in the file
 
+Failures on purpose, --inject OPERATION[@NAME]=[after-]FAULT[:RATE]:
+  'unwrapKey=503:5%'                  one in twenty, before anything is done or recorded
+  'wrapKey@payroll=after-reset:#10'   each tenth is done, and the connection closed without its answer
+  '*=delay:200ms'                     every request, as long as it says (ms or s)
+OPERATION is *, a name as in log and metrics (KeyUnwrap, SecretGet) or in a key's key_ops; FAULT a status
+from 400 to 599, delay:TIME or reset. The log names what was injected, and metrics count it.
+
 One port takes all: HTTPS for the vault, HTTP for the proxy (CONNECT) that leads clients to it under Azure's
 host names, and the managed-identity endpoint. Whoever has an identity's secret or token can use the
 vault as that identity may; keep the port on this machine.")]

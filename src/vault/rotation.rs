@@ -148,7 +148,7 @@ pub enum RotationTrigger {
 pub struct RotationPolicy {
     /// When a new version is made; never when `None`.
     pub rotate: Option<RotationTrigger>,
-    /// So long before a version expires its owner wants to be told: kept, nobody is told.
+    /// So long before a version expires its owner wants to be told; `atrest serve --events` does.
     pub notify_before_expiry: Option<Period>,
     /// New versions made by a rotation expire so long after they are made.
     pub expiry: Option<Period>,
