@@ -1,5 +1,6 @@
 //! Azure's own client libraries, unmodified and with all of their checks on, against `atrest with`:
-//! Python in a virtual environment, JavaScript under Node. Both are installed by `.ci/run`.
+//! Python in a virtual environment, JavaScript under Node, Rust in a package of its own. All are installed or built
+//! by `.ci/run`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -28,15 +29,16 @@ fn python() -> PathBuf {
     )
 }
 
-/// A directory with Node's packages, and the script `name` in it: modules are looked for beside it.
-fn node_script(name: &str) -> PathBuf {
+/// A script, copied beside Node's packages: they are looked for there.
+fn node_script(path: &str) -> PathBuf {
     installed(
         "target/clients/node/node_modules/@azure/keyvault-keys",
         "mkdir -p target/clients/node && cp tests/clients/node/package*.json target/clients/node && \
          npm ci --prefix target/clients/node",
     );
-    let to = package("target/clients/node").join(name);
-    fs::copy(package("tests/clients/node").join(name), &to).unwrap();
+    let from = package(path);
+    let to = package("target/clients/node").join(from.file_name().unwrap());
+    fs::copy(from, &to).unwrap();
     to
 }
 
@@ -61,52 +63,100 @@ fn workspace() -> tempfile::TempDir {
     temp
 }
 
-/// Runs `program script` under `atrest with`; each step that held is a line `NAME ok`.
-fn holds(program: &Path, script: &Path, steps: usize) {
-    let temp = workspace();
-    let command = [program, script].map(|path| path.to_str().unwrap());
-    let ran = atrest(temp.path(), &["with", "--", command[0], command[1]]);
-    let printed = String::from_utf8_lossy(&ran.stdout);
+/// Runs a client under `atrest with OPTIONS`; each step that held is a line `NAME ok`.
+fn holds(options: &[&str], client: &[&Path], steps: usize) {
+    let printed = run_with(workspace().path(), options, client);
     let held = printed.lines().filter(|line| line.ends_with(" ok")).count();
+    assert_eq!(held, steps, "{printed}");
+}
+
+/// What a client prints, which must succeed.
+fn run_with(dir: &Path, options: &[&str], client: &[&Path]) -> String {
+    let client = client.iter().map(|path| path.to_str().unwrap());
+    let args: Vec<_> = ["with"]
+        .into_iter()
+        .chain(options.iter().copied())
+        .chain(["--"])
+        .chain(client)
+        .collect();
+    let ran = atrest(dir, &args);
+    let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
     let errors = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{printed}\n{errors}");
-    assert_eq!(held, steps, "{printed}");
+    printed
+}
+
+/// A program of the package of Rust's clients.
+fn rust(name: &str) -> PathBuf {
+    installed(
+        &format!("target/clients/rust/release/{name}"),
+        "cargo build --release --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir target/clients/rust",
+    )
 }
 
 #[test]
 fn python_code_written_for_azure_uses_keys_unchanged() {
-    holds(&python(), &package("tests/clients/python/keys.py"), 12);
+    let script = package("tests/clients/python/keys.py");
+    holds(&[], &[&python(), &script], 13);
 }
 
 #[test]
 fn python_code_written_for_azure_uses_secrets_unchanged() {
-    holds(
-        &python(),
-        &package("tests/clients/python/secret_values.py"),
-        4,
-    );
+    let script = package("tests/clients/python/secret_values.py");
+    holds(&[], &[&python(), &script], 4);
 }
 
 #[test]
-fn the_example_in_the_docs_is_refused_once_its_key_is_disabled() {
-    let temp = workspace();
-    let (python, script) = (python(), package("docs/examples/wrap.py"));
-    let run = || {
-        let command = [&python, &script].map(|path| path.to_str().unwrap());
-        let ran = atrest(temp.path(), &["with", "--", command[0], command[1]]);
-        assert!(ran.status.success(), "{ran:?}");
-        String::from_utf8(ran.stdout).unwrap()
-    };
-    assert!(run().ends_with("unwrapped the same key\n"));
-    assert!(
-        atrest(temp.path(), &["key", "disable", "customer-key"])
-            .status
-            .success()
-    );
-    assert!(run().ends_with("refused   403 Forbidden {'code': 'KeyDisabled'}\n"));
+fn python_code_waits_when_it_is_throttled_and_repeats_what_failed() {
+    let script = package("tests/clients/python/retries.py");
+    let throttle = [&python(), &script, Path::new("throttle")];
+    holds(&["--throttle=0.0001"], &throttle, 2);
+    let options = ["--inject=KeyList=503:#2", "--inject=KeyGet=after-reset:#2"];
+    holds(&options, &[&python(), &script, Path::new("inject")], 1);
+}
+
+#[test]
+fn nothing_that_the_published_description_allows_or_forbids_makes_the_server_fail() {
+    let script = package("tests/clients/python/contract.py");
+    let document = package("docs/openapi.json");
+    run_with(workspace().path(), &[], &[&python(), &script, &document]);
 }
 
 #[test]
 fn javascript_code_written_for_azure_uses_keys_unchanged() {
-    holds(Path::new("node"), &node_script("keys.mjs"), 7);
+    let script = node_script("tests/clients/node/keys.mjs");
+    holds(&[], &[Path::new("node"), &script], 10);
+}
+
+#[test]
+fn rust_code_written_for_azure_uses_keys_unchanged() {
+    holds(&[], &[&rust("keys")], 10);
+}
+
+#[test]
+fn the_examples_in_the_docs_are_refused_once_their_key_is_disabled() {
+    let temp = workspace();
+    let (python, node, rust) = (python(), PathBuf::from("node"), rust("wrap"));
+    let (script, module) = (
+        package("docs/examples/wrap.py"),
+        node_script("docs/examples/wrap.mjs"),
+    );
+    let examples: [&[&Path]; 3] = [&[&python, &script], &[&node, &module], &[&rust]];
+    for client in examples {
+        let printed = run_with(temp.path(), &[], client);
+        assert!(
+            printed.ends_with("unwrapped the same key\n"),
+            "{client:?}: {printed}"
+        );
+    }
+    let disabled = atrest(temp.path(), &["key", "disable", "customer-key"]);
+    assert!(disabled.status.success());
+    for client in examples {
+        let printed = run_with(temp.path(), &[], client);
+        let last = printed.lines().last().unwrap();
+        assert!(
+            last.starts_with("refused   403 Forbidden"),
+            "{client:?}: {printed}"
+        );
+    }
 }

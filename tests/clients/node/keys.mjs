@@ -57,6 +57,9 @@ const steps = {
       expiresIn: "P90D",
     });
     assert.equal(policy.expiresIn, "P90D");
+    const read = await client.getKeyRotationPolicy("js-life");
+    assert.equal(read.lifetimeActions[0].timeAfterCreate, "P60D");
+    await refused(400, "BadParameter", () => client.updateKeyRotationPolicy("js-life", { expiresIn: "P1D" }));
   },
 
   async used() {
@@ -86,12 +89,16 @@ const steps = {
     const backup = await client.backupKey("js-gone");
     await (await client.beginDeleteKey("js-gone", { intervalInMs: 50 })).pollUntilDone();
     await refused(404, "KeyNotFound", () => client.getKey("js-gone"));
+    assert.equal((await client.getDeletedKey("js-gone")).id, key.id);
+    assert.ok((await collected(client.listDeletedKeys())).some((deleted) => deleted.name === "js-gone"));
     await refused(409, "Conflict", () => client.createRsaKey("js-gone"));
     await (await client.beginRecoverDeletedKey("js-gone", { intervalInMs: 50 })).pollUntilDone();
     assert.equal((await client.getKey("js-gone")).id, key.id);
     await (await client.beginDeleteKey("js-gone", { intervalInMs: 50 })).pollUntilDone();
     await client.purgeDeletedKey("js-gone");
+    await refused(404, "KeyNotFound", () => client.getDeletedKey("js-gone"));
     assert.equal((await client.restoreKeyBackup(backup)).id, key.id);
+    await refused(409, "Conflict", () => client.restoreKeyBackup(backup));
   },
 
   async disabled() {
@@ -101,6 +108,36 @@ const steps = {
     await refused(403, "Forbidden", () => crypto(key).unwrapKey("RSA-OAEP-256", wrapped));
     await client.updateKeyProperties("js-rules", key.properties.version, { enabled: true });
     assert.equal((await crypto(key).unwrapKey("RSA-OAEP-256", wrapped)).result.length, 32);
+  },
+
+  async expired() {
+    const key = await client.createRsaKey("js-expired");
+    // The client fetches the key once, and refuses one that had expired by then itself.
+    const before = crypto(key);
+    const { result: wrapped } = await before.wrapKey("RSA-OAEP-256", randomBytes(32));
+    await client.updateKeyProperties("js-expired", key.properties.version, { expiresOn: new Date(Date.now() - 86400e3) });
+    // It still unwraps, and does not sign.
+    assert.equal((await before.unwrapKey("RSA-OAEP-256", wrapped)).result.length, 32);
+    const digest = createHash("sha256").update("a message").digest();
+    await refused(403, "Forbidden", () => before.sign("RS256", digest));
+  },
+
+  async imported() {
+    // The key of RFC 7517, A.2.
+    const bytes = (text) => Buffer.from(text, "base64url");
+    const point = { x: bytes("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4"), y: bytes("4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM") };
+    const d = bytes("870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE");
+    const made = await client.importKey("js-imported", { kty: "EC", crv: "P-256", keyOps: ["sign"], ...point, d });
+    assert.deepEqual(Buffer.from(made.key.x), point.x);
+    assert.equal(made.key.d, undefined);
+    await refused(400, "BadParameter", () => client.importKey("js-broken", { kty: "EC", crv: "P-256", ...point }));
+  },
+
+  async randomAndHardware() {
+    assert.equal((await client.getRandomBytes(32)).length, 32);
+    await refused(400, "BadParameter", () => client.getRandomBytes(129));
+    await refused(403, "Forbidden", () => client.getKeyAttestation("js-rsa"));
+    await refused(403, "Forbidden", () => client.releaseKey("js-rsa", "a token"));
   },
 
   async wrongToken() {

@@ -282,6 +282,18 @@ def rules():
     refused(HttpResponseError, 403, "Forbidden", lambda: remote(only_sign, "wrapkey", alg=oaep, value=b"d" * 32))
 
 
+def random_and_hardware():
+    assert len(client.get_random_bytes(32)) == 32 and client.get_random_bytes(128) != client.get_random_bytes(128)
+    refused(HttpResponseError, 400, "BadParameter", lambda: client.get_random_bytes(129))
+    # A vault without a hardware security module attests nothing, and releases no key.
+    refused(HttpResponseError, 403, "Forbidden", lambda: client.get_key_attestation("rsa"))
+    refused(HttpResponseError, 403, "Forbidden", lambda: client.release_key("rsa", "a token"))
+    refused(ResourceNotFoundError, 404, "KeyNotFound", lambda: client.release_key("nothing", "a token"))
+    for operation in ("securewrapkey", "secureunwrapkey"):
+        call = lambda: remote(client.get_key("rsa"), operation, alg="RSA-OAEP-256", value=b"d" * 32)
+        refused(HttpResponseError, 403, "Forbidden", call)
+
+
 def other_vaults_and_tokens():
     other = KeyClient("https://other.vault.azure.net", credential)
     refused(ResourceNotFoundError, 404, "VaultNotFound", lambda: other.get_key("rsa"))
@@ -313,7 +325,7 @@ def old_and_new_versions():
 
 STEPS = [
     created_and_read, every_kind, listed_in_pages, updated_and_rotated, wrapped, encrypted, signed,
-    imported, deleted_recovered_purged, rules, other_vaults_and_tokens, old_and_new_versions,
+    imported, deleted_recovered_purged, rules, random_and_hardware, other_vaults_and_tokens, old_and_new_versions,
 ]
 for step in STEPS:
     step()
