@@ -1,10 +1,15 @@
 //! What every key vault promises, as functions over `&dyn KeyVault`: each runs here over a local
-//! vault, and can run unchanged over a client of a remote one.
+//! vault, and unchanged over a client of a server that keeps one.
+//!
+//! Over 400 lines because a promise that stands here holds for both, and one that stands elsewhere does
+//! not.
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "common/vault.rs"]
 mod common;
+#[path = "common/remote.rs"]
+mod remote_vault;
 
 use std::sync::atomic::Ordering;
 
@@ -13,6 +18,7 @@ use atrest::crypto::{KeyEncryptionKey, KeyKind, Secret, WrapAlgorithm};
 use atrest::vault::{KeyOperation, KeySpec, KeyUpdate, KeyVault, Page, VaultError, WrappedKey};
 use common::{A_WEEK, days, name, new_vault, refused, start};
 use jiff::SignedDuration;
+use remote_vault::InProcess;
 
 /// A vault under examination: empty, with a retention of 7 days, without purge protection.
 struct Subject<'a> {
@@ -24,6 +30,10 @@ macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod local {
             $(#[test] fn $name() { super::on_a_local_vault(super::$name) })*
+        }
+
+        mod remote {
+            $(#[test] fn $name() { super::on_a_remote_vault(super::$name) })*
         }
     };
 }
@@ -60,6 +70,14 @@ fn on_a_local_vault(test: fn(&Subject<'_>)) {
     test(&Subject {
         vault: &vault,
         clock: &clock,
+    });
+}
+
+fn on_a_remote_vault(test: fn(&Subject<'_>)) {
+    let served = InProcess::start(&A_WEEK, start());
+    test(&Subject {
+        vault: &served.vault(),
+        clock: &served.clock,
     });
 }
 

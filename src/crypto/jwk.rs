@@ -1,9 +1,12 @@
 //! The parts of a key as a JSON Web Key has them (RFC 7517, RFC 7518 section 6), as bytes: their
 //! base64url is the caller's.
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeyPair, KeyPairComponents, PublicKey as RsaPublicKey, PublicKeyComponents};
-use aws_lc_rs::signature::EcdsaKeyPair;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256K1_SHA256_FIXED, ECDSA_P384_SHA384_FIXED,
+    ECDSA_P521_SHA512_FIXED, EcdsaKeyPair, ParsedPublicKey,
+};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -63,6 +66,27 @@ impl PublicKey {
     /// From X.509 SubjectPublicKeyInfo, DER, which is not looked into.
     pub fn from_der(der: Vec<u8>) -> Self {
         Self(der)
+    }
+
+    /// From its parts; `None` when they are no key.
+    pub fn from_jwk(jwk: &PublicJwk) -> Option<Self> {
+        let der: PublicKeyX509Der<'_> = match jwk {
+            PublicJwk::Rsa { n, e } => {
+                let (n, e) = (without_leading_zeros(n), without_leading_zeros(e));
+                PublicKeyComponents { n, e }.as_der().ok()?
+            }
+            PublicJwk::Ec { crv, x, y } => {
+                let algorithm = match crv {
+                    Curve::P256 => &ECDSA_P256_SHA256_FIXED,
+                    Curve::P384 => &ECDSA_P384_SHA384_FIXED,
+                    Curve::P521 => &ECDSA_P521_SHA512_FIXED,
+                    Curve::P256K => &ECDSA_P256K1_SHA256_FIXED,
+                };
+                let point = [&[4][..], x, y].concat();
+                ParsedPublicKey::new(algorithm, point).ok()?.as_der().ok()?
+            }
+        };
+        Some(Self(der.as_ref().to_vec()))
     }
 
     /// As X.509 SubjectPublicKeyInfo, DER.
@@ -155,6 +179,45 @@ impl KeyEncryptionKey {
             PrivateJwk::Oct { k } => Self::from_oct(k),
         }
     }
+
+    /// Shows its parts to `see`: for a vault elsewhere that is to have the key.
+    pub fn with_jwk<T>(&self, see: impl FnOnce(PrivateJwk<'_>) -> T) -> T {
+        let secret = self.to_secret_bytes();
+        match self.kind().family() {
+            KeyFamily::Rsa => see(rsa_parts(secret.expose()).expect("its own encoding")),
+            KeyFamily::Oct => see(PrivateJwk::Oct { k: secret.expose() }),
+            KeyFamily::Ec(crv) => {
+                let key = self.ec().expect("a key on a curve");
+                let d: EcPrivateKeyBin<'_> = key.private_key().as_be_bytes().expect("valid");
+                let public = self.public_key().and_then(|key| key.jwk(self.kind()));
+                let Some(PublicJwk::Ec { x, y, .. }) = public else {
+                    unreachable!("the public half of a key on a curve is a point")
+                };
+                see(PrivateJwk::Ec {
+                    crv,
+                    x: &x,
+                    y: &y,
+                    d: d.as_ref(),
+                })
+            }
+        }
+    }
+}
+
+/// The private parts of an RSA key, where they lie in its PKCS#8.
+fn rsa_parts(pkcs8: &[u8]) -> Option<PrivateJwk<'_>> {
+    let info = pkcs8::PrivateKeyInfoRef::try_from(pkcs8).ok()?;
+    let key = pkcs1::RsaPrivateKeyRef::try_from(info.private_key.as_bytes()).ok()?;
+    Some(PrivateJwk::Rsa {
+        n: key.modulus.as_bytes(),
+        e: key.public_exponent.as_bytes(),
+        d: key.private_exponent.as_bytes(),
+        p: key.prime1.as_bytes(),
+        q: key.prime2.as_bytes(),
+        dp: key.exponent1.as_bytes(),
+        dq: key.exponent2.as_bytes(),
+        qi: key.coefficient.as_bytes(),
+    })
 }
 
 fn without_leading_zeros(number: &[u8]) -> &[u8] {
@@ -169,4 +232,39 @@ fn padded(number: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>, KeyMaterialEr
     let mut out = Zeroizing::new(vec![0; len]);
     out[zeros..].copy_from_slice(number);
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What leaves for another vault and comes in there is the same key, and its public half is the
+    /// same text.
+    #[test]
+    fn a_key_survives_its_parts() {
+        for kind in KeyKind::ALL {
+            let key = KeyEncryptionKey::generate(kind);
+            let again = key.with_jwk(KeyEncryptionKey::from_jwk).unwrap();
+            assert_eq!(again.kind(), kind);
+            assert_eq!(again.thumbprint(), key.thumbprint(), "{kind}");
+            if let Some(public) = key.public_key() {
+                let parts = public.jwk(kind).unwrap();
+                assert_eq!(PublicKey::from_jwk(&parts), Some(public), "{kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_that_are_no_point_and_no_modulus_are_no_key() {
+        for crv in [Curve::P256, Curve::P384, Curve::P521, Curve::P256K] {
+            let len = crv.coordinate_len();
+            for (x, y) in [(len, len), (len - 1, len), (len, 0), (0, 0), (len + 1, len)] {
+                let (x, y) = (vec![1; x], vec![1; y]);
+                assert_eq!(PublicKey::from_jwk(&PublicJwk::Ec { crv, x, y }), None);
+            }
+        }
+        for (n, e) in [(vec![], vec![1, 0, 1]), (vec![0; 256], vec![1, 0, 1])] {
+            assert_eq!(PublicKey::from_jwk(&PublicJwk::Rsa { n, e }), None);
+        }
+    }
 }

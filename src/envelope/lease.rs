@@ -113,17 +113,27 @@ impl Lease {
     }
 
     fn ask_again(&self) -> Result<u64, Arc<EnvelopeError>> {
+        let came = (self.monotonic)();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_fresh(&state) {
-            // Otherwise another thread asked meanwhile.
+        // Another thread may have asked meanwhile: an answer to a question that was put after this thread
+        // came is its answer too, however long it took.
+        let revision = self.revision.load(Ordering::Acquire);
+        let answered = state.revision == revision && came <= state.asked;
+        if !answered && !self.is_fresh(&state) {
             let (revision, asked) = (self.revision.load(Ordering::Acquire), (self.monotonic)());
             let (kind, resource) = (self.envelope.kind, self.envelope.resource);
             let answer = self.envelope.open(&*self.wrapper, kind, resource);
             if state.held.is_ok() && answer.is_err() {
                 state.generation += 1;
             }
+            // A vault that is far away may take long to be given up: what is refused is refused for the
+            // whole interval from then on, so that the threads that waited do not ask one after the other.
+            state.asked = match &answer {
+                Ok(_) => asked,
+                Err(_) => (self.monotonic)(),
+            };
             state.held = answer.map_err(Arc::new);
-            (state.revision, state.asked) = (revision, asked);
+            state.revision = revision;
         }
         match &state.held {
             Ok(_) => Ok(state.generation),
@@ -162,6 +172,9 @@ mod tests {
     struct OneKey {
         kek: KeyEncryptionKey,
         enabled: Mutex<bool>,
+        /// How long it takes to answer, and the clock that tells.
+        takes: Mutex<Duration>,
+        elapsed: Arc<Mutex<Duration>>,
         revision: Arc<AtomicU64>,
         asked: AtomicUsize,
     }
@@ -201,6 +214,7 @@ mod tests {
             wrapped: &[u8],
         ) -> Result<Secret<32>, VaultError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
+            *self.elapsed.lock().unwrap() += *self.takes.lock().unwrap();
             if !*self.enabled.lock().unwrap() {
                 return Err(VaultError::KeyDisabled(key.to_string()));
             }
@@ -216,33 +230,30 @@ mod tests {
     struct Fixture {
         vault: Arc<OneKey>,
         lease: Lease,
-        elapsed: Arc<Mutex<Duration>>,
     }
 
     impl Fixture {
         fn new() -> Self {
+            let elapsed = Arc::new(Mutex::new(Duration::ZERO));
             let vault = Arc::new(OneKey {
                 kek: KeyEncryptionKey::generate(KeyKind::Oct256),
                 enabled: Mutex::new(true),
+                takes: Mutex::default(),
+                elapsed: elapsed.clone(),
                 revision: Arc::default(),
                 asked: AtomicUsize::new(0),
             });
             let (kind, id) = (ResourceKind::Sql, ResourceId::from_bytes([3; 16]));
             let key = OneKey::version().key();
             let envelope = Envelope::seal(&*vault, &key, kind, id, &Secret::random()).unwrap();
-            let elapsed = Arc::new(Mutex::new(Duration::ZERO));
-            let (start, moved) = (Instant::now(), elapsed.clone());
-            let monotonic = Box::new(move || start + *moved.lock().unwrap());
+            let start = Instant::now();
+            let monotonic = Box::new(move || start + *elapsed.lock().unwrap());
             let lease = Lease::acquire_by(monotonic, envelope, kind, id, vault.clone()).unwrap();
-            Self {
-                vault,
-                lease,
-                elapsed,
-            }
+            Self { vault, lease }
         }
 
         fn wait(&self, by: Duration) {
-            *self.elapsed.lock().unwrap() += by;
+            *self.vault.elapsed.lock().unwrap() += by;
         }
 
         fn asked(&self) -> usize {
@@ -323,6 +334,34 @@ mod tests {
         // Nor by those who try again and again after a refusal.
         f.vault.set_enabled(false);
         (0..1000).for_each(|_| assert!(f.lease.check().is_err()));
+        assert_eq!(f.asked(), asked + 2);
+    }
+
+    /// Each would wait for as long as the vault needs to be given up.
+    #[test]
+    fn a_refusal_that_came_late_is_not_asked_for_again_by_all_who_waited() {
+        let f = Fixture::new();
+        let asked = f.asked();
+        *f.vault.takes.lock().unwrap() = 5 * LEASE_INTERVAL;
+        f.vault.set_enabled_elsewhere(false);
+        f.wait(LEASE_INTERVAL);
+        (0..100).for_each(|_| assert!(f.lease.check().is_err()));
+        assert_eq!(f.asked(), asked + 1);
+        f.wait(LEASE_INTERVAL);
+        f.vault.set_enabled_elsewhere(true);
+        f.lease.check().unwrap();
+        assert_eq!(f.asked(), asked + 2);
+    }
+
+    #[test]
+    fn an_answer_that_came_late_is_not_taken_for_a_new_one() {
+        let f = Fixture::new();
+        f.wait(LEASE_INTERVAL);
+        let asked = f.asked();
+        *f.vault.takes.lock().unwrap() = 5 * LEASE_INTERVAL;
+        f.lease.check().unwrap();
+        // It was asked for five intervals ago.
+        f.lease.check().unwrap();
         assert_eq!(f.asked(), asked + 2);
     }
 }

@@ -17,14 +17,24 @@ pub(super) struct Wanted<'a> {
     pub(super) vault: &'a WhichVault,
     /// The vault's name for clients.
     pub(super) shown: &'a str,
-    /// Of what: `None` for lists and for what has no name yet.
-    pub(super) name: Option<&'a KeyName>,
+    pub(super) target: Target<'a>,
     /// What a role must permit.
     pub(super) action: DataAction,
     /// What an access policy must permit.
     pub(super) permission: Permission,
     /// The request's path.
     pub(super) path: &'a str,
+}
+
+/// Of what something is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target<'a> {
+    /// Of the vault: lists, and what has no name yet.
+    Vault,
+    /// Of one of its keys or secrets.
+    Named(&'a KeyName),
+    /// What belongs to each of its keys alike: whoever may do it with one key may.
+    AnyKey,
 }
 
 /// Where a role counts.
@@ -43,9 +53,13 @@ pub enum Scope {
 impl Scope {
     fn covers(&self, wanted: &Wanted<'_>) -> bool {
         let named = |vault: &WhichVault, name: &KeyName, secret: bool| {
-            vault == wanted.vault
-                && wanted.name == Some(name)
-                && matches!(wanted.permission, Permission::Secret(_)) == secret
+            let is_it = match wanted.target {
+                Target::Vault => false,
+                Target::Named(wanted) => wanted == name,
+                Target::AnyKey => true,
+            };
+            let of_secrets = matches!(wanted.permission, Permission::Secret(_));
+            vault == wanted.vault && is_it && of_secrets == secret
         };
         match self {
             Self::Everywhere => true,
@@ -189,11 +203,21 @@ mod tests {
     use crate::server::{KeyPermission, SecretPermission};
 
     fn covers(scope: &str, vault: &str, name: Option<&str>, permission: Permission) -> bool {
-        let (vault, name) = (vault.parse().unwrap(), name.map(|n| n.parse().unwrap()));
+        let name = name.map(|n| n.parse::<KeyName>().unwrap());
+        covers_target(
+            scope,
+            vault,
+            name.as_ref().map_or(Target::Vault, Target::Named),
+            permission,
+        )
+    }
+
+    fn covers_target(scope: &str, vault: &str, target: Target<'_>, permission: Permission) -> bool {
+        let vault = vault.parse().unwrap();
         let wanted = Wanted {
             vault: &vault,
             shown: "shown",
-            name: name.as_ref(),
+            target,
             action: DataAction::KeysRead,
             permission,
             path: "/",
@@ -243,6 +267,9 @@ mod tests {
             Some("wages"),
             key
         ));
+        let any = |scope| covers_target(scope, "payroll", Target::AnyKey, key);
+        assert!(any("payroll/keys/wages") && any("payroll") && any("*"));
+        assert!(!any("payroll/secrets/wages") && !any("customer/keys/wages") && !any("customer"));
         for bad in [
             "",
             "/",

@@ -47,6 +47,8 @@ actions! {
     KeysSign = "keys/sign/action",
     KeysVerify = "keys/verify/action",
     KeysRelease = "keys/release/action",
+    PositionsRead = "positions/read",
+    PositionsWrite = "positions/write",
     RotationPolicyRead = "keyrotationpolicies/read",
     RotationPolicyWrite = "keyrotationpolicies/write",
     SecretsReadMetadata = "secrets/readMetadata/action",
@@ -79,8 +81,9 @@ struct Definition {
     permits: &'static [&'static str],
 }
 
-/// `vaults/*/read` of the Reader has no data action here beside the two that it names. Random bytes are a
-/// managed HSM's in Azure, whose Crypto User gets them.
+/// `vaults/*/read` of the Reader has no data action here beside the two that it names. `positions` are
+/// this server's own: who may unwrap a file's key may say which state of the file is the newest, since
+/// he can make any (docs/design.md). `rng` is Managed HSM's, and there goes with the use of keys.
 const ROLES: &[Definition] = &[
     Definition {
         name: "Key Vault Administrator",
@@ -96,7 +99,12 @@ const ROLES: &[Definition] = &[
     },
     Definition {
         name: "Key Vault Crypto Officer",
-        permits: &["keys/*", "keyrotationpolicies/*"],
+        permits: &[
+            "keys/*",
+            "keyrotationpolicies/*",
+            "rng/action",
+            "positions/*",
+        ],
     },
     Definition {
         name: "Key Vault Crypto User",
@@ -111,11 +119,17 @@ const ROLES: &[Definition] = &[
             "keys/sign/action",
             "keys/verify/action",
             "rng/action",
+            "positions/*",
         ],
     },
     Definition {
         name: "Key Vault Crypto Service Encryption User",
-        permits: &["keys/read", "keys/wrap/action", "keys/unwrap/action"],
+        permits: &[
+            "keys/read",
+            "keys/wrap/action",
+            "keys/unwrap/action",
+            "positions/*",
+        ],
     },
     Definition {
         name: "Key Vault Secrets Officer",
@@ -218,7 +232,8 @@ mod tests {
             SecretsBackup,
             SecretsRestore,
         ];
-        let officer = [&keys[..], &policies].concat();
+        let own = [RandomBytes, PositionsRead, PositionsWrite];
+        let officer = [&keys[..], &policies, &own].concat();
         let rows: [(&str, &[DataAction]); 7] = [
             ("Key Vault Administrator", DataAction::ALL),
             (
@@ -239,11 +254,19 @@ mod tests {
                     KeysSign,
                     KeysVerify,
                     RandomBytes,
+                    PositionsRead,
+                    PositionsWrite,
                 ],
             ),
             (
                 "Key Vault Crypto Service Encryption User",
-                &[KeysRead, KeysWrap, KeysUnwrap],
+                &[
+                    KeysRead,
+                    KeysWrap,
+                    KeysUnwrap,
+                    PositionsRead,
+                    PositionsWrite,
+                ],
             ),
             ("Key Vault Secrets Officer", &secrets),
             ("Key Vault Secrets User", &[SecretsReadMetadata, SecretsGet]),

@@ -80,6 +80,28 @@ pub enum VaultError {
     /// The vault gave something that was not asked for: it errs, or is not the vault it seems.
     #[error("the vault's answer cannot be used: {0}")]
     BadAnswer(String),
+    /// No answer came from the vault's server.
+    #[error(
+        "the vault at {vault} cannot be reached: {why}; see that `atrest serve` runs there. What waits for \
+         a key goes on by itself once it answers"
+    )]
+    Unreachable {
+        /// Its URL.
+        vault: String,
+        /// What happened.
+        why: String,
+    },
+    /// The vault's server, or who gives tokens for it, does not let this client do it.
+    #[error(
+        "the vault at {vault} does not let this client do it: {why}; give its identity a role (`atrest \
+         identity`), or set the variables that `atrest env` prints"
+    )]
+    NotAuthorized {
+        /// Its URL.
+        vault: String,
+        /// In the server's words.
+        why: String,
+    },
     /// Bad parameter from the caller.
     #[error("BadParameter: {0}")]
     BadParameter(String),
@@ -129,6 +151,8 @@ impl VaultError {
             Self::DecryptFailed => "DecryptFailed",
             Self::UnwrapFailed => "UnwrapFailed",
             Self::BadAnswer(_) => "BadAnswer",
+            Self::Unreachable { .. } => "Unreachable",
+            Self::NotAuthorized { .. } => "NotAuthorized",
             Self::BadParameter(_) => "BadParameter",
             Self::RootKey { .. } => "RootKey",
             Self::Sealed => "Sealed",

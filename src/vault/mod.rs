@@ -14,6 +14,7 @@
 //! | `audit.rs`, `audit_operation.rs`, `anchor.rs` | the chain of records, and what vouches for its end |
 //! | `backup.rs`, `secret_backup.rs`, `backup_format.rs` | a key or secret on its way out and back |
 //! | `epochs.rs`   | which states of the protected files are the newest |
+//! | `remote/`, `policy_json.rs`, `epoch_json.rs` | a vault behind a server, and what its API and the server's have in common |
 
 mod anchor;
 mod api;
@@ -23,6 +24,7 @@ mod backup;
 mod backup_format;
 mod bundle;
 mod cryptography;
+mod epoch_json;
 mod epochs;
 mod error;
 mod files;
@@ -31,6 +33,8 @@ mod key_cache;
 mod keyfile;
 mod keys;
 mod local;
+mod policy_json;
+mod remote;
 mod revision;
 mod root;
 mod rotate;
@@ -54,10 +58,13 @@ pub use backup_format::BackupError;
 pub use bundle::{
     DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, RecoveryLevel, Tags,
 };
+pub use epoch_json::{AdvanceJson, EpochJson, PositionJson};
 pub use epochs::{Epoch, EpochKeeper, FreshnessCheck};
 pub use error::VaultError;
 pub use keyfile::read_key_file;
 pub use local::LocalVault;
+pub use policy_json::{PolicyJson, policy_json};
+pub use remote::{Credential, REQUEST_TIMEOUT, RemoteOptions, RemoteVault};
 pub use revision::revision;
 pub use root::{RootKeyKind, RootKeySource, RootRecord, RootRecordError};
 pub use rotation::{BadPeriod, Period, RotationPolicy, RotationTrigger};

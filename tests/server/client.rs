@@ -1,5 +1,7 @@
 //! A server of its own for a test, and a client that sends exactly what it is told to.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -45,6 +48,7 @@ impl Answer {
 
 pub fn atrest(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(ATREST);
+    command.env_remove("ATREST_VAULT_URL");
     command.arg("--dir").arg(dir).args(args);
     command
 }
@@ -65,15 +69,17 @@ impl Served {
 
     pub fn at(dir: tempfile::TempDir, args: &[&str]) -> Self {
         let log = fs::File::create(dir.path().join("log")).unwrap();
-        let mut child = atrest(
-            dir.path(),
-            &["--json", "serve", "--port", "0", "--log", "json"],
-        )
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .spawn()
-        .unwrap();
+        let any_port: &[&str] = match args.contains(&"--port") {
+            true => &[],
+            false => &["--port", "0"],
+        };
+        let mut child = atrest(dir.path(), &["--json", "serve", "--log", "json"])
+            .args(any_port)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         // One line of JSON once it is ready.
         let mut line = String::new();
         let out = child.stdout.take().unwrap();
@@ -206,9 +212,24 @@ impl Served {
 
     /// Asks it to stop, and gives its exit code.
     pub fn stop(&mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.child.wait().unwrap().code()
+    }
+
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 

@@ -45,18 +45,6 @@ pub(super) fn refused(shared: &Shared, call: &Call, error: VaultError) -> Reply 
     let forbidden = |inner: Option<&str>, message: &str| {
         error_reply(StatusCode::FORBIDDEN, "Forbidden", inner, message)
     };
-    let bad = |message: &str| error_reply(StatusCode::BAD_REQUEST, "BadParameter", None, message);
-    let conflict = |inner: Option<&str>, message: &str| {
-        error_reply(StatusCode::CONFLICT, "Conflict", inner, message)
-    };
-    let later = |message: &str| {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let mut reply = error_reply(status, "ServiceUnavailable", None, message);
-        reply
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        reply
-    };
     match &error {
         VaultError::KeyNotFound(_)
         | VaultError::KeyDeleted { .. }
@@ -80,17 +68,35 @@ pub(super) fn refused(shared: &Shared, call: &Call, error: VaultError) -> Reply 
                 "{capital} {name} is currently in a deleted but recoverable state, and its name cannot be \
                  reused; in this state, the {kind} can only be recovered or purged."
             );
-            conflict(Some("ObjectIsDeletedButRecoverable"), &message)
+            let inner = Some("ObjectIsDeletedButRecoverable");
+            error_reply(StatusCode::CONFLICT, "Conflict", inner, &message)
         }
-        VaultError::Conflict(why) => conflict(None, why),
+        _ => general(shared, error),
+    }
+}
+
+/// The answer to `error`, whatever was asked.
+pub(super) fn general(shared: &Shared, error: VaultError) -> Reply {
+    let bad = |message: &str| error_reply(StatusCode::BAD_REQUEST, "BadParameter", None, message);
+    // The inner codes are this server's own: a client that knows them need not read the message.
+    let later = |inner: &str, message: &str| {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let mut reply = error_reply(status, "ServiceUnavailable", Some(inner), message);
+        reply
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        reply
+    };
+    match &error {
+        VaultError::Conflict(why) => error_reply(StatusCode::CONFLICT, "Conflict", None, why),
         VaultError::BadParameter(why) => bad(why),
         // The words of Azure's answer, which tells no more.
         VaultError::UnwrapFailed | VaultError::DecryptFailed => bad("The parameter is incorrect."),
-        VaultError::Sealed => later(&error.to_string()),
-        VaultError::Busy { .. } => later("The vault's file is in use by another process."),
-        VaultError::BadAnswer(_)
-        | VaultError::RootKey { .. }
-        | VaultError::Audit(_)
-        | VaultError::Store { .. } => shared.failed(&ServerError::Vault(error)),
+        VaultError::Sealed => later("VaultSealed", &error.to_string()),
+        VaultError::Busy { .. } => later(
+            "VaultBusy",
+            "The vault's file is in use by another process.",
+        ),
+        _ => shared.failed(&ServerError::Vault(error)),
     }
 }

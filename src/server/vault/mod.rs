@@ -1,12 +1,12 @@
 //! A vault's keys and secrets: Azure Key Vault's REST API (learn.microsoft.com/rest/api/keyvault, `keys`
-//! and `secrets`).
+//! and `secrets`), and the server's own pages beside it.
 
 mod api_version;
 mod errors;
 mod inject;
 mod out;
+mod own;
 mod perform;
-mod policy;
 mod route;
 mod secrets;
 #[cfg(test)]
@@ -24,7 +24,7 @@ use crate::vault::{KeyBackup, SecretBackup};
 use crate::world::WhichVault;
 
 use super::ServerError;
-use super::access::Wanted;
+use super::access::{Target, Wanted};
 use super::auth::{Caller, authenticate, authorize};
 use super::hosts::HostPort;
 use super::reply::{
@@ -63,6 +63,14 @@ pub(super) async fn answer(
         Ok(caller) => caller,
         Err(reply) => return Answer::new("Unauthorized", *reply),
     };
+    if request.uri().path().starts_with(own::PREFIX) {
+        let (operation, reply) = own::answer(shared, which, &caller, request).await;
+        return Answer {
+            operation,
+            reply,
+            caller: Some(caller.shown()),
+        };
+    }
     let (operation, reply) = match route(request.method(), request.uri().path()) {
         Err(no) => ("Unknown", no_route(&no)),
         Ok(call) if hsm && call.operation.is_on_secrets() => ("Unknown", no_route(&NoRoute::Path)),
@@ -91,7 +99,7 @@ async fn run(
     let wanted = Wanted {
         vault: &which,
         shown: &shared.name_of(&which),
-        name: call.name.as_ref(),
+        target: call.name.as_ref().map_or(Target::Vault, Target::Named),
         action: operation.action(),
         permission: operation.permission(),
         path: request.uri().path(),

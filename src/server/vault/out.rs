@@ -72,7 +72,11 @@ impl Out<'_> {
                 key["x"] = encoded(&x).into();
                 key["y"] = encoded(&y).into();
             }
-            None => {}
+            // The API tells neither of a symmetric key; who parses a JSON Web Key ignores what he does not
+            // know (RFC 7517, section 4).
+            None => {
+                key["atrest"] = json!({ "kind": bundle.kind, "thumbprint": bundle.thumbprint });
+            }
         }
         let attributes = self.key_attributes(bundle);
         let out = json!({ "key": key, "attributes": attributes });

@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 use crate::base::{KeyName, KeyVersion};
 use crate::crypto::{CipherParameters, EncryptionAlgorithm, SignatureAlgorithm};
 use crate::server::reply::one;
-use crate::vault::{Cryptography, KeyVault, LocalVault, Page, VaultError};
+use crate::vault::{Cryptography, KeyVault, LocalVault, Page, PolicyJson, VaultError, policy_json};
 
 use super::out::{Out, kid};
-use super::policy::{PolicyIn, policy_out};
 use super::route::{Call, Operation};
 use super::wire::{CreateIn, Described, ImportIn, UseIn, decoded, encoded};
 
@@ -128,7 +127,7 @@ impl Asked<'_> {
             Operation::Rotate => out.bundle(&vault.rotate_key(name())?),
             Operation::GetPolicy => self.policy(&vault.rotation_policy(name())?, name()),
             Operation::SetPolicy => {
-                let policy = self.json::<PolicyIn>()?.policy()?;
+                let policy = self.json::<PolicyJson>()?.wanted()?;
                 self.policy(&vault.set_rotation_policy(name(), &policy)?, name())
             }
             Operation::RandomBytes => {
@@ -223,7 +222,7 @@ impl Asked<'_> {
     }
 
     fn policy(&self, policy: &crate::vault::RotationPolicy, name: &KeyName) -> Value {
-        policy_out(&format!("{}/keys/{name}", self.base), policy)
+        policy_json(&format!("{}/keys/{name}", self.base), policy)
     }
 
     fn limit(&self) -> Result<u32, VaultError> {

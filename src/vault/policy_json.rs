@@ -1,13 +1,16 @@
-//! Rotation policies as JSON.
+//! Rotation policies in the JSON of Azure Key Vault's API, both ways: the server of a vault and the
+//! client of one read and write the same.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::vault::{Period, RotationPolicy, RotationTrigger, VaultError};
+use super::{Period, RotationPolicy, RotationTrigger, VaultError};
 
+/// `KeyRotationPolicy`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PolicyIn {
+pub struct PolicyJson {
     lifetime_actions: Option<Vec<ActionIn>>,
     attributes: Option<AttributesIn>,
 }
@@ -35,6 +38,8 @@ struct TypeIn {
 #[serde(rename_all = "camelCase")]
 struct AttributesIn {
     expiry_time: Option<String>,
+    created: Option<i64>,
+    updated: Option<i64>,
 }
 
 fn bad(why: impl ToString) -> VaultError {
@@ -46,8 +51,12 @@ fn period(text: Option<&String>) -> Result<Option<Period>, VaultError> {
     given.map(|text| text.parse().map_err(bad)).transpose()
 }
 
-impl PolicyIn {
-    pub(super) fn policy(&self) -> Result<RotationPolicy, VaultError> {
+impl PolicyJson {
+    /// The policy that a client wants; when it was set is the vault's to say.
+    ///
+    /// # Errors
+    /// [`VaultError::BadParameter`].
+    pub fn wanted(&self) -> Result<RotationPolicy, VaultError> {
         let expiry = self
             .attributes
             .as_ref()
@@ -88,10 +97,21 @@ impl PolicyIn {
         }
         Ok(policy)
     }
+
+    /// The policy that a vault tells of, with its times.
+    pub(super) fn told(&self) -> Result<RotationPolicy, VaultError> {
+        let time = |seconds: Option<i64>| seconds.map(Timestamp::from_second).transpose();
+        let attributes = self.attributes.as_ref();
+        Ok(RotationPolicy {
+            created: time(attributes.and_then(|a| a.created)).map_err(bad)?,
+            updated: time(attributes.and_then(|a| a.updated)).map_err(bad)?,
+            ..self.wanted()?
+        })
+    }
 }
 
 /// `KeyRotationPolicy`, of the key at `key_url`.
-pub(super) fn policy_out(key_url: &str, policy: &RotationPolicy) -> Value {
+pub fn policy_json(key_url: &str, policy: &RotationPolicy) -> Value {
     let action =
         |name: &str, trigger: Value| json!({ "trigger": trigger, "action": { "type": name } });
     let rotate = policy.rotate.map(|trigger| match trigger {

@@ -1,0 +1,12 @@
+//! A client of a vault behind a server: servers in other processes, servers that lie.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../server/client.rs"]
+mod client;
+mod fake;
+mod hostile;
+#[path = "../common/remote.rs"]
+mod in_process;
+mod revocation;
+mod uses;
