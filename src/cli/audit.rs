@@ -166,6 +166,9 @@ fn verify(vault: &WhichVault, context: &Context) -> Result<Outcome, CliError> {
 }
 
 fn reanchor(vault: &WhichVault, context: &Context) -> Result<Outcome, CliError> {
+    if *vault == WhichVault::Customer {
+        context.insist_on_own_vault()?;
+    }
     let workspace = context.workspace()?;
     workspace.identity_of(vault)?;
     let dir = vault.dir(workspace.dir());

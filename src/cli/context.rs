@@ -1,3 +1,4 @@
+use std::env;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -7,9 +8,15 @@ use zeroize::Zeroizing;
 
 use crate::base::SystemClock;
 use crate::crypto::SecretBytes;
+use crate::vault::RemoteOptions;
 use crate::world::{AskPassphrase, WhichVault, Workspace};
 
 use super::{CliError, Output};
+
+/// Where the customer's vault is asked; empty for "here".
+pub(crate) const VAULT_URL: &str = "ATREST_VAULT_URL";
+/// The certificate that is trusted there.
+pub(crate) const VAULT_CA: &str = "ATREST_VAULT_CA";
 
 /// What every command is given beside its own arguments.
 #[derive(Clone, Debug)]
@@ -17,6 +24,8 @@ pub struct Context {
     dir: Option<PathBuf>,
     passphrase_file: Option<PathBuf>,
     output: Output,
+    vault_url: Option<String>,
+    vault_ca: Option<PathBuf>,
 }
 
 impl Context {
@@ -29,7 +38,16 @@ impl Context {
             dir,
             passphrase_file,
             output,
+            vault_url: None,
+            vault_ca: None,
         }
+    }
+
+    /// The customer's vault is asked through the server at `url`, when that is not empty.
+    pub(super) fn through(mut self, url: Option<String>, ca: Option<PathBuf>) -> Self {
+        self.vault_url = url.filter(|url| !url.is_empty());
+        self.vault_ca = ca.filter(|ca| !ca.as_os_str().is_empty());
+        self
     }
 
     /// The working directory: as given, or the current one.
@@ -47,8 +65,37 @@ impl Context {
         self.output
     }
 
-    /// The working directory, open. A vault's passphrase is asked for when it is needed.
+    /// The working directory, open, its customer's vault wherever the user says. A vault's passphrase is
+    /// asked for when it is needed.
     pub fn workspace(&self) -> Result<Workspace, CliError> {
+        let workspace = self.workspace_here()?;
+        let Some(url) = &self.vault_url else {
+            return Ok(workspace);
+        };
+        let ca = self.vault_ca.as_deref();
+        let options = RemoteOptions::from_variables(url, ca, &|name| env::var_os(name))?;
+        Ok(workspace.through(options))
+    }
+
+    /// For what is done where the customer's vault lies, and without a word to it.
+    ///
+    /// # Errors
+    /// The user says that it is elsewhere.
+    pub fn insist_on_own_vault(&self) -> Result<(), CliError> {
+        match &self.vault_url {
+            None => Ok(()),
+            Some(url) => Err(CliError::new(
+                format_args!(
+                    "the customer's vault is asked through {url}, and this is done where it lies"
+                ),
+                "do it there, or without --vault-url and ATREST_VAULT_URL (`--vault-url=` overrides the \
+                 variable)",
+            )),
+        }
+    }
+
+    /// The working directory, open, its customer's vault in it.
+    pub fn workspace_here(&self) -> Result<Workspace, CliError> {
         let context = self.clone();
         let ask: AskPassphrase =
             Arc::new(move |vault| context.passphrase(vault).map_err(|e| e.to_string()));

@@ -102,7 +102,7 @@ impl Environment {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let home = Home::of(context.workspace()?.dir())?;
+    let home = Home::of(context.workspace_here()?.dir())?;
     let endpoints = Endpoints::announced(&home)?.ok_or_else(|| {
         CliError::new(
             "no server serves this working directory",

@@ -116,7 +116,7 @@ impl From<Identity> for Row {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let workspace = context.workspace()?;
+    let workspace = context.workspace_here()?;
     let identities = Identities::open(&Home::of(workspace.dir())?)?;
     let note = |text: String| context.output().note(&text);
     // A role or policy for a vault that is not there is most likely a slip.

@@ -52,6 +52,7 @@ struct Made {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    context.insist_on_own_vault()?;
     let passphrase = args.vault.passphrase(context)?;
     let with_key_file = passphrase.is_none();
     let options = InitOptions {

@@ -28,6 +28,7 @@ mod steal;
 mod transcript;
 mod unprotect;
 mod vault;
+mod vaults;
 mod with;
 
 use std::ffi::OsString;
@@ -39,7 +40,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::crypto::{Backend, KeyKind};
 
 pub use context::Context;
-pub(crate) use context::passphrase_in;
+pub(crate) use context::{VAULT_CA, VAULT_URL, passphrase_in};
 pub use error::CliError;
 pub use output::{Format, Output, Progress, table};
 
@@ -91,6 +92,27 @@ struct Cli {
         value_name = "FILE"
     )]
     passphrase_file: Option<PathBuf>,
+
+    /// Ask the customer's vault through the server at URL, as an `atrest serve` elsewhere prints it,
+    /// and leave its directory alone; empty: do not
+    #[arg(
+        long,
+        global = true,
+        env = context::VAULT_URL,
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    vault_url: Option<String>,
+
+    /// The certificate that the server's must be signed by
+    #[arg(
+        long,
+        global = true,
+        env = context::VAULT_CA,
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    vault_ca: Option<PathBuf>,
 
     #[command(subcommand)]
     command: Command,
@@ -194,7 +216,8 @@ fn run(cli: &Cli) -> Result<Outcome, CliError> {
         cli.dir.clone(),
         cli.passphrase_file.clone(),
         Output::new(cli.json, cli.quiet),
-    );
+    )
+    .through(cli.vault_url.clone(), cli.vault_ca.clone());
     match &cli.command {
         Command::Demo(args) => demo::run(args, &context),
         Command::Init(args) => init::run(args, &context),

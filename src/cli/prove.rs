@@ -8,9 +8,9 @@ use crate::lab::{
     self, ATTACKS, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta, Scene,
     Searcher, Selection, Verdict,
 };
-use crate::vault::KeyVault;
 use crate::world::{ResourceAddress, Workspace};
 
+use super::vault::caller;
 use super::{CliError, Context, Outcome, table};
 
 /// Arguments of `atrest prove`.
@@ -169,7 +169,7 @@ fn key_chain(workspace: &Workspace, exhibit: &lab::Exhibit) -> Result<Option<Key
     };
     for (which, id, _) in workspace.vaults()? {
         if id == key.vault {
-            let bundle = workspace.vault(&which)?.key(&key.name, None)?;
+            let bundle = workspace.keys(&which, &caller())?.key(&key.name, None)?;
             let id = key.to_string();
             return Ok(Some(KeyChain::new(exhibit.name.clone(), id, bundle.kind)));
         }

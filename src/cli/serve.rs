@@ -115,7 +115,8 @@ impl Served {
             inject_seed: seed,
             events: self.events.clone(),
         };
-        let server = Server::start(context.workspace()?, &options, Arc::new(SystemClock))?;
+        context.insist_on_own_vault()?;
+        let server = Server::start(context.workspace_here()?, &options, Arc::new(SystemClock))?;
         if self.insecure_any_token {
             context.output().warn(
                 "INSECURE: any bearer token is taken for the administrator's, whoever made it.",

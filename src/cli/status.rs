@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::resource::Protection;
 use crate::world::{UnderWay, Workspace};
 
-use super::vault::{Listed, vault_table, vaults};
+use super::vaults::{Listed, vault_table, vaults};
 use super::{CliError, Context, Outcome, table};
 
 /// Arguments of `atrest status`.
@@ -53,6 +53,12 @@ pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
     context.output().answer(&status, |text| {
         use std::fmt::Write;
         writeln!(text, "{}", vault_table(&status.vaults))?;
+        if let Some(url) = workspace.server() {
+            writeln!(
+                text,
+                "Customer's keys come from {url} (--vault-url or ATREST_VAULT_URL).\n"
+            )?;
+        }
         writeln!(text, "ENVIRONMENTS\n{}\n", status.environments.join(", "))?;
         let rows: Vec<_> = status.resources.iter().map(Resource::row).collect();
         let header = ["RESOURCE", "PROTECTION", "KEY", "VERSION", "BYTES"];

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::base::{SystemClock, VaultId, VaultName};
+use crate::base::{SystemClock, VaultName};
 use crate::crypto::SecretBytes;
 use crate::vault::{KeyVault, LocalVault, RootKeyKind, RootKeySource, VaultSettings, VaultStatus};
-use crate::world::{NewVault, VaultKind, WhichVault, Workspace};
+use crate::world::{AnyVault, NewVault, VaultKind, WhichVault};
 
-use super::{CliError, Context, Outcome, table};
+use super::vaults::list;
+use super::{CliError, Context, Outcome};
 
 /// Arguments of `atrest vault`.
 #[derive(Debug, clap::Args)]
@@ -125,6 +126,10 @@ struct ChangeRoot {
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let which = &args.vault;
+    let here = matches!(args.command, Command::Create(_) | Command::List);
+    if !here && *which == WhichVault::Customer {
+        context.insist_on_own_vault()?;
+    }
     match &args.command {
         Command::Create(create) => make(create, context),
         Command::List => list(context),
@@ -151,6 +156,14 @@ pub(super) fn open_vault(context: &Context, which: &WhichVault) -> Result<LocalV
     Ok(context.workspace()?.vault(which)?.acting_as(&caller()))
 }
 
+/// A vault for the administration of its keys, wherever it is.
+pub(super) fn keys_of(
+    context: &Context,
+    which: &WhichVault,
+) -> Result<Box<dyn AnyVault>, CliError> {
+    Ok(context.workspace()?.keys(which, &caller())?)
+}
+
 /// How the audit log names the user of this program.
 pub(super) fn caller() -> String {
     format!("uid:{}", rustix::process::getuid().as_raw())
@@ -162,53 +175,6 @@ struct Sealed {
     id: String,
     root: RootKeyKind,
     sealed: bool,
-}
-
-/// What is shown of each vault, without opening it.
-#[derive(Serialize)]
-pub(super) struct Listed {
-    name: String,
-    id: String,
-    kind: VaultKind,
-    root_key: &'static str,
-    sealed: bool,
-}
-
-/// The vaults of a working directory.
-pub(super) fn vaults(workspace: &Workspace) -> Result<Vec<Listed>, CliError> {
-    let listed = |(which, id, kind): (WhichVault, VaultId, VaultKind)| {
-        let record = LocalVault::root_record(&which.dir(workspace.dir()))?;
-        Ok(Listed {
-            name: which.to_string(),
-            id: id.to_string(),
-            kind,
-            root_key: match record.kind() {
-                RootKeyKind::KeyFile => "key file",
-                RootKeyKind::Passphrase { .. } => "passphrase",
-            },
-            sealed: record.sealed,
-        })
-    };
-    workspace.vaults()?.into_iter().map(listed).collect()
-}
-
-pub(super) fn vault_table(vaults: &[Listed]) -> String {
-    let row = |vault: &Listed| {
-        let state = if vault.sealed { "sealed" } else { "unsealed" };
-        [&vault.name, &vault.id, vault.root_key, state]
-            .map(str::to_owned)
-            .into()
-    };
-    let rows: Vec<Vec<String>> = vaults.iter().map(row).collect();
-    table(&["VAULT", "ID", "ROOT KEY", "STATE"], &[], &rows)
-}
-
-fn list(context: &Context) -> Result<Outcome, CliError> {
-    let vaults = vaults(&context.workspace()?)?;
-    context
-        .output()
-        .answer(&vaults, |text| text.write_str(&vault_table(&vaults)))?;
-    Ok(Outcome::Holds)
 }
 
 fn make(create: &Create, context: &Context) -> Result<Outcome, CliError> {

@@ -101,7 +101,8 @@ impl Endpoints {
     }
 
     /// The environment variables that lead an unmodified client here, and in whose place no other
-    /// setting of the user's leads it to Azure: Python prefers the names in lower case.
+    /// setting of the user's leads it to Azure: Python prefers the names in lower case. This program reads
+    /// those that begin with ATREST.
     pub fn variables(&self) -> Vec<(&'static str, Zeroizing<String>)> {
         let url = self.http_url();
         let ca = self.ca_file.display().to_string();
@@ -114,7 +115,9 @@ impl Endpoints {
             ("no_proxy", direct),
             ("REQUESTS_CA_BUNDLE", ca.clone()),
             ("SSL_CERT_FILE", ca.clone()),
-            ("NODE_EXTRA_CA_CERTS", ca),
+            ("NODE_EXTRA_CA_CERTS", ca.clone()),
+            ("ATREST_VAULT_URL", self.vault_url.clone()),
+            ("ATREST_VAULT_CA", ca),
             ("IDENTITY_ENDPOINT", format!("{url}{MSI_PATH}")),
             ("IDENTITY_HEADER", self.identity_header.to_string()),
         ];

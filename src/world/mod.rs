@@ -2,7 +2,8 @@
 //! resources in them (docs/format.md, "Working directory").
 //!
 //! The vaults lie in the same directory as the data for the sake of the simulation only. They
-//! stand for services elsewhere: whoever steals the data never takes them ([`Workspace::at_rest`]).
+//! stand for services elsewhere: whoever steals the data never takes them ([`Workspace::at_rest`]). The
+//! customer's can be one: asked through a server, its directory is not touched ([`Workspace::through`]).
 
 mod address;
 mod config;
@@ -22,6 +23,6 @@ pub use config::{CONFIG, ResourceEntry};
 pub use convert::Converted;
 pub use error::WorldError;
 pub use in_place::{ConvertedInPlace, UnderWay};
-pub use vault_set::{AskPassphrase, VaultKind, VaultSet, WhichVault};
+pub use vault_set::{AnyVault, AskPassphrase, VaultKind, VaultSet, WhichVault};
 pub use vaults::{NamedKey, NewVault};
 pub use workspace::{InitOptions, Workspace};

@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +10,8 @@ use crate::base::{BadVaultName, Clock, EpochId, KeyRef, KeyVersionRef, VaultId, 
 use crate::crypto::{Secret, SecretBytes, WrapAlgorithm};
 use crate::sqlite::Position;
 use crate::vault::{
-    Epoch, EpochKeeper, KeyWrapper, LocalVault, RootKeyKind, RootKeySource, VaultError, WrappedKey,
-    revision,
+    Epoch, EpochKeeper, KeyVault, KeyWrapper, LocalVault, RemoteOptions, RemoteVault, RootKeyKind,
+    RootKeySource, VaultError, WrappedKey, revision,
 };
 
 use super::config::Config;
@@ -81,13 +81,25 @@ pub enum VaultKind {
     ManagedHsm,
 }
 
+/// A vault, wherever it is.
+pub trait AnyVault: KeyVault + EpochKeeper {}
+
+impl<T: KeyVault + EpochKeeper> AnyVault for T {}
+
 /// All vaults as one [`KeyWrapper`]: a key's vault identifier says which of them is asked. Each is
 /// opened when it is first needed, so that what needs no key asks for no passphrase.
 pub struct VaultSet {
     dir: PathBuf,
     slots: RwLock<Vec<Arc<Slot>>>,
+    /// Where the customer's vault is asked instead.
+    server: OnceLock<Server>,
     ask: AskPassphrase,
     clock: Arc<dyn Clock>,
+}
+
+struct Server {
+    options: RemoteOptions,
+    opened: Mutex<Option<RemoteVault>>,
 }
 
 struct Slot {
@@ -120,18 +132,39 @@ impl VaultSet {
         Self {
             dir: dir.to_owned(),
             slots: RwLock::new(slots(config)),
+            server: OnceLock::new(),
             ask,
             clock,
         }
     }
 
-    /// One of them, open. One that was sealed and unsealed meanwhile is opened again when a key file
+    /// From now on the customer's vault is asked through a server: its directory is not touched.
+    pub(super) fn through(&self, options: RemoteOptions) {
+        let opened = Mutex::new(None);
+        let _ = self.server.set(Server { options, opened });
+    }
+
+    /// The URL of the server through which the customer's vault is asked, when it is.
+    pub fn server(&self) -> Option<&str> {
+        let server = self.server.get();
+        server.map(|server| server.options.url.as_str())
+    }
+
+    /// One of them, open here. One that was sealed and unsealed meanwhile is opened again when a key file
     /// leads to it; what it takes a passphrase to open stays sealed for this process.
     ///
     /// # Errors
     /// The vault's; [`VaultError::VaultNotFound`]; [`VaultError::BadParameter`] when there is no
     /// passphrase to be had; [`VaultError::Conflict`] when another vault lies in its place.
     pub fn vault(&self, which: &WhichVault) -> Result<LocalVault, VaultError> {
+        if *which == WhichVault::Customer
+            && let Some(url) = self.server()
+        {
+            return Err(VaultError::BadParameter(format!(
+                "the customer's vault is asked through {url}, and this is done where it lies: do it there, \
+                 or without --vault-url and ATREST_VAULT_URL (`--vault-url=` overrides the variable)"
+            )));
+        }
         match self.slot(|slot| slot.which == *which) {
             Some(slot) => self.open(&slot),
             None => Err(VaultError::VaultNotFound(which.to_string())),
@@ -200,9 +233,49 @@ impl VaultSet {
         Ok(vault)
     }
 
-    fn of(&self, vault: VaultId, key: &dyn fmt::Display) -> Result<LocalVault, VaultError> {
+    /// One of them for the administration of its keys, which is recorded in the name of `caller`; that
+    /// of a server, in the name that it knows the client by.
+    ///
+    /// # Errors
+    /// Those of [`VaultSet::vault`], and of [`RemoteVault::open`].
+    pub fn keys(&self, which: &WhichVault, caller: &str) -> Result<Box<dyn AnyVault>, VaultError> {
+        match (which, self.server.get()) {
+            (WhichVault::Customer, Some(server)) => Ok(Box::new(self.reach(server)?)),
+            _ => Ok(Box::new(self.vault(which)?.acting_as(caller))),
+        }
+    }
+
+    /// Nobody waits for another who does not reach it.
+    fn reach(&self, server: &Server) -> Result<RemoteVault, VaultError> {
+        let opened = || server.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(vault) = &*opened() {
+            return Ok(vault.clone());
+        }
+        let vault = RemoteVault::open(&server.options)?;
+        if !self.is_customers(vault.id()) {
+            return Err(VaultError::Conflict(format!(
+                "{} keeps another vault ({}) than the working directory was made with; \
+                 name the right one",
+                vault.url(),
+                vault.id(),
+            )));
+        }
+        Ok(opened().get_or_insert(vault).clone())
+    }
+
+    fn is_customers(&self, vault: VaultId) -> bool {
+        let slot = self.slot(|slot| slot.id == vault);
+        slot.is_some_and(|slot| slot.which == WhichVault::Customer)
+    }
+
+    fn of(&self, vault: VaultId, key: &dyn fmt::Display) -> Result<Box<dyn AnyVault>, VaultError> {
+        if let Some(server) = self.server.get()
+            && self.is_customers(vault)
+        {
+            return Ok(Box::new(self.reach(server)?));
+        }
         match self.slot(|slot| slot.id == vault) {
-            Some(slot) => self.open(&slot),
+            Some(slot) => Ok(Box::new(self.open(&slot)?)),
             None => Err(VaultError::KeyNotFound(key.to_string())),
         }
     }

@@ -2,16 +2,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::base::{Clock, KeyName, KeyRef, create_dir_private};
+use crate::base::{Clock, KeyName, KeyRef, VaultId, create_dir_private};
 use crate::crypto::{KeyKind, SecretBytes};
 use crate::resource::{Protection, Wrapper};
-use crate::vault::{KeySpec, KeyVault, LocalVault, RootKeySource, VaultError, VaultSettings};
+use crate::vault::{
+    KeySpec, KeyVault, LocalVault, RemoteOptions, RootKeySource, VaultError, VaultSettings,
+};
 
 use super::config::{CONFIG, Config, Environment};
 use super::lock::{ChangeLock, LOCK};
 use super::{
-    AskPassphrase, Kind, Name, ResourceAddress, ResourceEntry, VaultKind, VaultSet, WhichVault,
-    WorldError,
+    AnyVault, AskPassphrase, Kind, Name, ResourceAddress, ResourceEntry, VaultKind, VaultSet,
+    WhichVault, WorldError,
 };
 
 /// The name of the service-managed key in the provider's vault.
@@ -131,7 +133,30 @@ impl Workspace {
         &self.dir
     }
 
-    /// One of the vaults, open.
+    /// From now on the customer's vault is asked through a server: its directory is not touched, and may
+    /// be absent.
+    pub fn through(self, server: RemoteOptions) -> Self {
+        self.vaults.through(server);
+        self
+    }
+
+    /// The URL of the server through which the customer's vault is asked, when it is.
+    pub fn server(&self) -> Option<&str> {
+        self.vaults.server()
+    }
+
+    /// One of the vaults for the administration of its keys, recorded in the name of `caller`
+    /// ([`VaultSet::keys`]).
+    pub fn keys(&self, which: &WhichVault, caller: &str) -> Result<Box<dyn AnyVault>, VaultError> {
+        self.vaults.keys(which, caller)
+    }
+
+    /// The identity of the customer's vault.
+    pub fn customer_vault(&self) -> VaultId {
+        self.config().customer_vault
+    }
+
+    /// One of the vaults, open here.
     pub fn vault(&self, which: &WhichVault) -> Result<LocalVault, VaultError> {
         self.vaults.vault(which)
     }

@@ -1,9 +1,11 @@
-//! A client of a vault behind a server: servers in other processes, servers that lie.
+//! A client of a vault behind a server: servers in other processes, servers that lie, and the command
+//! line on top.
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "../server/client.rs"]
 mod client;
+mod command_line;
 mod fake;
 mod hostile;
 #[path = "../common/remote.rs"]

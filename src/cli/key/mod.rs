@@ -10,10 +10,10 @@ use jiff::Timestamp;
 
 use crate::base::{KeyName, KeyVersion, KeyVersionRef, write_private_new};
 use crate::crypto::KeyKind;
-use crate::vault::{KeyOperation, KeySpec, KeyUpdate, KeyVault, Page};
+use crate::vault::{KeyOperation, KeySpec, KeyUpdate, Page};
 use crate::world::WhichVault;
 
-use super::vault::open_vault;
+use super::vault::keys_of;
 use super::{CliError, Context, Outcome};
 
 /// Arguments of `atrest key`.
@@ -173,14 +173,14 @@ impl Attributes {
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     match &args.command {
         Command::List { deleted } => {
-            let vault = open_vault(context, &args.vault)?;
+            let vault = keys_of(context, &args.vault)?;
             match deleted {
                 true => view::deleted(&vault.deleted_keys(Page::all())?, context),
                 false => view::list(&vault.keys(Page::all())?, context),
             }
         }
         Command::Show { name } => {
-            let vault = open_vault(context, &args.vault)?;
+            let vault = keys_of(context, &args.vault)?;
             view::versions(&vault.key_versions(name, Page::all())?, context)
         }
         _ if args.vault == WhichVault::Provider => Err(CliError::new(
@@ -196,7 +196,7 @@ fn run_change(
     vault: &WhichVault,
     context: &Context,
 ) -> Result<Outcome, CliError> {
-    let vault = open_vault(context, vault)?;
+    let vault = keys_of(context, vault)?;
     let (bundle, done) = match command {
         Command::List { .. } | Command::Show { .. } => unreachable!("these change nothing"),
         Command::Create {
