@@ -8,10 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::SystemClock;
-use crate::cli::passphrase_in;
+use crate::cli::{VAULT_CA, VAULT_URL, passphrase_in};
 use crate::crypto::SecretBytes;
 use crate::resource::ResourceError;
 use crate::sqlite::{Host, Refused, SealedDatabase};
+use crate::vault::{RemoteOptions, VaultError};
 use crate::world::{AskPassphrase, WhichVault, Workspace, WorldError};
 
 /// For the entry points.
@@ -30,6 +31,10 @@ fn find(path: &Path) -> Result<SealedDatabase, Refused> {
     })?;
     let ask: AskPassphrase = Arc::new(passphrase);
     let workspace = Workspace::open(dir, ask, Arc::new(SystemClock)).map_err(refused)?;
+    let workspace = match server().map_err(|e| refused(e.into()))? {
+        Some(options) => workspace.through(options),
+        None => workspace,
+    };
     let address = workspace.sql_at(path).ok_or_else(|| {
         Refused::Other(format!(
             "{at}: no SQL database of the working directory {}; `atrest status` lists them, \
@@ -43,6 +48,18 @@ fn find(path: &Path) -> Result<SealedDatabase, Refused> {
             "{at}: not protected; `atrest protect {address}` protects it, or open it with vfs=unix"
         ))
     })
+}
+
+/// The server through which the customer's vault is asked, by the variables that the command line reads.
+fn server() -> Result<Option<RemoteOptions>, VaultError> {
+    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let Some(url) = variable(VAULT_URL) else {
+        return Ok(None);
+    };
+    let url = url.to_string_lossy();
+    let ca = variable(VAULT_CA);
+    let ca = ca.as_deref().map(Path::new);
+    RemoteOptions::from_variables(&url, ca, &variable).map(Some)
 }
 
 /// There is no terminal to ask on: it is another program's.

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../server/client.rs"]
+mod client;
 mod keys;
 mod library;
 mod python;
 mod refusals;
+mod server;
 mod shell;
 mod together;
 mod work;

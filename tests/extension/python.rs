@@ -31,8 +31,19 @@ c.sqlite3_close(db)
 ";
 
 pub fn python(interpreter: &str, program: &str, path: &Path) -> Said {
+    python_with(interpreter, program, path, &[])
+}
+
+pub fn python_with(
+    interpreter: &str,
+    program: &str,
+    path: &Path,
+    variables: &[(&str, &Path)],
+) -> Said {
     let mut python = Command::new(interpreter);
     python.env_remove("ATREST_PASSPHRASE_FILE");
+    python.env_remove("ATREST_VAULT_URL");
+    python.envs(variables.iter().copied());
     python.args(["-c", program]).arg(library()).arg(uri(path));
     run(python, "", ADVICE)
 }

@@ -61,6 +61,7 @@ impl Work {
     pub fn atrest(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_atrest"))
             .env_remove("ATREST_DIR")
+            .env_remove("ATREST_VAULT_URL")
             .arg("--dir")
             .arg(self.dir())
             .args(args)
@@ -111,6 +112,7 @@ pub fn shell(lines: &[&str]) -> Said {
 pub fn shell_with(lines: &[&str], variables: &[(&str, &Path)]) -> Said {
     let mut shell = Command::new("sqlite3");
     shell.arg("-batch").env_remove("ATREST_PASSPHRASE_FILE");
+    shell.env_remove("ATREST_VAULT_URL");
     shell.envs(variables.iter().copied());
     let load = format!(".load {}", library().display());
     let script = [&[load.as_str()], lines].concat().join("\n");
