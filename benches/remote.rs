@@ -35,9 +35,9 @@ fn measure(kind: KeyKind) {
     };
     let clock = Arc::new(SystemClock);
     let here = Workspace::init(dir.path(), init, clock.clone()).unwrap();
-    let local = here.vault(WhichVault::Customer).unwrap();
+    let local = here.vault(&WhichVault::Customer).unwrap();
     let open = || {
-        let ask: AskPassphrase = Arc::new(|| Err("there is none".into()));
+        let ask: AskPassphrase = Arc::new(|_| Err("there is none".into()));
         Workspace::open(dir.path(), ask, clock.clone()).unwrap()
     };
     let serve = ServeOptions {
@@ -46,6 +46,10 @@ fn measure(kind: KeyKind) {
         identity: "administrator".into(),
         imds: false,
         any_token: false,
+        throttle: None,
+        inject: vec![],
+        inject_seed: 0,
+        events: None,
     };
     let server = Server::start(open(), &serve, clock.clone()).unwrap();
     let endpoints = server.endpoints();
