@@ -130,13 +130,14 @@ async fn run(
     let (blocking, of) = (shared.clone(), call);
     let done = tokio::task::spawn_blocking(move || {
         let vault = blocking.workspace.vault(&which);
-        let vault = vault.map_err(|error| refused(&blocking, &of, error))?;
+        let refuse = |error| Box::new(refused(&blocking, &of, error));
+        let vault = vault.map_err(refuse)?;
         if let Some(throttle) = &blocking.throttle {
             let charge = Charge::of(&of, &body, &vault);
             let (vault, now) = (blocking.name_of(&which), blocking.clock.now());
             throttle
                 .take(&vault, charge, now)
-                .map_err(|throttled| throttled.reply())?;
+                .map_err(|throttled| Box::new(throttled.reply()))?;
         }
         let asked = Asked {
             vault: &vault.acting_as(&caller),
@@ -146,18 +147,13 @@ async fn run(
             query: &query,
             body: &body,
         };
-        Ok(
-            match asked
-                .perform()
-                .map_err(|error| refused(&blocking, &of, error))?
-            {
-                (status, Some(body)) => json_reply(status, &body),
-                (status, None) => text_reply(status, ""),
-            },
-        )
+        Ok(match asked.perform().map_err(refuse)? {
+            (status, Some(body)) => json_reply(status, &body),
+            (status, None) => text_reply(status, ""),
+        })
     });
     let reply = match done.await {
-        Ok(done) => done.unwrap_or_else(|refused: Reply| refused),
+        Ok(done) => done.unwrap_or_else(|refused: Refusal| *refused),
         Err(panicked) => shared.failed(&ServerError::Usage(panicked.to_string())),
     };
     let instead = after.happen(operation, &shared.metrics, &mut marks).await;
