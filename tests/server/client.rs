@@ -68,6 +68,11 @@ impl Served {
     }
 
     pub fn at(dir: tempfile::TempDir, args: &[&str]) -> Self {
+        Self::trusting(dir, args, None)
+    }
+
+    /// One that trusts this certificate, in place of those of the system.
+    pub fn trusting(dir: tempfile::TempDir, args: &[&str], certificate: Option<&Path>) -> Self {
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let any_port: &[&str] = match args.contains(&"--port") {
             true => &[],
@@ -76,6 +81,7 @@ impl Served {
         let mut child = atrest(dir.path(), &["--json", "serve", "--log", "json"])
             .args(any_port)
             .args(args)
+            .envs(certificate.map(|path| ("SSL_CERT_FILE", path)))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

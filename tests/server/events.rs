@@ -179,3 +179,25 @@ fn a_webhook_that_is_gone_keeps_no_request_waiting_and_its_events_are_counted_as
         served.log()
     );
 }
+
+#[test]
+fn a_webhook_whom_nobody_vouches_for_is_told_nothing() {
+    // It takes TLS, and answers what it is not asked for with 401.
+    let hook = Served::new(&[]);
+    let option = format!("--events=https://localhost:{}/", hook.address.port());
+    let other = Served::new(&[]);
+    for (certificate, why) in [
+        (hook.ca_file(), "the webhook answered 401 Unauthorized"),
+        (other.ca_file(), "invalid peer certificate"),
+    ] {
+        let served = Served::trusting(workspace(), &[&option], Some(&certificate));
+        eventually("a first look", || {
+            fs::metadata(served.dir.path().join("server/events.json")).ok()
+        });
+        run(
+            served.dir.path(),
+            &["key", "create", "k", "--kind", "ec-p256"],
+        );
+        eventually(why, || served.log().contains(why).then_some(()));
+    }
+}

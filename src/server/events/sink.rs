@@ -16,7 +16,8 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -28,6 +29,12 @@ use crate::server::ServerError;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The content type of a CloudEvent in a request's body (CloudEvents HTTP binding 1.0, 3.2).
 const CLOUD_EVENT: &str = "application/cloudevents+json; charset=utf-8";
+
+/// Where systems keep whom they trust: Debian and many others, Fedora.
+const TRUSTED: [&str; 2] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
 
 /// Where events are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,9 +96,7 @@ impl Sink {
             }
             EventsTo::Webhook(uri) => {
                 let tls = match uri.scheme_str() {
-                    Some("https") => Some(tls().map_err(|e| {
-                        ServerError::io(Path::new("the system's trusted certificates"), e)
-                    })?),
+                    Some("https") => Some(tls()?),
                     _ => None,
                 };
                 let uri = uri.clone();
@@ -119,12 +124,20 @@ impl Sink {
     }
 }
 
-/// Trusts whom the system trusts, or the certificates in SSL_CERT_FILE.
-fn tls() -> io::Result<TlsConnector> {
-    let found = rustls_native_certs::load_native_certs();
+/// Trusts the certificates in the file that SSL_CERT_FILE names, or else whom the system trusts.
+fn tls() -> Result<TlsConnector, ServerError> {
+    let path = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let path = path.unwrap_or_else(|| {
+        let found = TRUSTED.iter().find(|path| Path::new(path).exists());
+        found.unwrap_or(&TRUSTED[0]).into()
+    });
+    let failed = |e: pem::Error| ServerError::io(&path, io::Error::other(e.to_string()));
+    let certificates = CertificateDer::pem_file_iter(&path).map_err(failed)?;
+    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(failed)?;
     let mut roots = RootCertStore::empty();
-    if roots.add_parsable_certificates(found.certs).0 == 0 {
-        return Err(io::Error::other("there are none; install ca-certificates"));
+    if roots.add_parsable_certificates(certificates).0 == 0 {
+        let why = "no certificates to trust in it; name another file in SSL_CERT_FILE";
+        return Err(ServerError::io(&path, io::Error::other(why)));
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

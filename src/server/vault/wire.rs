@@ -86,9 +86,13 @@ impl Described {
     }
 
     fn spec(&self, kind: KeyKind, hsm: bool) -> Result<KeySpec, VaultError> {
-        self.no_release()?;
         let none = AttributesIn::default();
         let attributes = self.attributes.as_ref().unwrap_or(&none);
+        if self.release_policy.is_some() && attributes.exportable != Some(true) {
+            let why = "AKV.SKR.1005: Non-exportable keys must not have release policy.";
+            return Err(bad(why));
+        }
+        self.no_release()?;
         let (not_before, expires) = attributes.dates()?;
         let operations = self.operations()?;
         Ok(KeySpec {
