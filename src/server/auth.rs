@@ -1,5 +1,7 @@
 //! Who asks, and whether he may.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use uuid::Uuid;
@@ -7,6 +9,7 @@ use uuid::Uuid;
 use super::access::{Assignment, Wanted};
 use super::hosts::LOGIN;
 use super::permission::{AccessPolicy, VaultPolicies};
+use super::registry::Registry;
 use super::reply::{Refusal, error_reply};
 use super::shared::Shared;
 use super::token::BadToken;
@@ -17,8 +20,8 @@ pub(super) struct Caller {
     object_id: Uuid,
     client_id: Uuid,
     roles: Vec<Assignment>,
-    /// The vaults that have access policies.
-    access: Vec<VaultPolicies>,
+    /// In which the vaults' access policies are.
+    registry: Arc<Registry>,
 }
 
 impl Caller {
@@ -46,7 +49,7 @@ pub(super) fn authenticate(
             object_id,
             client_id: identity.client_id,
             roles: identity.roles.clone(),
-            access: registry.access_policies.clone(),
+            registry: registry.clone(),
         })
     };
     let Some(token) = bearer(headers) else {
@@ -97,7 +100,8 @@ pub(super) fn authorize(
         )))
     };
     let Wanted { shown, path, .. } = wanted;
-    let access = caller.access.iter().find(|a| a.vault == *wanted.vault);
+    let mut access = caller.registry.access_policies.iter();
+    let access = access.find(|a| a.vault == *wanted.vault);
     if let Some(VaultPolicies { policies, .. }) = access {
         let of = |policy: &&AccessPolicy| policy.object_id == *object_id;
         if policies

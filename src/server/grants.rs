@@ -2,8 +2,9 @@
 
 use crate::world::WhichVault;
 
-use super::identity::{ADMINISTRATOR, unknown};
+use super::identity::unknown;
 use super::permission::VaultPolicies;
+use super::registry::{ADMINISTRATOR, read};
 use super::{
     AccessPolicy, Assignment, Identities, Identity, KeyPermission, SecretPermission, ServerError,
 };
@@ -47,7 +48,7 @@ impl Identities {
         change: impl FnOnce(&mut Identity) -> Result<(), ServerError>,
     ) -> Result<(), ServerError> {
         let _alone = self.home.lock()?;
-        let mut registry = self.now()?;
+        let mut registry = read(&self.home)?;
         let mut identities = registry.identities.iter_mut();
         change(
             identities
@@ -78,7 +79,7 @@ impl Identities {
     /// Lets access policies decide in a vault (at first, the administrator's: everything), or roles again.
     pub fn use_policies(&self, vault: &WhichVault, policies: bool) -> Result<(), ServerError> {
         let _alone = self.home.lock()?;
-        let mut registry = self.now()?;
+        let mut registry = read(&self.home)?;
         let has = registry
             .access_policies
             .iter()
@@ -115,7 +116,7 @@ impl Identities {
         secrets: &[SecretPermission],
     ) -> Result<(), ServerError> {
         let _alone = self.home.lock()?;
-        let mut registry = self.now()?;
+        let mut registry = read(&self.home)?;
         let object_id = registry
             .by_name(name)
             .ok_or_else(|| unknown(name))?

@@ -7,7 +7,7 @@
 //! | `serve.rs`, `endpoints.rs`, `listen.rs` | start and stop; what clients are told; connections, TLS, the proxy, and which host is what |
 //! | `hosts.rs`      | host names |
 //! | `home.rs`, `authority.rs` | the server's files; the certificate authority |
-//! | `identity.rs`, `role.rs`, `access.rs`, `permission.rs`, `grants.rs`, `token.rs`, `auth.rs` | who there is, who may what and where, tokens, and their check |
+//! | `identity.rs`, `registry.rs`, `role.rs`, `access.rs`, `permission.rs`, `grants.rs`, `token.rs`, `auth.rs` | who there is, who may what and where, tokens, and their check |
 //! | `login.rs`, `control.rs` | where clients get tokens; health and metrics |
 //! | `vault/`        | the REST API of keys and secrets |
 //! | `events/`       | what happened, told to a file or a webhook |
@@ -28,10 +28,12 @@ mod listen;
 mod login;
 mod metrics;
 mod permission;
+mod registry;
 mod reply;
 mod role;
 mod serve;
 mod shared;
+mod stamp;
 mod token;
 mod vault;
 
@@ -41,8 +43,9 @@ pub use endpoints::{Announcement, Endpoints};
 pub use error::ServerError;
 pub use events::EventsTo;
 pub use home::Home;
-pub use identity::{Identities, Identity};
+pub use identity::Identities;
 pub use permission::{AccessPolicy, KeyPermission, SecretPermission};
+pub use registry::Identity;
 pub use role::{DataAction, Role};
 pub use serve::{LogFormat, ServeOptions, Server, log_to_stderr};
 pub use vault::{Injection, ThrottleScale};

@@ -1,6 +1,9 @@
 //! Access tokens: JSON Web Tokens (RFC 7519) with the claims of Microsoft Entra's v1.0 tokens,
 //! signed with ES256 (RFC 7518, 3.4).
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
@@ -58,7 +61,13 @@ pub(super) struct Tokens {
     point: Vec<u8>,
     signing: EncodingKey,
     checking: DecodingKey,
+    /// What tokens say whose signatures were checked, by SHA-256 of audience and token. Whether one is
+    /// valid now, and whether its identity is still there, is asked each time.
+    checked: Mutex<HashMap<[u8; 32], Claims>>,
 }
+
+/// How many tokens are remembered.
+const CHECKED_MAX: usize = 1024;
 
 impl Tokens {
     /// With the key in `home`, made when there is none: tokens outlive a restart of the server.
@@ -72,6 +81,7 @@ impl Tokens {
             signing: EncodingKey::from_ec_der(key.serialized_der()),
             checking: DecodingKey::from_ec_der(&point),
             point,
+            checked: Mutex::default(),
         })
     }
 
@@ -113,25 +123,18 @@ impl Tokens {
         audience: &str,
         now: Timestamp,
     ) -> Result<Claims, BadToken> {
-        let mut rules = Validation::new(Algorithm::ES256);
-        rules.set_required_spec_claims(&["exp", "nbf", "aud", "iss"]);
-        rules.set_issuer(&[self.issuer()]);
-        rules.set_audience(&[audience]);
-        // By the injected clock, below.
-        rules.validate_exp = false;
-        rules.validate_nbf = false;
-        let claims = match decode::<Claims>(token, &self.checking, &rules) {
-            Ok(token) => token.claims,
-            Err(e) => {
-                return Err(BadToken(match e.kind() {
-                    ErrorKind::InvalidAudience => {
-                        format!("AKV10022: Invalid audience. Expected {audience}.")
-                    }
-                    ErrorKind::InvalidIssuer => {
-                        format!("AKV10032: Invalid issuer. Expected {}.", self.issuer())
-                    }
-                    _ => "The token is not one that this server signed.".into(),
-                }));
+        let hash = sha256(&[audience.as_bytes(), b"\0", token.as_bytes()]);
+        let known = self.remembered().get(&hash).cloned();
+        let claims = match known {
+            Some(claims) => claims,
+            None => {
+                let claims = self.check_signature(token, audience)?;
+                let mut checked = self.remembered();
+                if checked.len() >= CHECKED_MAX {
+                    checked.clear();
+                }
+                checked.insert(hash, claims.clone());
+                claims
             }
         };
         let now = now.as_second();
@@ -143,6 +146,34 @@ impl Tokens {
             _ if claims.exp <= now => Err(BadToken("The token has expired.".into())),
             claims => Ok(claims),
         }
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Claims>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `token` says, when this server signed it for `audience`, whenever.
+    fn check_signature(&self, token: &str, audience: &str) -> Result<Claims, BadToken> {
+        let mut rules = Validation::new(Algorithm::ES256);
+        rules.set_required_spec_claims(&["exp", "nbf", "aud", "iss"]);
+        rules.set_issuer(&[self.issuer()]);
+        rules.set_audience(&[audience]);
+        // By the injected clock, by the caller.
+        rules.validate_exp = false;
+        rules.validate_nbf = false;
+        decode::<Claims>(token, &self.checking, &rules)
+            .map(|token| token.claims)
+            .map_err(|e| {
+                BadToken(match e.kind() {
+                    ErrorKind::InvalidAudience => {
+                        format!("AKV10022: Invalid audience. Expected {audience}.")
+                    }
+                    ErrorKind::InvalidIssuer => {
+                        format!("AKV10032: Invalid issuer. Expected {}.", self.issuer())
+                    }
+                    _ => "The token is not one that this server signed.".into(),
+                })
+            })
     }
 
     /// The public key, as a JSON Web Key Set (RFC 7517).
@@ -217,6 +248,29 @@ mod tests {
         assert!(f.accepts(&f.with(|c| (c.nbf, c.exp) = (now, now + 1))));
         assert!(!f.accepts(&f.with(|c| c.nbf = now + 1)));
         assert!(!f.accepts(&f.with(|c| c.exp = now)));
+    }
+
+    #[test]
+    fn a_token_that_is_remembered_expires_and_stays_for_its_audience() {
+        let f = fixture();
+        let token = f.token();
+        let check = |audience, after: i64| {
+            let then = f.now + jiff::SignedDuration::from_secs(after);
+            f.tokens.check(&token, audience, then).is_ok()
+        };
+        assert!(check(VAULT_AUDIENCE, 0));
+        assert_eq!(f.tokens.remembered().len(), 1);
+        assert!(check(VAULT_AUDIENCE, LIFETIME - 1));
+        assert!(!check(VAULT_AUDIENCE, LIFETIME));
+        assert!(!check(VAULT_AUDIENCE, -1));
+        assert!(!check("https://storage.azure.com", 0));
+        let others = (0..2 * CHECKED_MAX as i64).map(|n| f.with(|c| c.iat = n));
+        assert!(others.into_iter().all(|other| f.accepts(&other)));
+        assert!(f.tokens.remembered().len() <= CHECKED_MAX);
+        // None of what does not fit is remembered.
+        f.tokens.remembered().clear();
+        assert!(!f.accepts(&format!("{}AAAA", &token[..token.len() - 4])));
+        assert_eq!(f.tokens.remembered().len(), 0);
     }
 
     #[test]
