@@ -422,9 +422,9 @@ fn list() {
     let made = atrest(dir.path()).args(["init"]).output().unwrap();
     assert!(made.status.success());
     {
-        let ask: AskPassphrase = Arc::new(|| Err("no passphrase".to_owned()));
+        let ask: AskPassphrase = Arc::new(|_| Err("no passphrase".to_owned()));
         let workspace = Workspace::open(dir.path(), ask, Arc::new(SystemClock)).unwrap();
-        let vault = workspace.vault(WhichVault::Customer).unwrap();
+        let vault = workspace.vault(&WhichVault::Customer).unwrap();
         let next = AtomicU64::new(0);
         thread::scope(|scope| {
             for _ in 0..16 {

@@ -108,17 +108,27 @@ fn key_file(vector: &Vector) -> &'static str {
 }
 
 fn audit_record(vector: &Vector) -> &'static str {
-    let text = |header: &str| vector.get(header).to_owned();
+    let text = |header: &str| Some(vector.get(header).to_owned()).filter(|text| text != "none");
+    let or_empty = |header: &str| text(header).unwrap_or_default();
     let record = AuditRecord {
-        number: text("number").parse().unwrap(),
-        time: text("time").parse().unwrap(),
-        operation_name: text("operation-name"),
-        kid: Some(text("kid")).filter(|kid| kid != "none"),
-        result_type: text("result-type"),
-        result_signature: text("result-signature"),
-        result_description: text("result-description"),
-        identity: text("identity"),
-        correlation_id: text("correlation-id"),
+        number: or_empty("number").parse().unwrap(),
+        time: or_empty("time").parse().unwrap(),
+        operation_name: or_empty("operation-name"),
+        operation_version: or_empty("operation-version"),
+        kid: text("kid"),
+        algorithm: or_empty("algorithm"),
+        result_type: or_empty("result-type"),
+        result_signature: or_empty("result-signature"),
+        result_description: or_empty("result-description"),
+        duration_microseconds: or_empty("duration").parse().unwrap(),
+        identity: or_empty("identity"),
+        object_id: or_empty("object-id"),
+        client_id: or_empty("client-id"),
+        caller_ip_address: or_empty("caller-ip-address"),
+        correlation_id: or_empty("correlation-id"),
+        client_info: or_empty("client-info"),
+        request_uri: or_empty("request-uri"),
+        http_status: text("http-status").map(|status| status.parse().unwrap()),
     };
     let previous = vector.hex("previous").try_into().unwrap();
     let mac = record.mac(&secret(vector, "audit-key"), &previous);
@@ -479,26 +489,51 @@ fn generate_audit() {
         number: 7,
         time: "2026-01-02T03:04:05.000006Z".parse().unwrap(),
         operation_name: "KeyUnwrap".into(),
+        operation_version: "7.4".into(),
         kid: Some("vault/keys/name/version".into()),
+        algorithm: "RSA-OAEP-256".into(),
         result_type: "Failed".into(),
         result_signature: "KeyDisabled".into(),
         result_description: "KeyDisabled: a description".into(),
+        duration_microseconds: 4321,
         identity: "alice".into(),
-        correlation_id: "00112233445566778899aabbccddeeff".into(),
+        object_id: "11111111-1111-4111-8111-111111111111".into(),
+        client_id: "22222222-2222-4222-8222-222222222222".into(),
+        caller_ip_address: "192.0.2.1".into(),
+        correlation_id: "33333333-3333-4333-8333-333333333333".into(),
+        client_info: "a client/1.0".into(),
+        request_uri: "https://customer.vault.azure.net/keys/name/version/unwrapkey".into(),
+        http_status: Some(403),
     };
     let headers = |r: &AuditRecord, previous: [u8; 32]| -> Headers {
+        let known = |text: &String| match text.is_empty() {
+            true => "none".to_owned(),
+            false => text.clone(),
+        };
         vec![
             key_header.clone(),
             ("previous", hex::encode(previous)),
             ("number", r.number.to_string()),
             ("time", r.time.to_string()),
             ("operation-name", r.operation_name.clone()),
+            ("operation-version", known(&r.operation_version)),
             ("kid", r.kid.clone().unwrap_or("none".into())),
+            ("algorithm", known(&r.algorithm)),
             ("result-type", r.result_type.clone()),
             ("result-signature", r.result_signature.clone()),
-            ("result-description", r.result_description.clone()),
-            ("identity", r.identity.clone()),
+            ("result-description", known(&r.result_description)),
+            ("duration", r.duration_microseconds.to_string()),
+            ("identity", known(&r.identity)),
+            ("object-id", known(&r.object_id)),
+            ("client-id", known(&r.client_id)),
+            ("caller-ip-address", known(&r.caller_ip_address)),
             ("correlation-id", r.correlation_id.clone()),
+            ("client-info", known(&r.client_info)),
+            ("request-uri", known(&r.request_uri)),
+            (
+                "http-status",
+                r.http_status.map_or("none".into(), |s| s.to_string()),
+            ),
         ]
     };
     let f = "audit-record";
@@ -507,8 +542,13 @@ fn generate_audit() {
     write("refusal", f, "success", &headers(&record, previous), &mac);
     let first = AuditRecord {
         number: 1,
-        kid: None,
-        ..record.clone()
+        time: record.time,
+        operation_name: "VaultCreate".into(),
+        result_type: "Success".into(),
+        result_signature: "OK".into(),
+        identity: "local".into(),
+        correlation_id: "00112233445566778899aabbccddeeff".into(),
+        ..AuditRecord::default()
     };
     write(
         "first-without-key",
@@ -524,66 +564,39 @@ fn generate_audit() {
         &headers(&record, [0x34; 32]),
         &mac,
     );
-    let altered: [(&str, AuditRecord); 8] = [
-        (
-            "number-altered",
-            AuditRecord {
-                number: 8,
-                ..record.clone()
-            },
-        ),
-        (
-            "time-altered",
-            AuditRecord {
-                time: "2026-01-02T03:04:05.000007Z".parse().unwrap(),
-                ..record.clone()
-            },
-        ),
-        (
-            "operation-altered",
-            AuditRecord {
-                operation_name: "KeyWrap".into(),
-                ..record.clone()
-            },
-        ),
-        (
-            "kid-removed",
-            AuditRecord {
-                kid: None,
-                ..record.clone()
-            },
-        ),
-        (
-            "result-altered",
-            AuditRecord {
-                result_type: "Success".into(),
-                ..record.clone()
-            },
-        ),
-        (
-            "signature-altered",
-            AuditRecord {
-                result_signature: "OK".into(),
-                ..record.clone()
-            },
-        ),
-        (
-            "identity-altered",
-            AuditRecord {
-                identity: "mallory".into(),
-                ..record.clone()
-            },
-        ),
-        (
-            "field-boundary-moved",
-            AuditRecord {
-                result_type: "FailedK".into(),
-                result_signature: "eyDisabled".into(),
-                ..record.clone()
-            },
-        ),
+    type Alter = fn(&mut AuditRecord);
+    let altered: [(&str, Alter); 20] = [
+        ("number-altered", |r| r.number = 8),
+        ("time-altered", |r| {
+            r.time = "2026-01-02T03:04:05.000007Z".parse().unwrap();
+        }),
+        ("operation-altered", |r| r.operation_name = "KeyWrap".into()),
+        ("version-altered", |r| r.operation_version = "7.5".into()),
+        ("kid-removed", |r| r.kid = None),
+        ("algorithm-altered", |r| r.algorithm = "RSA1_5".into()),
+        ("result-altered", |r| r.result_type = "Success".into()),
+        ("signature-altered", |r| r.result_signature = "OK".into()),
+        ("description-removed", |r| r.result_description.clear()),
+        ("duration-altered", |r| r.duration_microseconds = 4322),
+        ("identity-altered", |r| r.identity = "mallory".into()),
+        ("object-id-removed", |r| r.object_id.clear()),
+        ("client-id-removed", |r| r.client_id.clear()),
+        ("address-altered", |r| {
+            r.caller_ip_address = "192.0.2.2".into()
+        }),
+        ("correlation-altered", |r| r.correlation_id = "other".into()),
+        ("client-altered", |r| r.client_info = "a client/1.1".into()),
+        ("uri-removed", |r| r.request_uri.clear()),
+        ("status-altered", |r| r.http_status = Some(200)),
+        ("status-removed", |r| r.http_status = None),
+        ("field-boundary-moved", |r| {
+            r.result_type = "FailedK".into();
+            r.result_signature = "eyDisabled".into();
+        }),
     ];
-    for (name, record) in altered {
+    for (name, alter) in altered {
+        let mut record = record.clone();
+        alter(&mut record);
         write(name, f, "unauthentic", &headers(&record, previous), &mac);
     }
 

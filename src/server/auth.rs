@@ -25,7 +25,13 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// As audit records and the log name him.
+    /// What audit records tell of him: his name, object id and client id.
+    pub(super) fn claims(&self) -> [String; 3] {
+        let (oid, appid) = (self.object_id, self.client_id);
+        [self.name.clone(), oid.to_string(), appid.to_string()]
+    }
+
+    /// As the log names him.
     pub(super) fn shown(&self) -> String {
         format!("{} (oid={})", self.name, self.object_id)
     }

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::hosts::{HostPort, Service, vault_host};
-use super::reply::{Injected, Reply, Reset, error_reply};
+use super::reply::{Injected, Reply, RequestId, Reset, error_reply};
 use super::shared::{Answer, Shared};
 use super::{ServerError, control, login, vault};
 use crate::world::{VaultKind, WhichVault};
@@ -211,8 +211,9 @@ impl Front {
     async fn finish_secure(
         self: Arc<Self>,
         peer: Peer,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Reply, Reset> {
+        request.extensions_mut().insert(peer.address);
         let front = self.clone();
         let done = tokio::spawn(async move { front.secure(&peer, request).await }).await;
         let reply = done.unwrap_or_else(|panicked| {
@@ -309,8 +310,8 @@ impl Front {
         self.shared
             .metrics
             .answered(service, operation, status, took);
-        let id = uuid::Builder::from_random_bytes(crate::crypto::random_bytes()).into_uuid();
-        let id = id.to_string();
+        let given = reply.extensions_mut().remove::<RequestId>();
+        let id = given.unwrap_or_else(RequestId::new).0.to_string();
         tracing::info!(
             service,
             host,

@@ -13,6 +13,17 @@ pub(super) type Reply = Response<Full<Bytes>>;
 /// The answer that ends a request early.
 pub(super) type Refusal = Box<Reply>;
 
+/// What an answer is found by (`x-ms-request-id`). Random.
+#[derive(Clone, Copy)]
+pub(super) struct RequestId(pub(super) uuid::Uuid);
+
+impl RequestId {
+    pub(super) fn new() -> Self {
+        let random = crate::crypto::random_bytes();
+        Self(uuid::Builder::from_random_bytes(random).into_uuid())
+    }
+}
+
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -68,6 +79,13 @@ pub(super) fn text_reply(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     reply
 }
 
+/// The code and message of an [`error_reply`], among its extensions.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
 /// An error in the shape of Azure's services.
 pub(super) fn error_reply(
     status: StatusCode,
@@ -79,7 +97,12 @@ pub(super) fn error_reply(
     if let Some(inner) = inner {
         error["innererror"] = json!({ "code": inner });
     }
-    json_reply(status, &json!({ "error": error }))
+    let mut reply = json_reply(status, &json!({ "error": error }));
+    reply.extensions_mut().insert(Told {
+        code: inner.unwrap_or(code).to_owned(),
+        message: message.to_owned(),
+    });
+    reply
 }
 
 /// A body of at most `limit` bytes.

@@ -25,7 +25,7 @@ use super::listen::{Front, accept};
 use super::metrics::Metrics;
 use super::shared::Shared;
 use super::token::Tokens;
-use super::vault::{Injection, Injections, Throttle, ThrottleScale};
+use super::vault::{self, Injection, Injections, Strangers, Throttle, ThrottleScale};
 use super::{Endpoints, EventsTo, Home, Identities, ServerError};
 
 /// Threads that wait for the vault, at most.
@@ -148,6 +148,7 @@ impl Server {
                 injections: Injections::new(&options.inject, options.inject_seed),
                 clock,
                 metrics: Metrics::new(),
+                strangers: Strangers::new(),
                 generating: Semaphore::new(processors),
             }),
         });
@@ -234,6 +235,7 @@ impl Server {
                 tracing::warn!("stopped, although some events were not told");
             }
         }
+        vault::record_strangers_left_out(&self.front.shared);
         self.runtime.shutdown_timeout(Duration::from_secs(1));
     }
 }

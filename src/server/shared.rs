@@ -9,7 +9,7 @@ use crate::world::{VaultKind, WhichVault, Workspace};
 use super::metrics::Metrics;
 use super::reply::{Reply, error_reply};
 use super::token::Tokens;
-use super::vault::{Injections, Throttle};
+use super::vault::{Injections, Strangers, Throttle};
 use super::{Identities, ServerError};
 
 /// What all connections share.
@@ -32,6 +32,8 @@ pub(super) struct Shared {
     pub(super) throttle: Option<Throttle>,
     pub(super) injections: Injections,
     pub(super) metrics: Metrics,
+    /// Bounds the records of requests without a token.
+    pub(super) strangers: Strangers,
     /// Generating an RSA key takes seconds: not more at once than there are processors, so that other
     /// requests find a thread.
     pub(super) generating: Semaphore,

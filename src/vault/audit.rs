@@ -1,45 +1,23 @@
 //! The audit log: one record for each operation, allowed or refused, in a chain of MACs. Each MAC
 //! covers its record and the MAC before it, so that no record can be changed, left out or moved.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
+use std::time::Instant;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, named_params, params};
+use rusqlite::{Connection, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use crate::base::KeyName;
-use crate::crypto::{Secret, hmac_sha256, hmac_verify, random_bytes};
+use crate::crypto::{Secret, hmac_verify, random_bytes};
 
-use super::VaultError;
 use super::anchor::AuditAnchor;
 use super::audit_operation::AuditOperation;
+use super::audit_request::Caller;
 use super::error::Fault;
-use super::rows::column_time;
-
-/// One record. The fields are those of Azure Key Vault's `AuditEvent` that mean something here;
-/// no key bytes and no data bytes are in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditRecord {
-    /// Its place in the chain, from 1.
-    pub number: u64,
-    /// When.
-    pub time: Timestamp,
-    /// What was asked: an [`AuditOperation`].
-    pub operation_name: String,
-    /// Of which key or version, where the operation concerns one.
-    pub kid: Option<String>,
-    /// Whether it was done: `Success` or `Failed`.
-    pub result_type: String,
-    /// `OK`, `Accepted` (begun; another record says how it ended), or [`VaultError::code`].
-    pub result_signature: String,
-    /// What the caller was told, when it failed.
-    pub result_description: String,
-    /// Who asked: the name given to `LocalVault::acting_as`.
-    pub identity: String,
-    /// 32 hexadecimal digits, random for each operation.
-    pub correlation_id: String,
-}
+use super::{AuditRecord, VaultError};
 
 /// Which records to give; all of them by default.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +30,16 @@ pub struct AuditFilter {
     pub operation: Option<AuditOperation>,
     /// This key only, whatever the version.
     pub key: Option<KeyName>,
-    /// This caller only.
+    /// This secret only, whatever the version.
+    pub secret: Option<KeyName>,
+    /// This caller only, by name, object id or client id.
     pub identity: Option<String>,
+    /// From this address only.
+    pub address: Option<IpAddr>,
+    /// What was answered with this status of HTTP only.
+    pub http_status: Option<u16>,
+    /// What goes by this correlation id only.
+    pub correlation_id: Option<String>,
     /// Refusals only.
     pub failed: bool,
     /// At most so many, the newest ones.
@@ -71,12 +57,46 @@ pub struct AuditSummary {
     pub anchored: u64,
 }
 
+/// How an operation ended that the vault did not decide itself.
+#[derive(Clone, Debug)]
+pub struct AuditOutcome {
+    /// The status of the answer over HTTP.
+    pub http_status: u16,
+    /// `OK`, or the refusal's code.
+    pub code: Cow<'static, str>,
+    /// What the caller was told, when it was refused.
+    pub description: String,
+}
+
+impl AuditOutcome {
+    /// Done, with this status.
+    pub fn done(http_status: u16) -> Self {
+        Self {
+            http_status,
+            code: "OK".into(),
+            description: String::new(),
+        }
+    }
+
+    /// Refused by the vault.
+    pub fn refused(error: &VaultError) -> Self {
+        Self {
+            http_status: error.http_status(),
+            code: error.code().into(),
+            description: error.to_string(),
+        }
+    }
+}
+
 /// What is to be recorded of an operation under way.
 pub(super) struct Event {
     pub(super) operation: AuditOperation,
     pub(super) kid: Option<String>,
+    /// By which algorithm a key is used; empty for other operations.
+    pub(super) algorithm: String,
     /// How it is recorded when it succeeds.
-    success: &'static str,
+    success: AuditOutcome,
+    begun: Instant,
 }
 
 impl Event {
@@ -84,17 +104,17 @@ impl Event {
         Self {
             operation,
             kid: None,
-            success: "OK",
+            algorithm: String::new(),
+            success: AuditOutcome::done(operation.http_status()),
+            begun: Instant::now(),
         }
     }
 
     /// An operation that is about to begin.
     pub(super) fn accepted(operation: AuditOperation) -> Self {
-        Self {
-            operation,
-            kid: None,
-            success: "Accepted",
-        }
+        let mut event = Self::new(operation);
+        event.success.code = "Accepted".into();
+        event
     }
 
     pub(super) fn on(operation: AuditOperation, kid: &impl fmt::Display) -> Self {
@@ -104,26 +124,59 @@ impl Event {
         }
     }
 
+    /// One that has ended, as `outcome` says.
+    pub(super) fn ended(
+        operation: AuditOperation,
+        kid: Option<String>,
+        outcome: AuditOutcome,
+    ) -> Self {
+        Self {
+            kid,
+            success: outcome,
+            ..Self::new(operation)
+        }
+    }
+
     fn outcome(
         &self,
         time: Timestamp,
-        caller: &str,
+        caller: &Caller,
         result: Result<(), &VaultError>,
     ) -> AuditRecord {
-        let (kind, signature, description) = match result {
-            Ok(()) => ("Success", self.success, String::new()),
-            Err(e) => ("Failed", e.code(), e.to_string()),
+        let outcome = match result {
+            Ok(()) => self.success.clone(),
+            Err(e) => AuditOutcome::refused(e),
         };
+        let kind = match outcome.http_status {
+            ..400 => "Success",
+            _ => "Failed",
+        };
+        let request = caller.request.as_ref();
+        let text = |of: fn(&super::AuditRequest) -> &String| request.map(of).cloned();
+        let begun = request.map_or(self.begun, |request| request.begun);
+        let address = request.and_then(|request| request.address);
         AuditRecord {
             number: 0,
             time,
-            operation_name: self.operation.to_string(),
+            operation_name: self.operation.name().to_owned(),
+            operation_version: text(|r| &r.version).unwrap_or_default(),
             kid: self.kid.clone(),
+            algorithm: self.algorithm.clone(),
             result_type: kind.into(),
-            result_signature: signature.into(),
-            result_description: description,
-            identity: caller.to_string(),
-            correlation_id: hex::encode(random_bytes::<16>()),
+            result_signature: outcome.code.into_owned(),
+            result_description: outcome.description,
+            duration_microseconds: i64::try_from(begun.elapsed().as_micros())
+                .unwrap_or(i64::MAX)
+                .cast_unsigned(),
+            identity: caller.identity.clone(),
+            object_id: text(|r| &r.object_id).unwrap_or_default(),
+            client_id: text(|r| &r.client_id).unwrap_or_default(),
+            caller_ip_address: address.map(|a| a.to_string()).unwrap_or_default(),
+            correlation_id: text(|r| &r.correlation_id)
+                .unwrap_or_else(|| hex::encode(random_bytes::<16>())),
+            client_info: text(|r| &r.client_info).unwrap_or_default(),
+            request_uri: text(|r| &r.uri).unwrap_or_default(),
+            http_status: request.map(|_| outcome.http_status),
         }
     }
 }
@@ -134,7 +187,7 @@ pub(super) fn append(
     key: &Secret<32>,
     event: &Event,
     time: Timestamp,
-    caller: &str,
+    caller: &Caller,
     result: Result<(), &VaultError>,
 ) -> rusqlite::Result<AuditAnchor> {
     append_to(db, key, head(db)?, event, time, caller, result)
@@ -147,29 +200,13 @@ pub(super) fn append_to(
     head: AuditAnchor,
     event: &Event,
     time: Timestamp,
-    caller: &str,
+    caller: &Caller,
     result: Result<(), &VaultError>,
 ) -> rusqlite::Result<AuditAnchor> {
     let mut record = event.outcome(time, caller, result);
     record.number = head.records + 1;
     let mac = record.mac(key, &head.head);
-    db.prepare_cached(
-        "INSERT INTO audit (number, time, operation_name, kid, result_type, result_signature,
-                            result_description, identity, correlation_id, mac)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?
-    .execute(params![
-        record.number.cast_signed(),
-        record.time.as_microsecond(),
-        record.operation_name,
-        record.kid,
-        record.result_type,
-        record.result_signature,
-        record.result_description,
-        record.identity,
-        record.correlation_id,
-        mac,
-    ])?;
+    record.insert(db, &mac)?;
     Ok(AuditAnchor {
         records: record.number,
         head: mac,
@@ -193,32 +230,91 @@ pub(super) fn head(db: &Connection) -> rusqlite::Result<AuditAnchor> {
     })
 }
 
-/// The records that `filter` lets through, oldest first.
-pub(super) fn select(db: &Connection, filter: &AuditFilter) -> rusqlite::Result<Vec<AuditRecord>> {
-    let mut statement = db.prepare_cached(
-        "SELECT * FROM audit
-         WHERE (:since IS NULL OR time >= :since) AND (:until IS NULL OR time < :until)
-           AND (:operation IS NULL OR operation_name = :operation)
-           AND (:key IS NULL OR kid LIKE '%/keys/' || :key OR kid LIKE '%/keys/' || :key || '/%')
-           AND (:identity IS NULL OR identity = :identity)
-           AND (NOT :failed OR result_type = 'Failed')
-         ORDER BY number DESC LIMIT :limit",
-    )?;
-    let found = statement.query_map(
-        named_params! {
-            ":since": filter.since.map(Timestamp::as_microsecond),
-            ":until": filter.until.map(Timestamp::as_microsecond),
-            ":operation": filter.operation.map(|o| o.to_string()),
-            ":key": filter.key.as_ref().map(KeyName::as_str),
-            ":identity": filter.identity,
-            ":failed": filter.failed,
-            ":limit": filter.limit.map_or(-1, i64::from),
-        },
-        AuditRecord::read,
-    )?;
-    let mut records = found.collect::<rusqlite::Result<Vec<_>>>()?;
-    records.reverse();
-    Ok(records)
+/// A page of the log.
+#[derive(Clone, Debug)]
+pub struct AuditPage {
+    /// Oldest first.
+    pub records: Vec<AuditRecord>,
+    /// The number up to which the log was looked at: where the next page begins.
+    pub through: u64,
+}
+
+macro_rules! select_filtered {
+    ($what:literal, $rest:literal) => {
+        concat!(
+            "SELECT ", $what, " FROM audit
+             WHERE number > :after
+               AND (:since IS NULL OR time >= :since) AND (:until IS NULL OR time < :until)
+               AND (:operation IS NULL OR operation_name = :operation)
+               AND (:key IS NULL OR kid LIKE '%/keys/' || :key OR kid LIKE '%/keys/' || :key || '/%')
+               AND (:secret IS NULL OR kid LIKE '%/secrets/' || :secret
+                    OR kid LIKE '%/secrets/' || :secret || '/%')
+               AND (:identity IS NULL OR :identity IN (identity, object_id, client_id))
+               AND (:address IS NULL OR caller_ip_address = :address)
+               AND (:http_status IS NULL OR http_status = :http_status)
+               AND (:correlation_id IS NULL OR correlation_id = :correlation_id)
+               AND (NOT :failed OR result_type = 'Failed') ",
+            $rest
+        )
+    };
+}
+
+/// Runs a statement of `select_filtered`, with the records after the number `after`.
+macro_rules! filtered {
+    ($statement:expr, $filter:expr, $after:expr, $limit:expr, $read:expr) => {
+        $statement.query_map(
+            named_params! {
+                ":after": $after.cast_signed(),
+                ":since": $filter.since.map(Timestamp::as_microsecond),
+                ":until": $filter.until.map(Timestamp::as_microsecond),
+                ":operation": $filter.operation.map(AuditOperation::name),
+                ":key": $filter.key.as_ref().map(KeyName::as_str),
+                ":secret": $filter.secret.as_ref().map(KeyName::as_str),
+                ":identity": $filter.identity,
+                ":address": $filter.address.map(|a| a.to_string()),
+                ":http_status": $filter.http_status,
+                ":correlation_id": $filter.correlation_id,
+                ":failed": $filter.failed,
+                ":limit": $limit,
+            },
+            $read,
+        )
+    };
+}
+
+/// The number before that of the oldest record that `filter` gives, with its limit; 0 without one.
+pub(super) fn start(db: &Connection, filter: &AuditFilter) -> rusqlite::Result<u64> {
+    let Some(limit) = filter.limit else {
+        return Ok(0);
+    };
+    let newest = select_filtered!("number", "ORDER BY number DESC LIMIT :limit");
+    let mut statement = db.prepare_cached(newest)?;
+    let numbers = filtered!(statement, filter, 0_u64, limit, |row| row.get::<_, i64>(0))?;
+    let oldest = numbers.last().transpose()?;
+    // Without one, all that come are new.
+    Ok(match oldest {
+        Some(oldest) => oldest.cast_unsigned() - 1,
+        None => head(db)?.records,
+    })
+}
+
+/// At most `count` of the records after the number `after` that `filter`, its limit aside, lets
+/// through.
+pub(super) fn select(
+    db: &Connection,
+    filter: &AuditFilter,
+    after: u64,
+    count: u32,
+) -> rusqlite::Result<AuditPage> {
+    let oldest = select_filtered!("*", "ORDER BY number LIMIT :limit");
+    let mut statement = db.prepare_cached(oldest)?;
+    let records = filtered!(statement, filter, after, count, AuditRecord::read)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let through = match records.last() {
+        Some(last) if records.len() == count as usize => last.number,
+        _ => head(db)?.records,
+    };
+    Ok(AuditPage { records, through })
 }
 
 /// Follows the whole chain.
@@ -292,48 +388,4 @@ fn behind(last: AuditAnchor, anchor: AuditAnchor) -> VaultError {
             anchor.records
         )
     })
-}
-
-impl AuditRecord {
-    /// Its MAC in a chain under `audit_key`, after a record with the MAC `previous` (docs/format.md,
-    /// "Vault"); zeros come before the first.
-    pub fn mac(&self, audit_key: &Secret<32>, previous: &[u8; 32]) -> [u8; 32] {
-        hmac_sha256(audit_key, &[&self.to_bytes(previous)])
-    }
-
-    fn to_bytes(&self, previous: &[u8; 32]) -> Vec<u8> {
-        let mut bytes = b"record\0\0".to_vec();
-        bytes.extend_from_slice(previous);
-        bytes.extend_from_slice(&self.number.to_le_bytes());
-        bytes.extend_from_slice(&self.time.as_microsecond().to_le_bytes());
-        let fields: [&str; 7] = [
-            &self.operation_name,
-            self.kid.as_deref().unwrap_or_default(),
-            &self.result_type,
-            &self.result_signature,
-            &self.result_description,
-            &self.identity,
-            &self.correlation_id,
-        ];
-        for field in fields {
-            let len = u32::try_from(field.len()).expect("SQLite's texts are shorter than 4 GiB");
-            bytes.extend_from_slice(&len.to_le_bytes());
-            bytes.extend_from_slice(field.as_bytes());
-        }
-        bytes
-    }
-
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            number: row.get::<_, i64>("number")?.cast_unsigned(),
-            time: column_time(row, "time")?,
-            operation_name: row.get("operation_name")?,
-            kid: row.get("kid")?,
-            result_type: row.get("result_type")?,
-            result_signature: row.get("result_signature")?,
-            result_description: row.get("result_description")?,
-            identity: row.get("identity")?,
-            correlation_id: row.get("correlation_id")?,
-        })
-    }
 }

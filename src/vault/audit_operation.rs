@@ -18,6 +18,13 @@ macro_rules! operations {
         impl AuditOperation {
             /// Every one.
             pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name)),*
+                }
+            }
         }
     };
 }
@@ -30,11 +37,19 @@ operations! {
     VaultRootChange,
     VaultPurgeProtection,
     AuditReanchor,
+    Authentication,
+    Unknown,
     KeyCreate,
     KeyImport,
+    KeyGet,
+    KeyList,
+    KeyListVersions,
+    KeyGetDeleted,
+    KeyListDeleted,
     KeyUpdate,
     KeyRotate,
     KeyRotateIfDue,
+    KeyRotationPolicyGet,
     KeyRotationPolicySet,
     KeyWrap,
     KeyUnwrap,
@@ -47,19 +62,38 @@ operations! {
     KeyPurge,
     KeyBackup,
     KeyRestore,
+    KeyGetAttestation,
+    KeyRelease,
+    KeySecureWrap,
+    KeySecureUnwrap,
     RandomBytesGet,
     SecretSet,
     SecretGet,
+    SecretList,
+    SecretListVersions,
+    SecretGetDeleted,
+    SecretListDeleted,
     SecretUpdate,
     SecretDelete,
     SecretRecover,
     SecretPurge,
     SecretBackup,
     SecretRestore,
+    VaultGet,
+    EpochGet,
     EpochSet,
+    EpochAdvance,
 }
 
 impl AuditOperation {
+    /// The status of HTTP with which it is answered when it is done.
+    pub(super) fn http_status(self) -> u16 {
+        match self {
+            Self::KeyPurge | Self::SecretPurge | Self::EpochSet | Self::EpochAdvance => 204,
+            _ => 200,
+        }
+    }
+
     /// Whether it may change who can use which key.
     pub(super) fn is_administrative(self) -> bool {
         !matches!(
@@ -88,18 +122,16 @@ impl AuditOperation {
 
 impl fmt::Display for AuditOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(self.name())
     }
 }
 
 impl FromStr for AuditOperation {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        let named = Self::ALL
-            .iter()
-            .find(|o| o.to_string().eq_ignore_ascii_case(s));
+        let named = Self::ALL.iter().find(|o| o.name().eq_ignore_ascii_case(s));
         named.copied().ok_or_else(|| {
-            let all: Vec<_> = Self::ALL.iter().map(ToString::to_string).collect();
+            let all: Vec<_> = Self::ALL.iter().map(|o| o.name()).collect();
             format!("{s:?} is no operation: expected one of {}", all.join(", "))
         })
     }

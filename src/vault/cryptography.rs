@@ -23,7 +23,7 @@ impl Cryptography for LocalVault {
         plaintext: &[u8],
         with: CipherParameters<'_>,
     ) -> Result<Used<Ciphertext>, VaultError> {
-        self.use_for(KeyOperation::Encrypt, name, version, |key| {
+        self.use_for(KeyOperation::Encrypt, name, version, &algorithm, |key| {
             key.encrypt(algorithm, plaintext, with)
         })
     }
@@ -36,7 +36,7 @@ impl Cryptography for LocalVault {
         ciphertext: &[u8],
         with: CipherParameters<'_>,
     ) -> Result<Used<SecretBytes>, VaultError> {
-        self.use_for(KeyOperation::Decrypt, name, version, |key| {
+        self.use_for(KeyOperation::Decrypt, name, version, &algorithm, |key| {
             key.decrypt(algorithm, ciphertext, with)
         })
     }
@@ -48,7 +48,7 @@ impl Cryptography for LocalVault {
         algorithm: EncryptionAlgorithm,
         bytes: &[u8],
     ) -> Result<Used<Vec<u8>>, VaultError> {
-        self.use_for(KeyOperation::WrapKey, name, version, |key| {
+        self.use_for(KeyOperation::WrapKey, name, version, &algorithm, |key| {
             key.wrap_bytes(algorithm, bytes)
         })
     }
@@ -60,7 +60,7 @@ impl Cryptography for LocalVault {
         algorithm: EncryptionAlgorithm,
         wrapped: &[u8],
     ) -> Result<Used<SecretBytes>, VaultError> {
-        self.use_for(KeyOperation::UnwrapKey, name, version, |key| {
+        self.use_for(KeyOperation::UnwrapKey, name, version, &algorithm, |key| {
             key.unwrap_bytes(algorithm, wrapped)
         })
     }
@@ -72,7 +72,7 @@ impl Cryptography for LocalVault {
         algorithm: SignatureAlgorithm,
         digest: &[u8],
     ) -> Result<Used<Vec<u8>>, VaultError> {
-        self.use_for(KeyOperation::Sign, name, version, |key| {
+        self.use_for(KeyOperation::Sign, name, version, &algorithm, |key| {
             key.sign(algorithm, digest)
         })
     }
@@ -85,7 +85,7 @@ impl Cryptography for LocalVault {
         digest: &[u8],
         signature: &[u8],
     ) -> Result<Used<bool>, VaultError> {
-        self.use_for(KeyOperation::Verify, name, version, |key| {
+        self.use_for(KeyOperation::Verify, name, version, &algorithm, |key| {
             key.verify(algorithm, digest, signature)
         })
     }
@@ -109,6 +109,7 @@ impl LocalVault {
         operation: KeyOperation,
         name: &KeyName,
         version: Option<KeyVersion>,
+        algorithm: &dyn std::fmt::Display,
         compute: impl Fn(&KeyEncryptionKey) -> Result<T, KeyUseError>,
     ) -> Result<Used<T>, VaultError> {
         let wanted = Wanted {
@@ -117,6 +118,7 @@ impl LocalVault {
             name: name.clone(),
             pick: version.into(),
             kid: self.kid(name, version),
+            algorithm: algorithm.to_string(),
         };
         self.use_key(&wanted, |kid, key| {
             let value = match (compute(key), operation) {

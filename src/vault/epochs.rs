@@ -95,7 +95,7 @@ impl EpochKeeper for LocalVault {
         id: EpochId,
         position: &Position,
     ) -> Result<(), VaultError> {
-        self.with_store(|store| {
+        let log_is_long = self.with_store(|store| {
             let database = &store.database;
             let failed = |e: rusqlite::Error| VaultError::from(database.explain(e));
             let tx = store
@@ -114,8 +114,13 @@ impl EpochKeeper for LocalVault {
             if epoch.position != position {
                 put(&tx, id, &Epoch { position, ..epoch }).map_err(failed)?;
             }
-            tx.commit().map_err(failed)
-        })
+            tx.commit().map_err(failed)?;
+            Ok(store.log_is_long())
+        })?;
+        if log_is_long {
+            self.move_log();
+        }
+        Ok(())
     }
 }
 

@@ -162,6 +162,30 @@ impl VaultError {
         }
     }
 
+    /// The status of HTTP with which Azure Key Vault answers it.
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::VaultNotFound(_)
+            | Self::KeyNotFound(_)
+            | Self::KeyDeleted { .. }
+            | Self::SecretNotFound(_)
+            | Self::NotDeleted(_) => 404,
+            Self::KeyDisabled(_)
+            | Self::SecretDisabled(_)
+            | Self::Forbidden { .. }
+            | Self::PurgeProtected { .. } => 403,
+            Self::Conflict(_) | Self::DeletedButRecoverable { .. } => 409,
+            Self::BadParameter(_) | Self::UnwrapFailed | Self::DecryptFailed => 400,
+            Self::Sealed | Self::Busy { .. } => 503,
+            Self::BadAnswer(_)
+            | Self::Unreachable { .. }
+            | Self::NotAuthorized { .. }
+            | Self::RootKey { .. }
+            | Self::Audit(_)
+            | Self::Store { .. } => 500,
+        }
+    }
+
     /// A failure of the file system at `path`.
     pub(super) fn io(path: &std::path::Path, cause: &std::io::Error) -> Self {
         Self::Store {

@@ -13,6 +13,7 @@ use crate::sqlite::{Freshness, PageSize, SealedDatabase};
 use super::anchor::{AnchorFile, AuditAnchor};
 use super::audit::{self, Event};
 use super::audit_operation::AuditOperation;
+use super::audit_request::Caller;
 use super::error::Fault;
 use super::root::{RootKeySource, RootRecord};
 use super::store::{Store, explain};
@@ -40,7 +41,7 @@ impl Store {
         master: Secret<32>,
         settings: &VaultSettings,
         now: Timestamp,
-        caller: &str,
+        caller: &Caller,
     ) -> Result<Self, VaultError> {
         let (path, vault) = (dir.join(DATABASE), record.vault);
         let database = SealedDatabase::create(
@@ -75,7 +76,7 @@ impl Store {
         &mut self,
         settings: &VaultSettings,
         now: Timestamp,
-        caller: &str,
+        caller: &Caller,
     ) -> rusqlite::Result<AuditAnchor> {
         configure(&self.connection)?;
         self.connection
@@ -183,12 +184,13 @@ fn unlock(path: &Path, root: &RootKeySource) -> Result<(RootRecord, Secret<32>),
 }
 
 /// Settings of each connection. Each commit is synced before it returns; deleted content is
-/// overwritten; nothing that the schema holds is run.
-fn configure(db: &Connection) -> rusqlite::Result<()> {
+/// overwritten; nothing that the schema holds is run. Who commits does not move the log (`checkpoint.rs`).
+pub(super) fn configure(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(64);
     db.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON;
-         PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
+         PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;
+         PRAGMA wal_autocheckpoint = 0;",
     )
 }
 

@@ -7,6 +7,7 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::audit::Event;
+use super::audit_request::Caller;
 use super::error::Fault;
 use super::store::{Store, Work};
 use super::{LocalVault, VaultError};
@@ -18,7 +19,7 @@ pub(super) type Decide = Box<dyn FnOnce(&Work<'_>, &mut Event) -> Result<bool, F
 /// An operation on its way into a group's transaction.
 pub(super) struct Operation {
     pub(super) event: Event,
-    pub(super) caller: Arc<str>,
+    pub(super) caller: Arc<Caller>,
     pub(super) decide: Decide,
     /// Whether the caller has made the versions that were due ([`LocalVault::rotate_due`]).
     pub(super) rotated: bool,
@@ -176,13 +177,21 @@ impl LocalVault {
     /// Commits what waits; the caller's own operation is part of it.
     fn lead(&self) {
         let next = HandOver(self.queue());
+        let mut log_is_long = false;
         let (seats, outcomes) = self.with_queued(|store, now, operations| match store {
-            Ok(store) => store.commit(now, operations),
+            Ok(store) => {
+                let done = store.commit(now, operations);
+                log_is_long = store.log_is_long();
+                done
+            }
             Err(error) => fail(operations.len(), &error),
         });
         // The next group begins while this one's callers are woken.
         drop(next);
         seats.tell(outcomes);
+        if log_is_long {
+            self.move_log();
+        }
     }
 
     /// Takes those that wait once the store is free.

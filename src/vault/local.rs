@@ -6,35 +6,36 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use rusqlite::Connection;
 
 use crate::base::{Clock, VaultId, create_dir_private};
 use crate::crypto::{KeyEncryptionKey, Secret, SecretBytes, random_id};
 
 use super::audit::Event;
 use super::audit_operation::AuditOperation;
+use super::audit_request::Caller;
 use super::error::Fault;
 use super::files::{ANCHOR, DATABASE, OnAnchor, root_records};
 use super::group::Queue;
 use super::key_cache::KeyCache;
 use super::root::{RootKeySource, RootRecord};
 use super::store::{Store, Work};
-use super::{VaultError, VaultSettings, revision};
+use super::{AuditOutcome, AuditRequest, VaultError, VaultSettings, revision};
 
 /// Who is recorded when nobody was named.
 const UNNAMED: &str = "local";
-/// The longest name of a caller that is recorded, in characters.
-const CALLER_MAX: usize = 128;
 
 /// A vault in a directory of this machine: `vault.db`, a SQLite database sealed under the vault's
 /// master key, and `audit.anchor`. A cheap handle; clones share one connection.
 ///
 /// Every operation on a key is decided and recorded in one transaction, so that a rule changed by
 /// another process holds for the very next use, and is on disk before the answer is given. Reading
-/// lists, attributes and the log itself is not recorded.
+/// lists, attributes and the log itself is not recorded; who answers requests records it with
+/// [`LocalVault::record`].
 #[derive(Clone)]
 pub struct LocalVault {
     shared: Arc<Shared>,
-    caller: Arc<str>,
+    caller: Arc<Caller>,
 }
 
 struct Shared {
@@ -45,6 +46,8 @@ struct Shared {
     store: Mutex<Option<Store>>,
     /// Whether it is `None`, for who would not wait for it.
     sealed: AtomicBool,
+    /// The connection by which the log is moved into the main file, once there was need of it.
+    beside: Mutex<Option<Connection>>,
     /// Operations on their way into it.
     queue: Queue,
     /// Those of the store.
@@ -89,7 +92,8 @@ impl LocalVault {
         let (id, master) = (random_id(VaultId::from_bytes), Secret::random());
         let made = RootRecord::seal(id, false, &master, root).and_then(|record| {
             let now = truncated(clock.now());
-            let store = Store::create(dir, &record, master, settings, now, UNNAMED)?;
+            let store =
+                Store::create(dir, &record, master, settings, now, &Caller::named(UNNAMED))?;
             Ok(Self::new(store, clock))
         });
         if made.is_err() {
@@ -119,7 +123,9 @@ impl LocalVault {
             let event = Event::new(AuditOperation::VaultOpen);
             let now = truncated(clock.now());
             let refuse = |_: &Work<'_>, _: &mut Event| Err(VaultError::Sealed.into());
-            return store.transact(now, UNNAMED, event, refuse)?.0;
+            return store
+                .transact(now, &Caller::named(UNNAMED), event, refuse)?
+                .0;
         }
         Ok(Self::new(store, clock))
     }
@@ -145,7 +151,12 @@ impl LocalVault {
         let (mut store, record) = Store::open(dir, root, OnAnchor::Renew)?;
         let event = Event::new(AuditOperation::AuditReanchor);
         store
-            .transact(truncated(clock.now()), &shown(caller), event, |_, _| Ok(()))?
+            .transact(
+                truncated(clock.now()),
+                &Caller::named(caller),
+                event,
+                |_, _| Ok(()),
+            )?
             .0?;
         if record.sealed {
             return Err(VaultError::Sealed);
@@ -184,7 +195,12 @@ impl LocalVault {
         }
         let unsealed = RootRecord::seal(store.vault, false, &store.master, new_root)?;
         let now = truncated(clock.now());
-        store.set_root(now, &shown(caller), AuditOperation::VaultUnseal, &unsealed)?;
+        store.set_root(
+            now,
+            &Caller::named(caller),
+            AuditOperation::VaultUnseal,
+            &unsealed,
+        )?;
         Ok(Self::new(store, clock))
     }
 
@@ -218,8 +234,36 @@ impl LocalVault {
     pub fn acting_as(&self, caller: &str) -> Self {
         Self {
             shared: self.shared.clone(),
-            caller: shown(caller).into(),
+            caller: Arc::new(Caller::named(caller)),
         }
+    }
+
+    /// The same vault, used for `request`, which the audit records tell of.
+    pub fn for_request(&self, request: AuditRequest) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            caller: Arc::new(Caller::of(request)),
+        }
+    }
+
+    /// Whether a record tells of the request that this handle is for: most operations make one, and
+    /// reading lists and attributes does not.
+    pub fn is_recorded(&self) -> bool {
+        self.caller.is_recorded()
+    }
+
+    /// Records what the vault did not: that somebody was refused before it was asked, or has read what
+    /// is read without a record. On disk when this returns. `path` says of what, as
+    /// `/keys/NAME/VERSION`.
+    pub fn record(
+        &self,
+        operation: AuditOperation,
+        path: Option<&str>,
+        outcome: AuditOutcome,
+    ) -> Result<(), VaultError> {
+        let kid = path.map(|path| format!("{}{path}", self.shared.id));
+        let event = Event::ended(operation, kid, outcome);
+        self.decide(event, |_, _| Ok(Some(()))).map(drop)
     }
 
     fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
@@ -231,10 +275,11 @@ impl LocalVault {
                 keys: store.keys.clone(),
                 store: Mutex::new(Some(store)),
                 sealed: AtomicBool::new(false),
+                beside: Mutex::default(),
                 queue: Queue::default(),
                 rotating: Mutex::new(()),
             }),
-            caller: UNNAMED.into(),
+            caller: Arc::new(Caller::named(UNNAMED)),
         }
     }
 
@@ -242,12 +287,16 @@ impl LocalVault {
         self.shared.id
     }
 
-    pub(super) fn caller(&self) -> Arc<str> {
+    pub(super) fn caller(&self) -> Arc<Caller> {
         self.caller.clone()
     }
 
     pub(super) fn queue(&self) -> &Queue {
         &self.shared.queue
+    }
+
+    pub(super) fn beside(&self) -> &Mutex<Option<Connection>> {
+        &self.shared.beside
     }
 
     pub(super) fn keys_held(&self) -> &KeyCache {
@@ -268,8 +317,13 @@ impl LocalVault {
         let mut guard = self.store();
         let store = self.unsealed(&mut guard)?;
         let (outcome, changed) = store.transact(self.now(), &self.caller, event, change)?;
+        let log_is_long = store.log_is_long();
+        drop(guard);
         if changed {
             self.move_revision();
+        }
+        if log_is_long {
+            self.move_log();
         }
         outcome
     }
@@ -353,6 +407,10 @@ impl LocalVault {
     /// Forgets all that leads to the keys.
     fn forget(&self, store: &mut Option<Store>) {
         *store = None;
+        // Who holds it drops it.
+        if let Ok(mut beside) = self.shared.beside.try_lock() {
+            *beside = None;
+        }
         self.shared.sealed.store(true, Ordering::Release);
         self.move_revision();
     }
@@ -364,15 +422,6 @@ impl LocalVault {
     pub(super) fn move_revision(&self) {
         self.shared.revision.fetch_add(1, Ordering::AcqRel);
     }
-}
-
-/// A caller's name as records carry it.
-fn shown(caller: &str) -> String {
-    let printable = caller.chars().map(|c| match c.is_control() {
-        true => '\u{fffd}',
-        false => c,
-    });
-    printable.take(CALLER_MAX).collect()
 }
 
 /// Times are kept in whole microseconds.

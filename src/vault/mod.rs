@@ -9,9 +9,10 @@
 //! | `keys.rs`, `rotate.rs`, `rotation.rs` | the administration of keys, and when they are rotated by themselves |
 //! | `wrapping.rs`, `cryptography.rs`, `key_cache.rs` | the use of keys, the rules on it, and the keys in memory |
 //! | `secrets.rs`, `secret_rows.rs` | secrets, and their tables' rows |
-//! | `store.rs`, `group.rs`, `schema.rs`, `rows.rs` | transactions that end in audit records, alone or for many at once, and the tables |
+//! | `store.rs`, `group.rs`, `checkpoint.rs`, `schema.rs`, `rows.rs` | transactions that end in audit records, alone or for many at once, and the tables |
 //! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
-//! | `audit.rs`, `audit_operation.rs`, `anchor.rs` | the chain of records, and what vouches for its end |
+//! | `audit.rs`, `audit_record.rs`, `audit_operation.rs`, `anchor.rs` | the chain of records, and what vouches for its end |
+//! | `audit_request.rs`, `audit_event.rs` | who asks, and records in the shape of Azure's logs |
 //! | `backup.rs`, `secret_backup.rs`, `backup_format.rs` | a key or secret on its way out and back |
 //! | `epochs.rs`   | which states of the protected files are the newest |
 //! | `remote/`, `policy_json.rs`, `epoch_json.rs` | a vault behind a server, and what its API and the server's have in common |
@@ -19,10 +20,14 @@
 mod anchor;
 mod api;
 mod audit;
+mod audit_event;
 mod audit_operation;
+mod audit_record;
+mod audit_request;
 mod backup;
 mod backup_format;
 mod bundle;
+mod checkpoint;
 mod cryptography;
 mod epoch_json;
 mod epochs;
@@ -51,8 +56,11 @@ mod wrapping;
 
 pub use anchor::AuditAnchor;
 pub use api::{Cryptography, KeyVault, KeyWrapper, Page, SecretVault, Used, WrappedKey};
-pub use audit::{AuditFilter, AuditRecord, AuditSummary};
+pub use audit::{AuditFilter, AuditOutcome, AuditPage, AuditSummary};
+pub use audit_event::AuditEvent;
 pub use audit_operation::AuditOperation;
+pub use audit_record::AuditRecord;
+pub use audit_request::AuditRequest;
 pub use backup::KeyBackup;
 pub use backup_format::BackupError;
 pub use bundle::{

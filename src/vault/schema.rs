@@ -1,7 +1,7 @@
 //! The vault's tables.
 
 /// `PRAGMA user_version`: the schema's version.
-pub(super) const SCHEMA_VERSION: u32 = 2;
+pub(super) const SCHEMA_VERSION: u32 = 3;
 
 /// Times are microseconds since 1970 (UTC); identifiers are 16 bytes.
 pub(super) const SCHEMA: &str = "
@@ -68,12 +68,21 @@ pub(super) const SCHEMA: &str = "
         number INTEGER PRIMARY KEY,
         time INTEGER NOT NULL,
         operation_name TEXT NOT NULL,
+        operation_version TEXT NOT NULL,
         kid TEXT CHECK (kid <> ''),
+        algorithm TEXT NOT NULL,
         result_type TEXT NOT NULL,
         result_signature TEXT NOT NULL,
         result_description TEXT NOT NULL,
+        duration INTEGER NOT NULL CHECK (duration >= 0),
         identity TEXT NOT NULL,
+        object_id TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        caller_ip_address TEXT NOT NULL,
         correlation_id TEXT NOT NULL,
+        client_info TEXT NOT NULL,
+        request_uri TEXT NOT NULL,
+        http_status INTEGER CHECK (http_status BETWEEN 100 AND 599),
         mac BLOB NOT NULL CHECK (length(mac) = 32)
     ) STRICT;
     CREATE TABLE epochs (

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::VaultId;
 
-use super::audit::{self, AuditFilter, AuditRecord, AuditSummary};
-use super::{LocalVault, RootKeyKind, VaultError, rows};
+use super::audit::{self, AuditFilter, AuditPage, AuditSummary};
+use super::{AuditRecord, LocalVault, RootKeyKind, VaultError, rows};
 
 /// What is fixed when a vault is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,26 @@ impl LocalVault {
 
     /// The audit records that `filter` lets through, oldest first.
     pub fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditRecord>, VaultError> {
-        self.read(|work| Ok(audit::select(work.db, filter)?))
+        self.read(|work| {
+            let start = audit::start(work.db, filter)?;
+            Ok(audit::select(work.db, filter, start, u32::MAX)?.records)
+        })
+    }
+
+    /// The number before that of the oldest record that [`LocalVault::audit`] gives.
+    pub fn audit_start(&self, filter: &AuditFilter) -> Result<u64, VaultError> {
+        self.read(|work| Ok(audit::start(work.db, filter)?))
+    }
+
+    /// At most `count` of the records after the number `after` that `filter`, its limit aside, lets
+    /// through: a page of a log that may be long, or that goes on.
+    pub fn audit_after(
+        &self,
+        filter: &AuditFilter,
+        after: u64,
+        count: u32,
+    ) -> Result<AuditPage, VaultError> {
+        self.read(|work| Ok(audit::select(work.db, filter, after, count)?))
     }
 
     /// Follows the audit chain from its first record to its last, and compares the anchor.

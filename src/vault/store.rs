@@ -14,6 +14,7 @@ use crate::sqlite::SealedDatabase;
 use super::anchor::{AnchorFile, AuditAnchor};
 use super::audit::{self, Event};
 use super::audit_operation::AuditOperation;
+use super::audit_request::Caller;
 use super::error::Fault;
 use super::files::{ANCHOR, root_records};
 use super::group::{Operation, Settled, fail};
@@ -23,7 +24,9 @@ use super::rows::Pick;
 use super::{VaultError, rotate, rows, secret_rows};
 
 /// Who is recorded for what the vault does by itself.
-const ITSELF: &str = "vault";
+fn itself() -> Caller {
+    Caller::named("vault")
+}
 
 /// An open, unsealed vault file.
 pub(super) struct Store {
@@ -75,7 +78,7 @@ impl Store {
     pub(super) fn transact<T>(
         &mut self,
         now: Timestamp,
-        caller: &str,
+        caller: &Caller,
         mut event: Event,
         change: impl FnOnce(&Work<'_>, &mut Event) -> Result<T, Fault>,
     ) -> Result<(Result<T, VaultError>, bool), VaultError> {
@@ -106,6 +109,7 @@ impl Store {
         let result = outcome.as_ref().map(|_| ());
         let head = audit::append(&tx, key, &event, now, caller, result).map_err(stored)?;
         tx.commit().map_err(stored)?;
+        caller.set_recorded();
         let changed = purged || (outcome.is_ok() && event.operation.is_administrative());
         if changed {
             self.forget_unusable_keys()
@@ -156,6 +160,7 @@ impl Store {
         let before = audit::head(&tx).map_err(stored)?;
         let mut head = before;
         let mut settled = Vec::with_capacity(operations.len());
+        let mut recorded = Vec::with_capacity(operations.len());
         for operation in operations {
             let Operation {
                 mut event,
@@ -176,10 +181,12 @@ impl Store {
                 let result = decided.as_ref().map(|_| ());
                 head = audit::append_to(&tx, key, head, &event, now, &caller, result)
                     .map_err(stored)?;
+                recorded.push(caller);
             }
             settled.push(Settled::Answered(decided));
         }
         tx.commit().map_err(stored)?;
+        recorded.iter().for_each(|caller| caller.set_recorded());
         if purged {
             self.forget_unusable_keys()
                 .map_err(|e| self.explain(e.into()))?;
@@ -241,7 +248,7 @@ impl Store {
         let made = rotate::follow(&work, due, key).map_err(|e| explain(database, e))?;
         let Some(kid) = made else { return Ok(false) };
         let event = Event::on(AuditOperation::KeyRotateIfDue, &kid);
-        let head = audit::append(&tx, &self.audit_key, &event, now, ITSELF, Ok(()));
+        let head = audit::append(&tx, &self.audit_key, &event, now, &itself(), Ok(()));
         let head = head.map_err(stored)?;
         tx.commit().map_err(stored)?;
         self.advance_anchor(head, true)?;
@@ -296,7 +303,7 @@ impl Store {
     pub(super) fn set_root(
         &mut self,
         now: Timestamp,
-        caller: &str,
+        caller: &Caller,
         operation: AuditOperation,
         record: &RootRecord,
     ) -> Result<u64, VaultError> {
@@ -377,13 +384,13 @@ fn purge_overdue(
     for (key, name) in &keys {
         rows::delete_key(db, *key)?;
         let event = Event::on(AuditOperation::KeyPurge, &format!("{vault}/keys/{name}"));
-        audit::append(db, audit_key, &event, now, ITSELF, Ok(()))?;
+        audit::append(db, audit_key, &event, now, &itself(), Ok(()))?;
     }
     for (secret, name) in &secrets {
         secret_rows::delete(db, *secret)?;
         let id = format!("{vault}/secrets/{name}");
         let event = Event::on(AuditOperation::SecretPurge, &id);
-        audit::append(db, audit_key, &event, now, ITSELF, Ok(()))?;
+        audit::append(db, audit_key, &event, now, &itself(), Ok(()))?;
     }
     Ok(!keys.is_empty() || !secrets.is_empty())
 }

@@ -22,6 +22,8 @@ impl KeyWrapper for LocalVault {
             name: key.name.clone(),
             pick: Pick::Newest,
             kid: key.to_string(),
+            // The key's kind decides.
+            algorithm: String::new(),
         };
         self.use_key(&wanted, |kid, kek| {
             let algorithm = kek.kind().wrap_algorithm().ok_or_else(|| {
@@ -50,6 +52,7 @@ impl KeyWrapper for LocalVault {
             name: key.name.clone(),
             pick: Pick::Exactly(key.version),
             kid: key.to_string(),
+            algorithm: algorithm.to_string(),
         };
         self.use_key(&wanted, |_, kek| {
             kek.unwrap(algorithm, wrapped)
@@ -71,6 +74,8 @@ pub(super) struct Wanted {
     pub(super) pick: Pick,
     /// How the caller named it.
     pub(super) kid: String,
+    /// What the record calls the algorithm.
+    pub(super) algorithm: String,
 }
 
 /// How often a use is tried anew when the key gets a new version meanwhile.
@@ -111,7 +116,8 @@ impl LocalVault {
                 },
             };
             let (wanted_then, last) = (wanted.clone(), attempt == ATTEMPTS);
-            let event = Event::on(operation, &wanted.kid);
+            let mut event = Event::on(operation, &wanted.kid);
+            event.algorithm.clone_from(&wanted.algorithm);
             let decided = self.decide(event, move |work, event| {
                 let row = wanted_then.authorize(work)?;
                 match computed {

@@ -18,6 +18,8 @@ pub(super) fn refused(shared: &Shared, call: &Call, error: VaultError) -> Reply 
         true => ("secret", "Secret", "SecretNotFound"),
         false => ("key", "Key", "KeyNotFound"),
     };
+    let status = error.http_status();
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let not_found = || {
         let message = match call.operation.is_on_deleted() {
             true => format!("Deleted {capital} not found: {name}"),
@@ -30,7 +32,7 @@ pub(super) fn refused(shared: &Shared, call: &Call, error: VaultError) -> Reply 
                 )
             }
         };
-        error_reply(StatusCode::NOT_FOUND, not_found_code, None, &message)
+        error_reply(status, not_found_code, None, &message)
     };
     let operation = match call.operation {
         Operation::Encrypt => "encrypt",
@@ -42,9 +44,8 @@ pub(super) fn refused(shared: &Shared, call: &Call, error: VaultError) -> Reply 
         _ => "get",
     };
     let disabled = format!("Operation {operation} is not allowed on a disabled {kind}.");
-    let forbidden = |inner: Option<&str>, message: &str| {
-        error_reply(StatusCode::FORBIDDEN, "Forbidden", inner, message)
-    };
+    let forbidden =
+        |inner: Option<&str>, message: &str| error_reply(status, "Forbidden", inner, message);
     match &error {
         VaultError::KeyNotFound(_)
         | VaultError::KeyDeleted { .. }

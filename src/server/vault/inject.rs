@@ -213,7 +213,7 @@ impl Befallen<'_> {
         marks: &mut Injected,
     ) -> Option<Reply> {
         for injection in &self.0 {
-            metrics.injected(operation.name(), injection.fault.name());
+            metrics.injected(operation.audited().name(), injection.fault.name());
             marks.add(&injection.text);
             match injection.fault {
                 Fault::Delay(delay) => tokio::time::sleep(delay).await,

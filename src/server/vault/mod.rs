@@ -2,6 +2,7 @@
 //! and `secrets`), and the server's own pages beside it.
 
 mod api_version;
+mod audit;
 mod errors;
 mod inject;
 mod out;
@@ -20,19 +21,19 @@ use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
-use crate::vault::{KeyBackup, SecretBackup};
+use crate::vault::{AuditOperation, KeyBackup, SecretBackup};
 use crate::world::WhichVault;
 
 use super::ServerError;
 use super::access::{Target, Wanted};
 use super::auth::{Caller, authenticate, authorize};
 use super::hosts::HostPort;
-use super::reply::{
-    Injected, Refusal, Reply, body, error_reply, json_reply, one, parameters, text_reply,
-};
+use super::reply::{Injected, Refusal, Reply, body, error_reply, json_reply, one, text_reply};
 use super::shared::{Answer, Shared};
 use super::token::{HSM_AUDIENCE, VAULT_AUDIENCE};
 use api_version::is_api_version;
+use audit::Seen;
+pub(super) use audit::{Strangers, record_strangers_left_out};
 use errors::refused;
 use perform::Asked;
 use route::{Call, NoRoute, Operation, route};
@@ -56,57 +57,82 @@ pub(super) async fn answer(
     which: WhichVault,
     request: Request<Incoming>,
 ) -> Answer {
-    // Before all else: who has no token learns where to get one, and nothing more.
-    let hsm = shared.is_hsm(&which);
-    let audience = if hsm { HSM_AUDIENCE } else { VAULT_AUDIENCE };
-    let caller = match authenticate(shared, request.headers(), audience) {
-        Ok(caller) => caller,
-        Err(reply) => return Answer::new("Unauthorized", *reply),
+    let audience = match shared.is_hsm(&which) {
+        true => HSM_AUDIENCE,
+        false => VAULT_AUDIENCE,
     };
-    if request.uri().path().starts_with(own::PREFIX) {
-        let (operation, reply) = own::answer(shared, which, &caller, request).await;
-        return Answer {
-            operation,
-            reply,
-            caller: Some(caller.shown()),
-        };
-    }
-    let (operation, reply) = match route(request.method(), request.uri().path()) {
-        Err(no) => ("Unknown", no_route(&no)),
-        Ok(call) if hsm && call.operation.is_on_secrets() => ("Unknown", no_route(&NoRoute::Path)),
-        Ok(call) => {
-            let operation = call.operation.name();
-            let reply = run(shared, host, which, &caller, call, request).await;
-            (operation, reply.unwrap_or_else(|refusal| *refusal))
+    let mut seen = Seen::of(host, which, &request);
+    // Before all else: who has no token learns where to get one, and nothing more.
+    let mut answer = match authenticate(shared, request.headers(), audience) {
+        Err(reply) => {
+            audit::stranger(shared, &seen, &reply).await;
+            Answer::new("Unauthorized", *reply)
+        }
+        Ok(caller) => {
+            seen.is_by(caller.claims());
+            let (operation, reply) = by_path(shared, host, &caller, &seen, request).await;
+            Answer {
+                operation: operation.name(),
+                reply,
+                caller: Some(caller.shown()),
+            }
         }
     };
-    Answer {
-        operation,
-        reply,
-        caller: Some(caller.shown()),
-    }
+    answer.reply.extensions_mut().insert(seen.id);
+    answer
 }
 
+async fn by_path(
+    shared: &Arc<Shared>,
+    host: &HostPort,
+    caller: &Caller,
+    seen: &Seen,
+    request: Request<Incoming>,
+) -> (AuditOperation, Reply) {
+    if request.uri().path().starts_with(own::PREFIX) {
+        return own::answer(shared, caller, seen, request).await;
+    }
+    let routed = match route(request.method(), request.uri().path()) {
+        // A managed HSM has none.
+        Ok(call) if call.operation.is_on_secrets() && shared.is_hsm(&seen.vault) => {
+            Err(NoRoute::Path)
+        }
+        routed => routed,
+    };
+    let (operation, path, done) = match routed {
+        Err(no) => (AuditOperation::Unknown, None, Err(Box::new(no_route(&no)))),
+        Ok(call) => {
+            let done = run(shared, host, caller, seen, &call, request).await;
+            (call.operation.audited(), call.path(), done)
+        }
+    };
+    let reply = match done {
+        Ok(reply) => reply,
+        Err(refusal) => audit::refused(shared, seen, operation, path, *refusal).await,
+    };
+    (operation, reply)
+}
+
+/// Does what is asked. Who refuses (`Err`) has not recorded it.
 async fn run(
     shared: &Arc<Shared>,
     host: &HostPort,
-    which: WhichVault,
     caller: &Caller,
-    call: Call,
+    seen: &Seen,
+    call: &Call,
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let operation = call.operation;
     let wanted = Wanted {
-        vault: &which,
-        shown: &shared.name_of(&which),
+        vault: &seen.vault,
+        shown: &shared.name_of(&seen.vault),
         target: call.name.as_ref().map_or(Target::Vault, Target::Named),
         action: operation.action(),
         permission: operation.permission(),
         path: request.uri().path(),
     };
     authorize(shared, caller, &wanted)?;
-    let query = parameters(request.uri().query().unwrap_or_default().as_bytes());
-    if !one(&query, "api-version").is_some_and(is_api_version) {
+    if !one(&seen.query, "api-version").is_some_and(is_api_version) {
         let why =
             "api-version must be given once, as 7.0 or later, or as a date from 2025-06-01 on.";
         return Err(Box::new(bad_parameter(why)));
@@ -117,44 +143,47 @@ async fn run(
         _ => BODY_MAX,
     };
     let body = body(request.into_body(), limit).await?;
-    let (before, after) = shared.injections.befall(&call);
+    let (before, after) = shared.injections.befall(call);
     let mut marks = Injected::default();
     if let Some(reply) = before.happen(operation, &shared.metrics, &mut marks).await {
-        return Ok(marks.on(reply));
+        return Err(Box::new(marks.on(reply)));
     }
     let _turn = match operation {
         Operation::Create | Operation::Rotate => shared.generating.acquire().await.ok(),
         _ => None,
     };
-    let (base, caller) = (format!("https://{host}"), caller.shown());
-    let (blocking, of) = (shared.clone(), call);
+    let base = format!("https://{host}");
+    let (blocking, of, seen) = (shared.clone(), call.clone(), seen.clone());
     let done = tokio::task::spawn_blocking(move || {
-        let vault = blocking.workspace.vault(&which);
-        let refuse = |error| Box::new(refused(&blocking, &of, error));
-        let vault = vault.map_err(refuse)?;
+        let vault = match seen.open(&blocking) {
+            Ok(vault) => vault,
+            Err(error) => return Ok(Err(error)),
+        };
         if let Some(throttle) = &blocking.throttle {
             let charge = Charge::of(&of, &body, &vault);
-            let (vault, now) = (blocking.name_of(&which), blocking.clock.now());
-            throttle
-                .take(&vault, charge, now)
-                .map_err(|throttled| Box::new(throttled.reply()))?;
+            let (name, now) = (blocking.name_of(&seen.vault), blocking.clock.now());
+            let taken = throttle.take(&name, charge, now);
+            taken.map_err(|throttled| Box::new(throttled.reply()))?;
         }
         let asked = Asked {
-            vault: &vault.acting_as(&caller),
-            hsm: blocking.is_hsm(&which),
+            vault: &vault,
+            hsm: blocking.is_hsm(&seen.vault),
             call: &of,
             base: &base,
-            query: &query,
+            query: &seen.query,
             body: &body,
         };
-        Ok(match asked.perform().map_err(refuse)? {
-            (status, Some(body)) => json_reply(status, &body),
-            (status, None) => text_reply(status, ""),
-        })
+        Ok(asked.perform_recorded())
     });
     let reply = match done.await {
-        Ok(done) => done.unwrap_or_else(|refused: Refusal| *refused),
-        Err(panicked) => shared.failed(&ServerError::Usage(panicked.to_string())),
+        Ok(Ok(Ok((status, Some(body))))) => json_reply(status, &body),
+        Ok(Ok(Ok((status, None)))) => text_reply(status, ""),
+        Ok(Ok(Err(error))) => refused(shared, call, error),
+        Ok(Err(throttled)) => return Err(throttled),
+        Err(panicked) => {
+            let cause = ServerError::Usage(panicked.to_string());
+            return Err(Box::new(shared.failed(&cause)));
+        }
     };
     let instead = after.happen(operation, &shared.metrics, &mut marks).await;
     Ok(marks.on(instead.unwrap_or(reply)))

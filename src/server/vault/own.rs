@@ -17,10 +17,11 @@ use crate::server::reply::{Refusal, Reply, body, error_reply, json_reply, text_r
 use crate::server::role::DataAction;
 use crate::server::shared::Shared;
 use crate::vault::{
-    AdvanceJson, EpochJson, EpochKeeper, KeyVault, LocalVault, PositionJson, VaultError,
+    AdvanceJson, AuditOperation, AuditOutcome, EpochJson, EpochKeeper, KeyVault, LocalVault,
+    PositionJson, VaultError,
 };
-use crate::world::WhichVault;
 
+use super::audit::{self, Seen};
 use super::errors::general;
 
 /// Where they are.
@@ -52,13 +53,13 @@ impl Own {
         }
     }
 
-    /// Its name in log and metrics.
-    fn name(self) -> &'static str {
+    /// What audit records, log and metrics call it.
+    fn audited(self) -> AuditOperation {
         match self {
-            Self::Vault => "VaultGet",
-            Self::PositionGet(_) => "PositionGet",
-            Self::PositionSet(_) => "PositionSet",
-            Self::PositionAdvance(_) => "PositionAdvance",
+            Self::Vault => AuditOperation::VaultGet,
+            Self::PositionGet(_) => AuditOperation::EpochGet,
+            Self::PositionSet(_) => AuditOperation::EpochSet,
+            Self::PositionAdvance(_) => AuditOperation::EpochAdvance,
         }
     }
 
@@ -112,29 +113,36 @@ impl Own {
 /// Answers a request to one of them.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
-    which: WhichVault,
     caller: &Caller,
+    seen: &Seen,
     request: Request<Incoming>,
-) -> (&'static str, Reply) {
-    let Some(own) = Own::of(request.method(), request.uri().path()) else {
-        let why = "This version of atrest has no such page.";
-        let reply = error_reply(StatusCode::NOT_FOUND, "NotFound", None, why);
-        return ("Unknown", reply);
+) -> (AuditOperation, Reply) {
+    let (operation, done) = match Own::of(request.method(), request.uri().path()) {
+        Some(own) => (own.audited(), run(shared, caller, seen, own, request).await),
+        None => {
+            let why = "This version of atrest has no such page.";
+            let reply = error_reply(StatusCode::NOT_FOUND, "NotFound", None, why);
+            (AuditOperation::Unknown, Err(Box::new(reply)))
+        }
     };
-    let reply = run(shared, which, caller, own, request).await;
-    (own.name(), reply.unwrap_or_else(|refusal| *refusal))
+    let reply = match done {
+        Ok(reply) => reply,
+        Err(refusal) => audit::refused(shared, seen, operation, None, *refusal).await,
+    };
+    (operation, reply)
 }
 
+/// Does what is asked. Who refuses (`Err`) has not recorded it.
 async fn run(
     shared: &Arc<Shared>,
-    which: WhichVault,
     caller: &Caller,
+    seen: &Seen,
     own: Own,
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let wanted = Wanted {
-        vault: &which,
-        shown: &shared.name_of(&which),
+        vault: &seen.vault,
+        shown: &shared.name_of(&seen.vault),
         target: Target::AnyKey,
         action: own.action(),
         permission: own.permission(),
@@ -142,21 +150,34 @@ async fn run(
     };
     authorize(shared, caller, &wanted)?;
     let body = body(request.into_body(), BODY_MAX).await?;
-    let (blocking, caller) = (shared.clone(), caller.shown());
+    let (blocking, seen) = (shared.clone(), seen.clone());
     let done = tokio::task::spawn_blocking(move || {
-        let vault = blocking.workspace.vault(&which)?;
-        own.perform(&vault.acting_as(&caller), &body)
+        let vault = seen.open(&blocking)?;
+        let told = own.perform(&vault, &body)?;
+        if !vault.is_recorded() {
+            let status = match (&told, own) {
+                (Some(_), _) => 200,
+                (None, Own::PositionGet(_)) => 404,
+                (None, _) => 204,
+            };
+            vault.record(own.audited(), None, AuditOutcome::done(status))?;
+        }
+        Ok(told)
     });
-    Ok(match (done.await, own) {
-        (Ok(Ok(Some(told))), _) => json_reply(StatusCode::OK, &told),
+    match (done.await, own) {
+        (Ok(Ok(Some(told))), _) => Ok(json_reply(StatusCode::OK, &told)),
         (Ok(Ok(None)), Own::PositionGet(_)) => {
             let why = "Nothing is remembered of this file.";
-            error_reply(StatusCode::NOT_FOUND, "PositionNotFound", None, why)
+            let status = StatusCode::NOT_FOUND;
+            Ok(error_reply(status, "PositionNotFound", None, why))
         }
-        (Ok(Ok(None)), _) => text_reply(StatusCode::NO_CONTENT, ""),
-        (Ok(Err(error)), _) => general(shared, error),
-        (Err(panicked), _) => shared.failed(&ServerError::Usage(panicked.to_string())),
-    })
+        (Ok(Ok(None)), _) => Ok(text_reply(StatusCode::NO_CONTENT, "")),
+        (Ok(Err(error)), _) => Err(Box::new(general(shared, error))),
+        (Err(panicked), _) => {
+            let cause = ServerError::Usage(panicked.to_string());
+            Err(Box::new(shared.failed(&cause)))
+        }
+    }
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, VaultError> {

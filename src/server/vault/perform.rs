@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use crate::base::{KeyName, KeyVersion};
 use crate::crypto::{CipherParameters, EncryptionAlgorithm, SignatureAlgorithm};
 use crate::server::reply::one;
-use crate::vault::{Cryptography, KeyVault, LocalVault, Page, PolicyJson, VaultError, policy_json};
+use crate::vault::{
+    AuditOutcome, Cryptography, KeyVault, LocalVault, Page, PolicyJson, VaultError, policy_json,
+};
 
 use super::out::{Out, kid};
 use super::route::{Call, Operation};
@@ -50,8 +52,33 @@ fn no_hardware() -> Value {
 }
 
 impl Asked<'_> {
+    /// Does it, and records it unless the vault has.
+    pub(super) fn perform_recorded(&self) -> Result<(StatusCode, Option<Value>), VaultError> {
+        let done = self.perform();
+        let (path, outcome) = match &done {
+            _ if self.vault.is_recorded() => return done,
+            // Who could not decide cannot record.
+            Err(error) if error.http_status() >= 500 => return done,
+            Err(error) => (self.call.path(), AuditOutcome::refused(error)),
+            Ok((status, body)) => (
+                self.told_path(body.as_ref()).or_else(|| self.call.path()),
+                AuditOutcome::done(status.as_u16()),
+            ),
+        };
+        let operation = self.call.operation.audited();
+        let recorded = self.vault.record(operation, path.as_deref(), outcome);
+        done.and_then(|done| recorded.map(|()| done))
+    }
+
+    /// The path of the version that an answer tells of.
+    fn told_path(&self, body: Option<&Value>) -> Option<String> {
+        let body = body?;
+        let id = body.pointer("/key/kid").or_else(|| body.get("id"))?;
+        id.as_str()?.strip_prefix(self.base).map(str::to_owned)
+    }
+
     /// Does it; gives the answer's body, or none (204).
-    pub(super) fn perform(&self) -> Result<(StatusCode, Option<Value>), VaultError> {
+    fn perform(&self) -> Result<(StatusCode, Option<Value>), VaultError> {
         let Self { vault, call, .. } = self;
         let name = || {
             let name = call.name.as_ref();

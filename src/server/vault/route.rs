@@ -7,6 +7,7 @@ use hyper::Method;
 use crate::base::{KeyName, KeyVersion};
 use crate::server::permission::{KeyPermission, Permission, SecretPermission};
 use crate::server::role::DataAction;
+use crate::vault::AuditOperation;
 
 macro_rules! permission {
     (Key $permission:ident) => {
@@ -18,7 +19,7 @@ macro_rules! permission {
 }
 
 macro_rules! operations {
-    ($($name:ident = $shown:literal by $action:ident or $kind:ident $permission:ident),* $(,)?) => {
+    ($($name:ident = $audited:ident by $action:ident or $kind:ident $permission:ident),* $(,)?) => {
         /// What can be asked of keys and secrets.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Operation {
@@ -26,10 +27,10 @@ macro_rules! operations {
         }
 
         impl Operation {
-            /// Its name in log and metrics: that of Azure Key Vault's log.
-            pub(super) fn name(self) -> &'static str {
+            /// What audit records, log and metrics call it.
+            pub(super) fn audited(self) -> AuditOperation {
                 match self {
-                    $(Self::$name => $shown),*
+                    $(Self::$name => AuditOperation::$audited),*
                 }
             }
 
@@ -54,46 +55,46 @@ macro_rules! operations {
 }
 
 operations! {
-    Create = "KeyCreate" by KeysCreate or Key Create,
-    Import = "KeyImport" by KeysImport or Key Import,
-    Get = "KeyGet" by KeysRead or Key Get,
-    Update = "KeyUpdate" by KeysUpdate or Key Update,
-    Delete = "KeyDelete" by KeysDelete or Key Delete,
-    List = "KeyList" by KeysRead or Key List,
-    ListVersions = "KeyListVersions" by KeysRead or Key List,
-    Backup = "KeyBackup" by KeysBackup or Key Backup,
-    Restore = "KeyRestore" by KeysRestore or Key Restore,
-    Rotate = "KeyRotate" by KeysRotate or Key Rotate,
-    GetPolicy = "KeyRotationPolicyGet" by RotationPolicyRead or Key GetRotationPolicy,
-    SetPolicy = "KeyRotationPolicySet" by RotationPolicyWrite or Key SetRotationPolicy,
-    Encrypt = "KeyEncrypt" by KeysEncrypt or Key Encrypt,
-    Decrypt = "KeyDecrypt" by KeysDecrypt or Key Decrypt,
-    Wrap = "KeyWrap" by KeysWrap or Key WrapKey,
-    Unwrap = "KeyUnwrap" by KeysUnwrap or Key UnwrapKey,
-    Sign = "KeySign" by KeysSign or Key Sign,
-    Verify = "KeyVerify" by KeysVerify or Key Verify,
-    ListDeleted = "KeyListDeleted" by KeysRead or Key List,
-    GetDeleted = "KeyGetDeleted" by KeysRead or Key Get,
-    Recover = "KeyRecover" by KeysRecover or Key Recover,
-    Purge = "KeyPurge" by KeysPurge or Key Purge,
-    GetAttestation = "KeyGetAttestation" by KeysRead or Key Get,
-    Release = "KeyRelease" by KeysRelease or Key Release,
-    SecureWrap = "KeySecureWrap" by KeysWrap or Key WrapKey,
-    SecureUnwrap = "KeySecureUnwrap" by KeysUnwrap or Key UnwrapKey,
+    Create = KeyCreate by KeysCreate or Key Create,
+    Import = KeyImport by KeysImport or Key Import,
+    Get = KeyGet by KeysRead or Key Get,
+    Update = KeyUpdate by KeysUpdate or Key Update,
+    Delete = KeyDelete by KeysDelete or Key Delete,
+    List = KeyList by KeysRead or Key List,
+    ListVersions = KeyListVersions by KeysRead or Key List,
+    Backup = KeyBackup by KeysBackup or Key Backup,
+    Restore = KeyRestore by KeysRestore or Key Restore,
+    Rotate = KeyRotate by KeysRotate or Key Rotate,
+    GetPolicy = KeyRotationPolicyGet by RotationPolicyRead or Key GetRotationPolicy,
+    SetPolicy = KeyRotationPolicySet by RotationPolicyWrite or Key SetRotationPolicy,
+    Encrypt = KeyEncrypt by KeysEncrypt or Key Encrypt,
+    Decrypt = KeyDecrypt by KeysDecrypt or Key Decrypt,
+    Wrap = KeyWrap by KeysWrap or Key WrapKey,
+    Unwrap = KeyUnwrap by KeysUnwrap or Key UnwrapKey,
+    Sign = KeySign by KeysSign or Key Sign,
+    Verify = KeyVerify by KeysVerify or Key Verify,
+    ListDeleted = KeyListDeleted by KeysRead or Key List,
+    GetDeleted = KeyGetDeleted by KeysRead or Key Get,
+    Recover = KeyRecover by KeysRecover or Key Recover,
+    Purge = KeyPurge by KeysPurge or Key Purge,
+    GetAttestation = KeyGetAttestation by KeysRead or Key Get,
+    Release = KeyRelease by KeysRelease or Key Release,
+    SecureWrap = KeySecureWrap by KeysWrap or Key WrapKey,
+    SecureUnwrap = KeySecureUnwrap by KeysUnwrap or Key UnwrapKey,
     // No access policy speaks of it: Azure has it in managed HSMs only, which have none.
-    RandomBytes = "RandomBytesGet" by RandomBytes or Key Get,
-    SecretSet = "SecretSet" by SecretsSet or Secret Set,
-    SecretGet = "SecretGet" by SecretsGet or Secret Get,
-    SecretUpdate = "SecretUpdate" by SecretsUpdate or Secret Set,
-    SecretDelete = "SecretDelete" by SecretsDelete or Secret Delete,
-    SecretList = "SecretList" by SecretsReadMetadata or Secret List,
-    SecretListVersions = "SecretListVersions" by SecretsReadMetadata or Secret List,
-    SecretBackup = "SecretBackup" by SecretsBackup or Secret Backup,
-    SecretRestore = "SecretRestore" by SecretsRestore or Secret Restore,
-    SecretListDeleted = "SecretListDeleted" by SecretsReadMetadata or Secret List,
-    SecretGetDeleted = "SecretGetDeleted" by SecretsReadMetadata or Secret Get,
-    SecretRecover = "SecretRecover" by SecretsRecover or Secret Recover,
-    SecretPurge = "SecretPurge" by SecretsPurge or Secret Purge,
+    RandomBytes = RandomBytesGet by RandomBytes or Key Get,
+    SecretSet = SecretSet by SecretsSet or Secret Set,
+    SecretGet = SecretGet by SecretsGet or Secret Get,
+    SecretUpdate = SecretUpdate by SecretsUpdate or Secret Set,
+    SecretDelete = SecretDelete by SecretsDelete or Secret Delete,
+    SecretList = SecretList by SecretsReadMetadata or Secret List,
+    SecretListVersions = SecretListVersions by SecretsReadMetadata or Secret List,
+    SecretBackup = SecretBackup by SecretsBackup or Secret Backup,
+    SecretRestore = SecretRestore by SecretsRestore or Secret Restore,
+    SecretListDeleted = SecretListDeleted by SecretsReadMetadata or Secret List,
+    SecretGetDeleted = SecretGetDeleted by SecretsReadMetadata or Secret Get,
+    SecretRecover = SecretRecover by SecretsRecover or Secret Recover,
+    SecretPurge = SecretPurge by SecretsPurge or Secret Purge,
 }
 
 impl FromStr for Operation {
@@ -111,9 +112,9 @@ impl FromStr for Operation {
         };
         let found = Self::ALL
             .iter()
-            .find(|o| o.name().eq_ignore_ascii_case(name));
+            .find(|o| o.audited().name().eq_ignore_ascii_case(name));
         found.copied().ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|o| o.name()).collect();
+            let names: Vec<_> = Self::ALL.iter().map(|o| o.audited().name()).collect();
             format!(
                 "{s:?} is no operation: expected * or one of {}",
                 names.join(", ")
@@ -144,7 +145,7 @@ impl Operation {
 
     /// Whether it is one on secrets.
     pub(super) fn is_on_secrets(self) -> bool {
-        self.name().starts_with("Secret")
+        self.audited().name().starts_with("Secret")
     }
 }
 
@@ -156,6 +157,19 @@ pub(super) struct Call {
     pub(super) name: Option<KeyName>,
     /// The newest when `None`.
     pub(super) version: Option<KeyVersion>,
+}
+
+impl Call {
+    /// What it is asked of, as `/keys/NAME/VERSION`.
+    pub(super) fn path(&self) -> Option<String> {
+        let name = self.name.as_ref()?;
+        let kind = match self.operation.is_on_secrets() {
+            true => "secrets",
+            false => "keys",
+        };
+        let version = self.version.map_or_else(String::new, |v| format!("/{v}"));
+        Some(format!("/{kind}/{name}{version}"))
+    }
 }
 
 /// Why there is none.
