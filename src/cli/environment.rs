@@ -17,7 +17,8 @@ Examples:
   atrest --dir work env --powershell | Invoke-Expression
 
 The variables lead HTTPS of programs started from this shell through the proxy, which knows simulated hosts
-only: add others to NO_PROXY. IDENTITY_HEADER is a secret.")]
+only: add others to NO_PROXY. This program uses the customer's vault through the server then, unless it is
+told --vault-url= (empty). IDENTITY_HEADER is a secret.")]
 pub struct Args {
     /// For sh, bash, zsh: the default
     #[arg(long, conflicts_with = "powershell")]

@@ -10,7 +10,9 @@ use crate::vault::KeyWrapper;
 use super::{Envelope, EnvelopeError, ResourceKind};
 
 /// How long an unwrapped key is used before the vault is asked again, when nothing in this
-/// process changed. A change made by another process takes effect within this time.
+/// process changed. A change made by another process takes effect within this time: no use of the key
+/// begins later without a new answer. Who waits for that answer waits as long as the vault may take;
+/// one behind a server, [`REQUEST_TIMEOUT`](crate::vault::REQUEST_TIMEOUT) at most.
 pub const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An unwrapped data encryption key, held for as long as the vault allows it.

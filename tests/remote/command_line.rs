@@ -240,3 +240,48 @@ fn another_vault_than_the_directorys_own_is_refused() {
     assert!(!ran.status.success());
     assert!(said.contains("keeps another vault"), "{said}");
 }
+
+#[test]
+fn the_role_that_encrypts_for_services_is_enough_for_data_and_for_no_more() {
+    let e = Elsewhere::new();
+    let role = "Key Vault Crypto Service Encryption User";
+    let add = ["--json", "identity", "add", "app", "--role", role];
+    let added = crate::client::atrest(e.served.dir.path(), &add)
+        .output()
+        .unwrap();
+    let secrets: Value = serde_json::from_slice(&added.stdout).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = e.command(args);
+        command
+            .env_remove("IDENTITY_ENDPOINT")
+            .env_remove("IDENTITY_HEADER");
+        for (name, value) in secrets.as_object().unwrap() {
+            command.env(name, value.as_str().unwrap());
+        }
+        let ran = command.output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        (ran.status.code(), said)
+    };
+    for args in [
+        &["sql", "create", "ledger"][..],
+        &["sql", "exec", "ledger", "CREATE TABLE t (a)"],
+        &["sql", "verify", "ledger"],
+        &["rewrap"],
+        &["blob", "create", "letters"],
+        &["key", "list"],
+    ] {
+        let (code, said) = run(args);
+        assert_eq!(code, Some(0), "{args:?}: {said}");
+    }
+    for args in [
+        &["key", "rotate", "customer-key"][..],
+        &["key", "disable", "customer-key"],
+    ] {
+        let (code, said) = run(args);
+        assert_eq!(code, Some(2), "{args:?}");
+        assert!(
+            said.contains("no role that permits Microsoft.KeyVault/"),
+            "{said}"
+        );
+    }
+}

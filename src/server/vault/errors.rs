@@ -98,6 +98,21 @@ pub(super) fn general(shared: &Shared, error: VaultError) -> Reply {
             "VaultBusy",
             "The vault's file is in use by another process.",
         ),
-        _ => shared.failed(&ServerError::Vault(error)),
+        // Where a key or secret is asked for by its name, `refused` tells these.
+        VaultError::KeyNotFound(_)
+        | VaultError::KeyDeleted { .. }
+        | VaultError::KeyDisabled(_)
+        | VaultError::Forbidden { .. }
+        | VaultError::PurgeProtected { .. }
+        | VaultError::DeletedButRecoverable { .. }
+        | VaultError::NotDeleted(_)
+        | VaultError::SecretNotFound(_)
+        | VaultError::SecretDisabled(_)
+        | VaultError::BadAnswer(_)
+        | VaultError::Unreachable { .. }
+        | VaultError::NotAuthorized { .. }
+        | VaultError::RootKey { .. }
+        | VaultError::Audit(_)
+        | VaultError::Store { .. } => shared.failed(&ServerError::Vault(error)),
     }
 }

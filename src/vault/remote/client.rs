@@ -13,8 +13,8 @@ use super::options::base;
 use super::refusal::Refusal;
 use super::tokens::Tokens;
 
-/// How long a call to the vault may take, its token and its repetitions included. Making a key and
-/// listing keys may take [`LONG_TIME`].
+/// How long a call to a vault behind a server may take, its token and its repetitions included. Making a
+/// key and listing keys may take two minutes.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// An RSA-4096 key may take seconds, and wait for others that are being made.
 const LONG_TIME: Duration = Duration::from_secs(120);

@@ -186,6 +186,7 @@ fn failure(error: Error, time: Duration) -> Failure {
             "no answer within {:.1} seconds",
             time.as_secs_f64()
         )),
+        Error::ConnectionFailed => Failure::NotSent("no connection".into()),
         Error::HostNotFound => Failure::NotSent(
             "no such host; HTTPS_PROXY leads to hosts that `atrest serve` simulates".into(),
         ),

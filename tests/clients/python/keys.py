@@ -102,6 +102,7 @@ def every_kind():
     assert hsm.key_type == KeyType.rsa_hsm
     oct_ = client.create_oct_key("oct", size=256)
     assert oct_.key_type == KeyType.oct and oct_.key.k is None, "the key was told"
+    assert len(client.get_random_bytes(16)) == 16
 
 
 def listed_in_pages():
