@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use atrest::base::ResourceId;
 use atrest::crypto::random_id;
-use atrest::resource::blob::{BlobName, StorageAccount};
+use atrest::resource::blob::{BlobName, BlobPath, StorageAccount};
 use atrest::resource::{Protection, Wrapper};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -36,7 +36,7 @@ fn put_and_get(c: &mut Criterion) {
         ("plain", account("plain", Protection::Plain)),
     ];
     let (from, to) = (temp.path().join("from"), temp.path().join("to"));
-    let name = BlobName::parse("blob").expect("a name");
+    let name = BlobPath::in_default(BlobName::parse("blob").expect("a name"));
     for size in SIZES {
         fs::write(&from, vec![0x5a; size]).expect("a file");
         let open = |path: &Path| File::open(path).expect("it is there");

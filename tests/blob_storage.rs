@@ -15,7 +15,7 @@ use std::sync::Arc;
 use accounts::{Fixture, bytes, name, put_bytes};
 use atrest::base::{ExtentId, ResourceId};
 use atrest::crypto::random_id;
-use atrest::resource::blob::{CHUNK_LEN, StorageAccount};
+use atrest::resource::blob::{CHUNK_LEN, Conditions, StorageAccount};
 use atrest::resource::{ProtectedResource, Protection, ResourceError};
 use proptest::prelude::*;
 
@@ -146,7 +146,7 @@ fn list_is_in_order_and_keeps_to_the_prefix() {
             put_bytes(&fixture.account, n, n.as_bytes());
         }
         let list = |prefix| -> Vec<String> {
-            let blobs = fixture.account.list(prefix).unwrap();
+            let blobs = fixture.account.list(&Default::default(), prefix).unwrap();
             blobs.into_iter().map(|b| b.name.to_string()).collect()
         };
         assert_eq!(list(""), ["a", "b", "b/10", "b/2", "c%_", "ü"]);
@@ -161,13 +161,19 @@ fn deleted_blob_is_gone_with_its_bytes() {
     let fixture = Fixture::protected();
     put_bytes(&fixture.account, "a", b"one");
     put_bytes(&fixture.account, "b", b"two");
-    fixture.account.delete(&name("a")).unwrap();
+    fixture
+        .account
+        .delete(&name("a"), &Conditions::default())
+        .unwrap();
     assert_eq!(fixture.extents().len(), 1);
     assert_eq!(fixture.get("b").unwrap(), b"two");
     for gone in [
         fixture.get("a").unwrap_err(),
         fixture.account.info(&name("a")).unwrap_err(),
-        fixture.account.delete(&name("a")).unwrap_err(),
+        fixture
+            .account
+            .delete(&name("a"), &Conditions::default())
+            .unwrap_err(),
     ] {
         assert!(matches!(gone, ResourceError::NotFound(_)), "{gone}");
     }
@@ -266,7 +272,10 @@ fn disabled_key_stops_reads_and_writes_but_not_list_and_delete() {
     let put = fixture.account.put(&name("c"), &mut &b"x"[..], &mut |_| ());
     let refused = [
         fixture.get("a").unwrap_err(),
-        fixture.account.info(&name("a")).unwrap_err(),
+        fixture
+            .account
+            .attributes(&name("a"), &Conditions::default())
+            .unwrap_err(),
         put.unwrap_err(),
         fixture.account.verify(&mut |_, _| ()).unwrap_err(),
     ];
@@ -276,11 +285,14 @@ fn disabled_key_stops_reads_and_writes_but_not_list_and_delete() {
             "{error}"
         );
     }
-    assert_eq!(fixture.account.list("").unwrap().len(), 2);
-    fixture.account.delete(&name("b")).unwrap();
+    assert_eq!(fixture.account.blobs().unwrap().len(), 2);
+    fixture
+        .account
+        .delete(&name("b"), &Conditions::default())
+        .unwrap();
     // Also for whoever opens it only now.
     let reopened = fixture.reopen().unwrap();
-    assert_eq!(reopened.account.list("").unwrap().len(), 1);
+    assert_eq!(reopened.account.blobs().unwrap().len(), 1);
     reopened.get("a").unwrap_err();
     reopened.vault.enable("customer", true);
     assert_eq!(reopened.get("a").unwrap(), b"one");
@@ -504,4 +516,20 @@ fn account_is_shared_between_threads() {
     fn shared<T: Send + Sync + 'static>(_: &Arc<T>) {}
     let fixture = Fixture::plain();
     shared(&Arc::new(fixture.account));
+}
+
+#[test]
+fn catalog_of_another_version_is_refused() {
+    let fixture = Fixture::protected();
+    put_bytes(&fixture.account, "a", b"one");
+    for (version, says) in [(1, "before the first release"), (3, "newer than")] {
+        fixture.tamper(&format!("PRAGMA user_version = {version}"));
+        let refused = fixture.open().map(|_| ()).unwrap_err();
+        assert!(
+            matches!(&refused, ResourceError::Format { why, .. } if why.contains(says)),
+            "{refused}"
+        );
+    }
+    fixture.tamper("PRAGMA user_version = 2");
+    fixture.open().unwrap();
 }

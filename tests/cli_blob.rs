@@ -169,7 +169,7 @@ fn mistakes_are_told_and_change_nothing() {
     work.ok(&["blob", "put", "invoices", &kept]);
     assert_eq!(
         work.fails(&["blob", "get", "invoices", "nothing"]),
-        "atrest: nothing: not found\n"
+        "atrest: default/nothing: not found\n"
     );
     assert_eq!(
         work.fails(&["blob", "get", "invoices", "kept", &kept]),

@@ -13,7 +13,9 @@ use std::sync::{Arc, LazyLock};
 use atrest::base::{KeyName, ResourceId, SystemClock, VaultId};
 use atrest::crypto::{KeyKind, Secret, SecretBytes};
 use atrest::envelope::{Envelope, ResourceKind};
-use atrest::resource::blob::{AccountHeader, BlobName, ExtentHeader, Manifest, StorageAccount};
+use atrest::resource::blob::{
+    AccountHeader, BlobName, BlobPath, ExtentHeader, Manifest, StorageAccount, Subject,
+};
 use atrest::resource::sql::SqlDatabase;
 use atrest::resource::{Protection, ResourceError, Wrapper};
 use atrest::sqlite::PageSize;
@@ -73,12 +75,16 @@ fn manifest() -> Manifest {
         body.extend(1_u32.to_le_bytes());
         body.extend(text.as_bytes());
     }
+    body.push(16);
+    body.extend([4; 16]);
     body.extend(1_u32.to_le_bytes());
     body.extend([5; 16 + 40]);
     body.extend(1_u32.to_le_bytes());
     body.extend([6; 16]);
     body.extend(0_u32.to_le_bytes());
     body.extend(7_u64.to_le_bytes());
+    body.push(3);
+    body.extend(b"id1");
     Manifest::parse(&body).unwrap()
 }
 
@@ -116,11 +122,11 @@ proptest! {
     fn no_bytes_pass_for_what_a_key_sealed(bytes in vec(any::<u8>(), 0..1600)) {
         let (key, id) = (Secret::random(), ResourceId::from_bytes([3; 16]));
         let vault = VaultId::from_bytes([1; 16]);
-        let name = BlobName::parse("n").unwrap();
+        let path = BlobPath::in_default(BlobName::parse("n").unwrap());
         let generation = atrest::base::GenerationId::from_bytes([2; 16]);
-        for magic in [&b"atrestBM\x01\x00\x01\0\0\0\0\0"[..], b"atrestKB\x02\x00\0\0", b"atrestSB\x02\x00\0\0", b""] {
+        for magic in [&b"atrestBM\x02\x00\x01\0\0\0\0\0"[..], b"atrestKB\x02\x00\0\0", b"atrestSB\x02\x00\0\0", b""] {
             let bytes = [magic, &bytes[..]].concat();
-            prop_assert!(Manifest::open(&bytes, &key, id, generation, &name).is_err());
+            prop_assert!(Manifest::open(&bytes, &key, id, generation, Subject::Blob(&path)).is_err());
             prop_assert!(KeyBackup::open(&bytes, &key, vault).is_err());
             prop_assert!(SecretBackup::open(&bytes, &key, vault).is_err());
             prop_assert!(AuditAnchor::parse(&fixed(&bytes), &key, vault).is_none());
@@ -221,7 +227,11 @@ static ACCOUNT: LazyLock<Original> = LazyLock::new(|| {
     for (name, len) in [("empty", 0), ("small", 100), ("large", 200_000)] {
         let data: Vec<u8> = (0..len).map(|n: u32| (n / 7) as u8).collect();
         account
-            .put(&BlobName::parse(name).unwrap(), &mut &data[..], &mut |_| ())
+            .put(
+                &BlobPath::in_default(BlobName::parse(name).unwrap()),
+                &mut &data[..],
+                &mut |_| (),
+            )
             .unwrap();
     }
     drop(account);
@@ -231,9 +241,9 @@ static ACCOUNT: LazyLock<Original> = LazyLock::new(|| {
 fn read_account(dir: &Path) -> Result<Vec<(String, Vec<u8>)>, ResourceError> {
     let (dir, protection) = (dir.join("account"), MEMORY_VAULT.1.clone());
     let account = StorageAccount::open(&dir, ID, protection, &wrapper())?;
-    let blobs = account.list("")?.into_iter().map(|blob| {
+    let blobs = account.blobs()?.into_iter().map(|blob| {
         let mut data = Vec::new();
-        account.get(&blob.name, None, &mut data, &mut |_| ())?;
+        account.get(&blob.path(), None, &mut data, &mut |_| ())?;
         Ok((blob.name.as_str().to_owned(), data))
     });
     blobs.collect()

@@ -16,7 +16,7 @@ use atrest::lab::{
     ATTACKS, CanarySet, Exhibit, FiguresPair, KeyChain, Lab, Outcome, Report, ReportMeta, SCHEMA,
     Searcher, Selection, StolenCopy, Stranger, Verdict, figures, run, steal,
 };
-use atrest::resource::blob::{BlobName, StorageAccount};
+use atrest::resource::blob::{BlobName, BlobPath, StorageAccount};
 use atrest::resource::sql::SqlDatabase;
 use atrest::resource::{ProtectedResource, Protection, Wrapper};
 use atrest::sqlite::PageSize;
@@ -85,7 +85,7 @@ impl Crime {
         for i in 0..4usize {
             let text = format!("invoice {i} for {}\n", CANARIES[i % 2]);
             let body = text.repeat(1 + i * 5000);
-            let name = BlobName::parse(&format!("invoices/{i}.txt")).unwrap();
+            let name = BlobPath::in_default(BlobName::parse(&format!("invoices/{i}.txt")).unwrap());
             account
                 .put(&name, &mut body.as_bytes(), &mut |_| ())
                 .unwrap();

@@ -8,7 +8,7 @@ use std::thread;
 
 use atrest::base::SystemClock;
 use atrest::resource::Protection;
-use atrest::resource::blob::BlobName;
+use atrest::resource::blob::{BlobName, BlobPath};
 use atrest::sqlite::PageSize;
 use atrest::vault::VaultSettings;
 use atrest::world::{AskPassphrase, InitOptions, ResourceAddress, Workspace, WorldError};
@@ -126,7 +126,7 @@ fn a_blob_put_while_its_account_is_being_protected_is_not_lost() {
     let account = workspace
         .create_storage(&address, Protection::Plain)
         .unwrap();
-    let name = |n: usize| BlobName::parse(&format!("blob-{n}")).unwrap();
+    let name = |n: usize| BlobPath::in_default(BlobName::parse(&format!("blob-{n}")).unwrap());
     account
         .put(&name(0), &mut &b"first"[..], &mut |_| ())
         .unwrap();
@@ -139,11 +139,11 @@ fn a_blob_put_while_its_account_is_being_protected_is_not_lost() {
         put += usize::from(made.is_ok());
     });
     let account = workspace.open_storage(&address).unwrap();
-    assert_eq!(account.list("").unwrap().len(), put, "{done:?}");
+    assert_eq!(account.blobs().unwrap().len(), put, "{done:?}");
     drop(account);
     workspace
         .set_protection(&address, &workspace.default_protection(), &mut |_, _| ())
         .unwrap();
     let account = workspace.open_storage(&address).unwrap();
-    assert_eq!(account.list("").unwrap().len(), put);
+    assert_eq!(account.blobs().unwrap().len(), put);
 }

@@ -16,7 +16,8 @@ use atrest::crypto::{AeadKey, KeyEncryptionKey, Label, Secret, derive, sha256};
 use atrest::envelope::{Envelope, ResourceKind};
 use atrest::resource::ResourceError;
 use atrest::resource::blob::{
-    AccountHeader, BlobName, Extent, ExtentReader, GenerationKey, Manifest,
+    AccountHeader, BlobName, BlobPath, BlockId, Extent, ExtentReader, GenerationKey, Manifest,
+    Subject,
 };
 use common::Vector;
 use key_wrapper::MemoryVault;
@@ -56,12 +57,21 @@ fn header(vector: &Vector) -> &'static str {
 }
 
 fn manifest(vector: &Vector) -> &'static str {
+    let path = BlobPath {
+        container: vector.get("container").parse().unwrap(),
+        name: BlobName::parse(vector.get("name")).unwrap(),
+    };
+    let block = BlockId::from_bytes(&vector.hex("block"));
+    let subject = match &block {
+        None => Subject::Blob(&path),
+        Some(id) => Subject::Block(&path, id),
+    };
     let opened = Manifest::open(
         &vector.body,
         &Secret::copy_from(&vector.hex("account-key")).unwrap(),
         ResourceId::from_bytes(array(&vector.hex("account"))),
         GenerationId::from_bytes(array(&vector.hex("generation"))),
-        &BlobName::parse(vector.get("name")).unwrap(),
+        subject,
     );
     let Ok(manifest) = opened else {
         return "unauthentic";
@@ -80,6 +90,7 @@ fn extent(vector: &Vector) -> &'static str {
         id: ExtentId::from_bytes(array(&vector.hex("extent"))),
         generation: 0,
         len: vector.get("length").parse().unwrap(),
+        block: None,
     };
     let temp = tempfile::NamedTempFile::new().unwrap();
     fs::write(temp.path(), &vector.body).unwrap();
@@ -126,6 +137,8 @@ const GENERATION_KEY: [u8; 32] = [0x66; 32];
 const CATALOG_KEY: [u8; 32] = [0x77; 32];
 const KEK: [u8; 32] = [0x88; 32];
 const NAME: &str = "invoices/2026/07.pdf";
+const CONTAINER: &str = "reports";
+const BLOCK: &[u8] = b"block-01";
 
 fn write(name: &str, fields: &[(&str, String)], body: &[u8]) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/blob");
@@ -222,8 +235,9 @@ fn text(text: &[u8]) -> Vec<u8> {
 struct Body {
     size: u64,
     metadata: Vec<[&'static [u8]; 2]>,
+    md5: Vec<u8>,
     generations: Vec<Vec<u8>>,
-    extents: Vec<(u32, u64)>,
+    extents: Vec<(u32, u64, Vec<u8>)>,
 }
 
 impl Body {
@@ -237,8 +251,9 @@ impl Body {
         Self {
             size: 65_536 + 5,
             metadata: vec![[b"city", "Köln".as_bytes()], [b"year", b"2026"]],
+            md5: vec![0xab; 16],
             generations: vec![[&GENERATION[..], &wrapped].concat()],
-            extents: vec![(0, 65_536), (0, 5)],
+            extents: vec![(0, 65_536, BLOCK.to_vec()), (0, 5, vec![])],
         }
     }
 
@@ -251,33 +266,45 @@ impl Body {
             b.extend(text(name));
             b.extend(text(value));
         }
+        b.push(self.md5.len() as u8);
+        b.extend(&self.md5);
         b.extend(count(self.generations.len()));
         self.generations.iter().for_each(|g| b.extend(g));
         b.extend(count(self.extents.len()));
-        for (n, (generation, len)) in (0_u8..).zip(&self.extents) {
+        for (n, (generation, len, block)) in (0_u8..).zip(&self.extents) {
             b.extend([n; 16]);
             b.extend(generation.to_le_bytes());
             b.extend(len.to_le_bytes());
+            b.push(block.len() as u8);
+            b.extend(block);
         }
         b
     }
 }
 
 fn sealed_manifest(head: &[u8], body: &[u8]) -> Vec<u8> {
+    sealed_for(head, &format!("{CONTAINER}\0{NAME}"), b"", body)
+}
+
+fn sealed_for(head: &[u8], path: &str, block: &[u8], body: &[u8]) -> Vec<u8> {
     let account_key = Secret::copy_from(&ACCOUNT_KEY).unwrap();
     let key = derive(
         &account_key,
         Label::BlobManifest,
         &[&ACCOUNT, &head[16..48]],
     );
-    let aad = [head, &ACCOUNT, &GENERATION, NAME.as_bytes()].concat();
+    let mut aad = [head, &ACCOUNT, &GENERATION, path.as_bytes()].concat();
+    if !block.is_empty() {
+        aad.push(0);
+        aad.extend(block);
+    }
     let mut sealed = body.to_vec();
     let tag = AeadKey::new(&key).seal_in_place(&[0; 12], &aad, &mut sealed);
     [head, &sealed, &tag].concat()
 }
 
 fn generate_manifests() {
-    let head = [&b"atrestBM\x01\0\x01\0\0\0\0\0"[..], &SALT].concat();
+    let head = [&b"atrestBM\x02\0\x01\0\0\0\0\0"[..], &SALT].concat();
     let plain = Body::good().bytes();
     let good = sealed_manifest(&head, &plain);
     let headed = |at: usize, to: u8| {
@@ -290,6 +317,9 @@ fn generate_manifests() {
         change(&mut body);
         sealed_manifest(&head, &body.bytes())
     };
+    let block_head = [&b"atrestBK"[..], &head[8..]].concat();
+    let path = format!("{CONTAINER}\0{NAME}");
+    let block = sealed_for(&block_head, &path, BLOCK, &plain);
     let cut = &plain[..plain.len() - 1];
     let trailing = [&plain[..], &[0]].concat();
     let mut huge = plain.clone();
@@ -298,7 +328,8 @@ fn generate_manifests() {
         ("manifest", good.clone()),
         ("manifest_short", good[..63].to_vec()),
         ("manifest_magic", headed(7, b'm')),
-        ("manifest_version_2", headed(8, 2)),
+        ("manifest_version_1", headed(8, 1)),
+        ("manifest_version_3", headed(8, 3)),
         ("manifest_algorithm_2", headed(10, 2)),
         ("manifest_reserved", headed(15, 1)),
         ("manifest_salt_altered", flipped(&good, 16)),
@@ -327,9 +358,20 @@ fn generate_manifests() {
                 b.size = (1 << 42) + 6;
             }),
         ),
+        ("manifest_md5_length", body(|b| b.md5.truncate(15))),
+        (
+            "manifest_block_id_too_long",
+            body(|b| b.extents[0].2 = vec![7; 65]),
+        ),
         ("manifest_other_account", good.clone()),
+        ("manifest_other_container", good.clone()),
         ("manifest_other_generation", good.clone()),
-        ("manifest_other_name", good),
+        ("manifest_other_name", good.clone()),
+        ("block_as_blob", block.clone()),
+        ("block_blob_as_block", good),
+        ("block_other_id", block.clone()),
+        ("block_other_name", block.clone()),
+        ("block", block),
     ];
     for (name, sealed) in manifests {
         let other = |field: &str, right: &[u8]| match name.ends_with(field) {
@@ -344,7 +386,7 @@ fn generate_manifests() {
         let fields = [
             (
                 "expect",
-                if name == "manifest" {
+                if name == "manifest" || name == "block" {
                     "success"
                 } else {
                     "unauthentic"
@@ -355,7 +397,23 @@ fn generate_manifests() {
             ("account", other("other_account", &ACCOUNT)),
             ("account-key", hex::encode(ACCOUNT_KEY)),
             ("generation", other("other_generation", &GENERATION)),
+            (
+                "container",
+                match name.ends_with("other_container") {
+                    true => "reports-2",
+                    false => CONTAINER,
+                }
+                .to_owned(),
+            ),
             ("name", blob.to_owned()),
+            (
+                "block",
+                match name {
+                    "block_other_id" => hex::encode(b"block-02"),
+                    "block" | "block_other_name" | "block_blob_as_block" => hex::encode(BLOCK),
+                    _ => String::new(),
+                },
+            ),
             ("plain", hex::encode(&plain)),
         ];
         write(name, &fields, &sealed);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use atrest::base::SystemClock;
 use atrest::crypto::{KeyKind, SecretBytes};
 use atrest::lab;
-use atrest::resource::blob::BlobName;
+use atrest::resource::blob::{BlobName, BlobPath};
 use atrest::resource::{ProtectedResource, Protection};
 use atrest::sqlite::PageSize;
 use atrest::vault::{KeySpec, KeyUpdate, KeyVault, VaultSettings};
@@ -162,8 +162,8 @@ fn fill(workspace: &Workspace, protection: &Protection) {
     storage.put(&name(), &mut &bytes[..], &mut |_| ()).unwrap();
 }
 
-fn name() -> BlobName {
-    BlobName::parse("invoices/1.txt").unwrap()
+fn name() -> BlobPath {
+    BlobPath::in_default(BlobName::parse("invoices/1.txt").unwrap())
 }
 
 /// What the database and the account in an environment hold.

@@ -2,7 +2,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use super::Secret;
+use super::{Secret, SecretBytes};
 
 /// What a derived key is for. One table: two purposes never share a key. Each label is the start
 /// of HKDF's `info`; what follows it (the context) has a fixed length for each label.
@@ -101,6 +101,14 @@ pub fn hmac_sha256(key: &Secret<32>, parts: &[&[u8]]) -> [u8; 32] {
 /// Whether `mac` is the HMAC-SHA-256 of `parts`, compared in constant time.
 pub fn hmac_verify(key: &Secret<32>, parts: &[&[u8]], mac: &[u8; 32]) -> bool {
     keyed(key, parts).verify_slice(mac).is_ok()
+}
+
+/// The same for a key of any length, and a `mac` that may have another.
+pub fn hmac_verify_bytes(key: &SecretBytes, message: &[u8], mac: &[u8]) -> bool {
+    let mut hmac =
+        Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
+    hmac.update(message);
+    hmac.verify_slice(mac).is_ok()
 }
 
 fn keyed(key: &Secret<32>, parts: &[&[u8]]) -> Hmac<Sha256> {

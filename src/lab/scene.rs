@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{ResourceId, create_dir_private};
 use crate::crypto::random_id;
-use crate::resource::blob::StorageAccount;
+use crate::resource::blob::{ContainerName, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{Protection, Wrapper};
 use crate::world::{Kind, ResourceAddress, ResourceEntry, Workspace};
@@ -141,16 +141,22 @@ fn account_twin(
     }
     let source = StorageAccount::open(&copy, protected.id, protected.protection.clone(), owner)?;
     let target = StorageAccount::create(&twin.path, twin.id, Protection::Plain, None, owner)?;
-    for blob in source.list("")? {
+    for container in source.containers("", "", usize::MAX)? {
+        if container.name != ContainerName::default() {
+            target.create_container(&container.name, &container.metadata)?;
+        }
+    }
+    for blob in source.blobs()? {
+        let path = blob.path();
         let piped = |e| LabError::io(&twin.path, e);
         let (mut reader, mut writer) = std::io::pipe().map_err(piped)?;
         let (read, written) = std::thread::scope(|scope| {
             let read = scope.spawn(|| {
-                let read = source.get(&blob.name, None, &mut writer, &mut |_| ());
+                let read = source.get(&path, None, &mut writer, &mut |_| ());
                 drop(writer);
                 read
             });
-            let written = target.put(&blob.name, &mut reader, &mut |_| ());
+            let written = target.put(&path, &mut reader, &mut |_| ());
             drop(reader);
             (read.join().expect("a read does not panic"), written)
         });

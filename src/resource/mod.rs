@@ -130,6 +130,20 @@ pub enum ResourceError {
     /// No such blob, or no such resource.
     #[error("{0}: not found")]
     NotFound(String),
+    /// No such container of a storage account.
+    #[error("{0}: there is no such container")]
+    NoContainer(String),
+    /// A blob or container is not in a state in which it may be done.
+    #[error("{what}: its state is not the one that was asked for")]
+    ConditionNotMet {
+        /// The blob or container.
+        what: String,
+        /// Whether it was asked for something else than this state.
+        unchanged: bool,
+    },
+    /// A block cannot be put or committed.
+    #[error("{0}")]
+    BadBlock(String),
     /// It exists already.
     #[error("{0}: exists already; choose another name, or remove it first")]
     Exists(String),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::base::{KeyVersionRef, ResourceId, beside, sync_names};
 use crate::envelope::Envelope;
-use crate::resource::blob::{AccountHeader, BlobInfo, StorageAccount};
+use crate::resource::blob::{AccountHeader, BlobInfo, Conditions, ContainerName, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::sqlite::{self, Conversion, SealedDatabase, SealedError};
@@ -198,11 +198,12 @@ impl Workspace {
         let service_key = to.key().is_some().then_some(&service_key);
         let from = self.open_storage(address)?;
         let into = StorageAccount::create(new, id, to.clone(), service_key, &self.wrapper())?;
-        let before = from.list("")?;
+        let before = from.blobs()?;
+        copy_containers(&from, &into)?;
         copy_blobs(&from, &into, &before, progress)?;
         // A put or delete that another process made meanwhile is not in the copy; and one that
         // still has the catalog open may make one next.
-        let changed = from.list("")? != before;
+        let changed = from.blobs()? != before;
         let catalog = from.dir().join("catalog.db");
         drop(from);
         if changed || sql_files(&catalog).iter().skip(1).any(|file| file.exists()) {
@@ -219,6 +220,15 @@ impl Workspace {
     }
 }
 
+fn copy_containers(from: &StorageAccount, into: &StorageAccount) -> Result<(), WorldError> {
+    let any = Conditions::default();
+    into.delete_container(&ContainerName::default(), &any)?;
+    for container in from.containers("", "", usize::MAX)? {
+        into.create_container(&container.name, &container.metadata)?;
+    }
+    Ok(())
+}
+
 /// Copies these blobs, in constant memory: one thread opens what another one seals.
 fn copy_blobs(
     from: &StorageAccount,
@@ -230,14 +240,18 @@ fn copy_blobs(
     let mut before = 0;
     for blob in blobs {
         let failed = |e| WorldError::io(into.dir(), e);
+        let path = blob.path();
+        let (_, said) = from.attributes(&path, &Conditions::default())?;
         let (mut reader, mut writer) = io::pipe().map_err(failed)?;
         std::thread::scope(|scope| {
             let put = scope.spawn(|| {
-                let put = into.put(&blob.name, &mut reader, &mut |_| ());
+                let any = Conditions::default();
+                let mut attributes = || Ok(said.clone());
+                let put = into.put_with(&path, &mut reader, &any, &mut attributes, &mut |_| ());
                 drop(reader);
                 put
             });
-            let got = from.get(&blob.name, None, &mut writer, &mut |done| {
+            let got = from.get(&path, None, &mut writer, &mut |done| {
                 progress(before + done, total)
             });
             // The end of the blob, or of what can be had of it: then all of this is thrown away.

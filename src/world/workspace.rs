@@ -194,6 +194,13 @@ impl Workspace {
         }
     }
 
+    /// Reads the configuration anew: another process may have changed it.
+    pub fn reload(&self) -> Result<(), WorldError> {
+        let read = Config::read(&self.dir)?;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = read;
+        Ok(())
+    }
+
     /// The environments.
     pub fn environments(&self) -> Vec<Name> {
         let config = self.config();

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use atrest::base::ResourceId;
-use atrest::crypto::random_id;
-use atrest::resource::blob::{BlobName, StorageAccount};
+use atrest::crypto::{Secret, random_id};
+use atrest::envelope::ResourceKind;
+use atrest::resource::blob::{AccountHeader, BlobName, BlobPath, StorageAccount};
 use atrest::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
+use atrest::sqlite::{KeySource, KeyUnavailable, SealedDatabase};
 use tempfile::TempDir;
 
 use crate::key_wrapper::MemoryVault;
@@ -71,6 +73,21 @@ impl Fixture {
         Ok(got)
     }
 
+    /// Runs `sql` in the catalog, as one can who has the service's key.
+    pub fn tamper(&self, sql: &str) {
+        let (id, path) = (self.account.id(), self.account.dir());
+        let header = fs::read(path.join("account.atrest")).unwrap();
+        let envelope = AccountHeader::parse(&header).unwrap().catalog;
+        let key = envelope.open(&*self.vault, ResourceKind::StorageCatalog, id);
+        let key = Arc::new(CatalogKey(key.unwrap()));
+        let database = SealedDatabase::open(&path.join("catalog.db"), id, key).unwrap();
+        let connection = database.connect().unwrap();
+        connection
+            .execute_batch("PRAGMA foreign_keys = off")
+            .unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
+
     /// The files of the extents.
     pub fn extents(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.account.dir().join("extents")).unwrap();
@@ -87,8 +104,22 @@ impl Fixture {
     }
 }
 
-pub fn name(name: &str) -> BlobName {
-    BlobName::parse(name).unwrap()
+struct CatalogKey(Secret<32>);
+
+impl KeySource for CatalogKey {
+    fn check(&self) -> Result<u64, KeyUnavailable> {
+        Ok(1)
+    }
+
+    fn with_key(&self, use_key: &mut dyn FnMut(&Secret<32>)) -> Result<(), KeyUnavailable> {
+        use_key(&self.0);
+        Ok(())
+    }
+}
+
+/// In the default container.
+pub fn name(name: &str) -> BlobPath {
+    BlobPath::in_default(BlobName::parse(name).unwrap())
 }
 
 pub fn put_bytes(account: &StorageAccount, blob: &str, data: &[u8]) {

@@ -8,7 +8,7 @@ use crate::base::{ResourceId, create_dir_private};
 use crate::crypto::{TAG_LEN, random_id};
 use crate::lab::theft::{duplicate, list};
 use crate::lab::{LabError, StolenCopy};
-use crate::resource::blob::{BlobName, CHUNK_LEN, ExtentHeader, StorageAccount};
+use crate::resource::blob::{BlobName, BlobPath, CHUNK_LEN, ExtentHeader, StorageAccount};
 use crate::resource::{Protection, ResourceError, Wrapper};
 
 use super::alter::{len, read_all};
@@ -25,7 +25,7 @@ pub(super) struct Account {
 
 /// A blob of a specimen.
 pub(super) struct Blob {
-    pub name: BlobName,
+    pub path: BlobPath,
     pub bytes: Vec<u8>,
     /// The file that holds its bytes.
     pub extent: PathBuf,
@@ -88,15 +88,16 @@ impl Account {
     /// Puts a blob, or a new version of it.
     pub(super) fn put(&self, name: &str, bytes: Vec<u8>) -> Result<Blob, LabError> {
         let name = BlobName::parse(name).expect("the lab's names are blob names");
+        let path = BlobPath::in_default(name);
         let before = self.extents()?;
         let account = self.open()?;
-        account.put(&name, &mut &bytes[..], &mut |_| ())?;
+        account.put(&path, &mut &bytes[..], &mut |_| ())?;
         let new = self.extents()?.into_iter().find(|e| !before.contains(e));
         let extent = new.ok_or_else(|| {
             LabError::io(&self.dir, std::io::Error::other("a put made no extent"))
         })?;
         Ok(Blob {
-            name,
+            path,
             bytes,
             extent,
         })
@@ -113,7 +114,7 @@ impl Account {
         let mut got = Vec::new();
         let result = self
             .open()
-            .and_then(|account| account.get(&blob.name, None, &mut got, &mut |_| ()));
+            .and_then(|account| account.get(&blob.path, None, &mut got, &mut |_| ()));
         match result {
             Ok(_) => Reading::Data(hash(&got)),
             Err(e) if blob.bytes.starts_with(&got) => Reading::Refused(self.error(&e)),
@@ -126,9 +127,9 @@ impl Account {
         let read = || {
             let account = self.open()?;
             let mut all = Sha256::new();
-            for blob in account.list("")?.into_iter().filter(|b| b.size == size) {
+            for blob in account.blobs()?.into_iter().filter(|b| b.size == size) {
                 let mut got = Vec::new();
-                match account.get(&blob.name, None, &mut got, &mut |_| ()) {
+                match account.get(&blob.path(), None, &mut got, &mut |_| ()) {
                     // Its extent was not taken along.
                     Err(ResourceError::Unauthentic { path }) if path.ends_with("extents") => {}
                     Err(e) => return Err(e),

@@ -140,9 +140,9 @@ fn blob_names(
     wrapper: &Wrapper,
 ) -> Result<u64, ResourceError> {
     let account = StorageAccount::open(path, copy.id, protection, wrapper)?;
-    let names = account.list("")?;
+    let names = account.blobs()?;
     if let Some(first) = names.first() {
-        account.get(&first.name, None, &mut std::io::sink(), &mut |_| ())?;
+        account.get(&first.path(), None, &mut std::io::sink(), &mut |_| ())?;
     }
     Ok(names.len() as u64)
 }

@@ -1,37 +1,62 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::base::{KeyRef, ResourceId, create_dir_private};
+use crate::crypto::SecretBytes;
 use crate::envelope::Envelope;
 use crate::resource::{Protection, ResourceError, Wrapper};
 
+use super::attributes::{Etag, Pairs, Properties};
 use super::catalog::{Catalog, Entry};
 use super::key::AccountKeys;
 use super::store::ExtentStore;
-use super::{AccountHeader, BlobName};
+use super::{AccountHeader, BlobName, BlobPath, ContainerName};
 
-/// What is known of a blob.
+/// How long blocks that are not committed are kept after the last one of their blob, as in Azure.
+const BLOCKS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What is known of a blob without the customer's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BlobInfo {
+    /// Its container.
+    pub container: ContainerName,
     /// Its name.
     pub name: BlobName,
     /// Its length, in bytes.
     pub size: u64,
     /// When it was put.
     pub created: Timestamp,
+    /// When its content, its properties or its metadata last changed.
+    pub modified: Timestamp,
+    /// Its state.
+    pub etag: Etag,
     /// How many extents hold its bytes.
     pub extents: u64,
+    /// What its owner says of its content.
+    pub properties: Properties,
+    /// Its index tags.
+    pub tags: Pairs,
+}
+
+impl BlobInfo {
+    /// Where it is.
+    pub fn path(&self) -> BlobPath {
+        BlobPath {
+            container: self.container.clone(),
+            name: self.name.clone(),
+        }
+    }
 }
 
 /// A storage account: a directory of blobs, plain or protected.
 ///
 /// Its methods may be called from several threads at once, and several processes may have it open.
 /// Reads and writes of blobs fail once the vault refuses the account's key, also in the middle of
-/// a transfer; [`StorageAccount::list`] and [`StorageAccount::delete`] go on, as they do in Azure,
-/// because they need the catalog's key only.
+/// a transfer; lists, deletions and whatever is said of containers go on, as they do in Azure, because they
+/// need the catalog's key only.
 pub struct StorageAccount {
     pub(super) dir: PathBuf,
     pub(super) id: ResourceId,
@@ -43,7 +68,7 @@ pub struct StorageAccount {
 }
 
 impl StorageAccount {
-    /// Makes an empty account in `dir`, which must not exist or be empty. A protected one gets two
+    /// Makes an account with an empty default container in `dir`, which must not exist or be empty. A protected one gets two
     /// new random keys: the account key, wrapped by the protection's key, and the catalog's, wrapped
     /// by `service_key`. Without a service key a service-managed account uses its own for both.
     ///
@@ -104,6 +129,7 @@ impl StorageAccount {
         }
         let catalog_key = keys.as_ref().map(AccountKeys::catalog);
         let catalog = Catalog::create(&dir.join(CATALOG), id, catalog_key, commitment)?;
+        catalog.create_container(&ContainerName::default(), &Pairs::new())?;
         Ok(Self {
             dir: dir.to_owned(),
             id,
@@ -115,7 +141,7 @@ impl StorageAccount {
     }
 
     /// Opens the account in `dir`, which must be the resource `id`, and removes what an interrupted
-    /// put left behind. This needs the catalog's key only: an account whose customer key is refused
+    /// put left behind, and blocks that nobody committed for a week. This needs the catalog's key only: an account whose customer key is refused
     /// opens, lists and deletes, and nothing else.
     ///
     /// # Errors
@@ -151,15 +177,22 @@ impl StorageAccount {
             keys.account().expect(commitment);
         }
         let extents = ExtentStore::new(dir.join(EXTENTS));
-        extents.collect_garbage(|extent| catalog.refers_to(extent))?;
-        Ok(Self {
+        let account = Self {
             dir: dir.to_owned(),
             id,
             protection,
             keys,
             catalog,
             extents,
-        })
+        };
+        account.forget_old_blocks()?;
+        let catalog = &account.catalog;
+        (account.extents).collect_garbage(|extent| catalog.refers_to(extent))?;
+        Ok(account)
+    }
+
+    pub(super) fn forget_old_blocks(&self) -> Result<(), ResourceError> {
+        self.forget_blocks(Timestamp::now() - BLOCKS_KEPT)
     }
 
     /// The directory.
@@ -174,35 +207,95 @@ impl StorageAccount {
         Some(keys.header().ok()?.account)
     }
 
-    /// The blobs whose names start with `prefix`, in the order of their names' bytes. Needs the
-    /// catalog's key only.
-    pub fn list(&self, prefix: &str) -> Result<Vec<BlobInfo>, ResourceError> {
-        let entries = self.catalog.list(prefix)?;
-        entries.into_iter().map(|e| self.blob_info(e)).collect()
+    /// The first of the account's two access keys, by which clients sign requests, and the second. They
+    /// lie in the catalog, under the service's key: who steals the account's files has neither.
+    pub fn access_keys(&self) -> Result<[SecretBytes; 2], ResourceError> {
+        self.catalog.access_keys()
     }
 
-    /// What is known of the blob `name`. Needs the account key: the manifest is authenticated.
-    pub fn info(&self, name: &BlobName) -> Result<BlobInfo, ResourceError> {
-        let (entry, _) = self.find(name)?;
-        self.blob_info(entry)
+    /// Draws access key `number` (1 or 2) anew; signatures by the old one are refused from then on.
+    ///
+    /// # Errors
+    /// [`ResourceError::Usage`] for another number.
+    pub fn renew_access_key(&self, number: u8) -> Result<(), ResourceError> {
+        match number {
+            1 | 2 => self.catalog.renew_access_key(number),
+            _ => Err(ResourceError::Usage(
+                "an account has access keys 1 and 2".into(),
+            )),
+        }
     }
 
-    /// Removes the blob `name` for good: its key goes with its manifest. Needs the catalog's key
-    /// only.
-    pub fn delete(&self, name: &BlobName) -> Result<(), ResourceError> {
-        let removed = self.catalog.remove(name)?;
-        let extents = removed.ok_or_else(|| ResourceError::NotFound(name.to_string()))?;
-        self.extents.remove(&extents);
-        Ok(())
+    /// Every blob of the account, by container and name. Needs the catalog's key only.
+    pub fn blobs(&self) -> Result<Vec<BlobInfo>, ResourceError> {
+        let mut found = Vec::new();
+        for container in self.containers("", "", usize::MAX)? {
+            found.extend(self.list(&container.name, "")?);
+        }
+        Ok(found)
+    }
+
+    /// The blobs of a container whose names start with `prefix`, in the order of their names' bytes.
+    /// Needs the catalog's key only.
+    pub fn list(
+        &self,
+        container: &ContainerName,
+        prefix: &str,
+    ) -> Result<Vec<BlobInfo>, ResourceError> {
+        let mut found = Vec::new();
+        self.walk(container, prefix, "", &mut |blob| {
+            found.push(blob);
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// Shows `visit` the blobs of a container whose names start with `prefix` and come at or after `from`,
+    /// in the order of their names' bytes, as long as it wants more.
+    pub fn walk(
+        &self,
+        container: &ContainerName,
+        prefix: &str,
+        from: &str,
+        visit: &mut dyn FnMut(BlobInfo) -> bool,
+    ) -> Result<(), ResourceError> {
+        self.catalog.container(container)?;
+        let mut malformed = None;
+        self.catalog.walk(
+            container,
+            prefix,
+            from,
+            &mut |entry| match self.blob_info(entry) {
+                Ok(blob) => visit(blob),
+                Err(e) => {
+                    malformed = Some(e);
+                    false
+                }
+            },
+        )?;
+        malformed.map_or(Ok(()), Err)
+    }
+
+    /// What is known of the blob at `path` without the customer's key.
+    pub fn info(&self, path: &BlobPath) -> Result<BlobInfo, ResourceError> {
+        self.blob_info(self.catalog.entry(path)?)
     }
 
     pub(super) fn blob_info(&self, entry: Entry) -> Result<BlobInfo, ResourceError> {
-        let created = Timestamp::from_microsecond(entry.created_micros);
+        let time = |micros| {
+            let time = Timestamp::from_microsecond(micros);
+            time.map_err(|_| unauthentic(self.catalog.path()))
+        };
         Ok(BlobInfo {
-            name: entry.name,
+            container: entry.path.container,
+            name: entry.path.name,
             size: entry.size,
-            created: created.map_err(|_| unauthentic(self.catalog.path()))?,
+            created: time(entry.created_micros)?,
+            modified: time(entry.modified_micros)?,
+            etag: entry.etag,
             extents: entry.extents,
+            properties: entry.properties,
+            tags: entry.tags,
         })
     }
 }

@@ -5,78 +5,144 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::base::ExtentId;
+use crate::base::{ExtentId, FileLock, GenerationId};
 use crate::crypto::{TagMismatch, random_id};
 use crate::resource::ResourceError;
 
 use super::account::unauthentic;
+use super::attributes::{Attributes, Conditions, Etag};
 use super::catalog::Entry;
-use super::manifest::{Extent, Manifest};
+use super::extent::chunk_count;
+use super::manifest::{Extent, Manifest, Subject};
+use super::store::NewExtent;
 use super::writer::write_extent;
-use super::{BlobInfo, BlobName, ExtentCipher, ExtentReader, GenerationKey, StorageAccount};
+use super::{
+    BlobInfo, BlobPath, BlockId, ExtentCipher, ExtentReader, GenerationKey, StorageAccount,
+};
 
-/// A blob whose manifest is authentic, with its extents' files.
-pub(super) struct OpenBlob {
-    pub entry: Entry,
-    pub manifest: Manifest,
-    files: Vec<File>,
+/// Extents whose files a read opens before it begins.
+const OPEN_MAX: usize = 64;
+
+/// Part of a blob that is about to be read, in one state of the blob: a put or delete meanwhile does
+/// not change what is read.
+pub struct BlobReader<'a> {
+    account: &'a StorageAccount,
+    info: BlobInfo,
+    manifest: Manifest,
+    range: Range<u64>,
+    held: Held,
+}
+
+/// What keeps the extents of a part from being removed.
+enum Held {
+    /// They are open.
+    Files(Vec<File>),
+    /// There are too many for that.
+    All { _lock: FileLock },
+}
+
+/// An extent that is written, and that nothing refers to yet.
+pub(super) struct Stored {
+    /// Keeps it from being taken for garbage.
+    _new: NewExtent,
+    pub extent: Extent,
+    pub generation: GenerationKey,
 }
 
 impl StorageAccount {
-    /// Stores all that `source` gives as the blob `name`, in constant memory. The blob is durable
-    /// when this returns; until then, and when this fails, the blob that was there before stays.
-    /// Of several puts of one name at once the last to end wins. `progress` is told the bytes read.
+    /// Stores all that `source` gives as the blob at `path`, whose container must exist, in constant
+    /// memory. The blob is durable when this returns; until then, and when this fails, the blob that was
+    /// there before stays. Of several puts of one name at once the last to end wins. `progress` is told
+    /// the bytes read.
     pub fn put(
         &self,
-        name: &BlobName,
+        path: &BlobPath,
         source: &mut (dyn Read + Send),
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
+        let mut none = || Ok(Attributes::default());
+        self.put_with(path, source, &Conditions::default(), &mut none, progress)
+    }
+
+    /// The same, with what is said of the blob, for which `attributes` is asked when the source has
+    /// ended, and which may still refuse; and only when the blob that is there then meets `conditions`.
+    ///
+    /// # Errors
+    /// [`ResourceError::ConditionNotMet`], or [`ResourceError::Exists`] when there must be no blob.
+    pub fn put_with(
+        &self,
+        path: &BlobPath,
+        source: &mut (dyn Read + Send),
+        conditions: &Conditions,
+        attributes: &mut dyn FnMut() -> Result<Attributes, ResourceError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BlobInfo, ResourceError> {
+        self.catalog.check_put(path, conditions)?;
+        let stored = self.store(source, None, progress)?;
+        let (id, generation) = (stored.extent.id, stored.generation.id());
+        let mut put = || {
+            let attributes = attributes()?;
+            let mut manifest = Manifest::new(
+                Timestamp::now().as_microsecond(),
+                vec![stored.extent.clone()],
+            );
+            manifest.metadata = attributes.metadata.clone();
+            manifest.content_md5 = attributes.content_md5;
+            let mut entry = new_entry(path, &manifest, &attributes);
+            entry.generation = generation;
+            let sealed = match &self.keys {
+                None => manifest.to_bytes(),
+                Some(keys) => keys.account().with_key(|key| {
+                    manifest.generations = vec![stored.generation.wrap(key, self.id)];
+                    manifest.seal(key, self.id, generation, Subject::Blob(path))
+                })?,
+            };
+            let replaced = self
+                .catalog
+                .replace(entry, &sealed, &[id], false, conditions)?;
+            replaced.ok_or_else(|| unauthentic(self.catalog.path()))
+        };
+        let (entry, unwanted) = put().inspect_err(|_| self.give_up(id))?;
+        self.extents.remove(&unwanted);
+        self.blob_info(entry)
+    }
+
+    /// Writes an extent, sealed under a key of its own.
+    pub(super) fn store(
+        &self,
+        source: &mut (dyn Read + Send),
+        block: Option<BlockId>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Stored, ResourceError> {
         let allowed = self.permission()?;
         let id = random_id(ExtentId::from_bytes);
         let generation = GenerationKey::random();
         let cipher = (self.keys.as_ref()).map(|_| ExtentCipher::create(self.id, id, &generation));
-        let mut extent = self.extents.begin(id)?;
-        let (file, path) = (extent.file(), extent.path());
-        let size = write_extent(file, path, cipher.as_ref(), source, &allowed, progress)?;
-        extent.publish()?;
-
-        let created_micros = Timestamp::now().as_microsecond();
-        let extents = vec![Extent {
-            id,
-            generation: 0,
-            len: size,
-        }];
-        let mut manifest = Manifest::new(created_micros, extents);
-        let entry = Entry {
-            name: name.clone(),
-            generation: generation.id(),
-            size,
-            created_micros,
-            extents: 1,
-        };
-        let sealed = match &self.keys {
-            None => Ok(manifest.to_bytes()),
-            Some(keys) => keys.account().with_key(|key| {
-                manifest.generations = vec![generation.wrap(key, self.id)];
-                manifest.seal(key, self.id, entry.generation, name)
-            }),
-        };
-        let replaced = sealed.and_then(|bytes| self.catalog.replace(&entry, &bytes, &[id]));
-        match replaced {
-            Ok(replaced) => self.extents.remove(&replaced),
-            Err(e) => {
-                // A commit that failed may have taken place; the catalog knows.
-                if let Ok(false) = self.catalog.refers_to(id) {
-                    self.extents.remove(&[id]);
-                }
-                return Err(e);
-            }
-        }
-        self.blob_info(entry)
+        let mut new = self.extents.begin(id)?;
+        let (file, path) = (new.file(), new.path());
+        let len = write_extent(file, path, cipher.as_ref(), source, &allowed, progress)?;
+        new.publish()?;
+        Ok(Stored {
+            _new: new,
+            extent: Extent {
+                id,
+                generation: 0,
+                len,
+                block,
+            },
+            generation,
+        })
     }
 
-    /// Gives the blob `name`, or the bytes `range` of it, to `sink`, in constant memory. Of a range
+    /// Removes an extent for which no row was written.
+    pub(super) fn give_up(&self, extent: ExtentId) {
+        // A commit that failed may have taken place; the catalog knows.
+        if let Ok(false) = self.catalog.refers_to(extent) {
+            self.extents.remove(&[extent]);
+        }
+    }
+
+    /// Gives the blob at `path`, or the bytes `range` of it, to `sink`, in constant memory. Of a range
     /// only the chunks that hold it are read. No byte reaches the sink before its chunk is
     /// authenticated; when this fails, what the sink has got is a part and must be thrown away.
     /// `progress` is told the bytes given.
@@ -85,103 +151,100 @@ impl StorageAccount {
     /// [`ResourceError::Usage`] when the range does not lie within the blob.
     pub fn get(
         &self,
-        name: &BlobName,
+        path: &BlobPath,
         range: Option<Range<u64>>,
         sink: &mut (dyn Write + Send),
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
-        let blob = self.open_blob(name)?;
-        let size = blob.entry.size;
-        let range = range.unwrap_or(0..size);
-        if range.start > range.end || range.end > size {
-            return Err(ResourceError::Usage(format!(
-                "bytes {} to {} do not lie within {name}, which has {size} bytes",
-                range.start, range.end
-            )));
-        }
-        self.read(&blob, range, sink, progress)?;
-        self.blob_info(blob.entry)
+        let mut whole_or_range = |info: &BlobInfo| Ok(range.clone().unwrap_or(0..info.size));
+        let reader = self.reader(path, &Conditions::default(), &mut whole_or_range)?;
+        reader.read(sink, progress)?;
+        Ok(reader.info)
     }
 
-    pub(super) fn find(&self, name: &BlobName) -> Result<(Entry, Manifest), ResourceError> {
-        let found = self.catalog.find(name)?;
-        let (entry, bytes) = found.ok_or_else(|| ResourceError::NotFound(name.to_string()))?;
-        let manifest = match &self.keys {
-            None => Manifest::parse(&bytes).ok_or(TagMismatch),
-            Some(keys) => (keys.account())
-                .with_key(|key| Manifest::open(&bytes, key, self.id, entry.generation, name))?,
-        };
-        let unauthentic = || unauthentic(self.catalog.path());
-        let manifest = manifest.map_err(|TagMismatch| unauthentic())?;
-        let listed = (entry.size, entry.created_micros, entry.extents);
-        if listed
-            != (
-                manifest.size,
-                manifest.created_micros,
-                manifest.extents.len() as u64,
-            )
-        {
-            return Err(unauthentic());
-        }
-        Ok((entry, manifest))
-    }
-
-    /// Opens the files of all extents of a blob, so that a put or delete meanwhile cannot pull them
-    /// away.
-    pub(super) fn open_blob(&self, name: &BlobName) -> Result<OpenBlob, ResourceError> {
+    /// Begins to read the part that `choose` says of the blob at `path`, if that meets `conditions`.
+    ///
+    /// # Errors
+    /// [`ResourceError::Usage`] when the part does not lie within the blob; what `choose` says.
+    pub fn reader(
+        &self,
+        path: &BlobPath,
+        conditions: &Conditions,
+        choose: &mut dyn FnMut(&BlobInfo) -> Result<Range<u64>, ResourceError>,
+    ) -> Result<BlobReader<'_>, ResourceError> {
         let mut tried = None;
+        let mut all = None;
         loop {
-            let (entry, manifest) = self.find(name)?;
-            let ids = manifest.extents.iter().map(|e| e.id);
-            let files: Option<Vec<File>> = ids
-                .map(|id| self.extents.open(id))
-                .collect::<Result<_, _>>()?;
-            match files {
-                Some(files) => {
-                    return Ok(OpenBlob {
-                        entry,
+            let (entry, manifest) = self.find(path)?;
+            conditions.check(path, Some((entry.etag, entry.modified_micros)))?;
+            let generation = entry.generation;
+            let info = self.blob_info(entry)?;
+            let range = choose(&info)?;
+            if range.start > range.end || range.end > info.size {
+                return Err(ResourceError::Usage(format!(
+                    "bytes {} to {} do not lie within {path}, which has {} bytes",
+                    range.start, range.end, info.size
+                )));
+            }
+            let ids: Vec<ExtentId> = parts(&manifest, &range).map(|(e, _)| e.id).collect();
+            let held = match (ids.len() > OPEN_MAX, all.take()) {
+                (true, Some(lock)) => Some(Held::All { _lock: lock }),
+                (true, None) => {
+                    // What was found may have been replaced before the lock held.
+                    all = Some(self.extents.keep_all()?);
+                    continue;
+                }
+                (false, _) => {
+                    let files = ids.into_iter().map(|id| self.extents.open(id));
+                    let files: Option<Vec<File>> = files.collect::<Result<_, _>>()?;
+                    files.map(Held::Files)
+                }
+            };
+            match held {
+                Some(held) => {
+                    return Ok(BlobReader {
+                        account: self,
+                        info,
                         manifest,
-                        files,
+                        range,
+                        held,
                     });
                 }
                 // Replaced since the catalog was read: read it again.
-                None if tried != Some(entry.generation) => tried = Some(entry.generation),
+                None if tried != Some(generation) => tried = Some(generation),
                 None => return Err(unauthentic(self.extents.dir())),
             }
         }
     }
 
-    /// Gives the bytes `range`, which must lie within the blob, to `sink`.
-    pub(super) fn read(
-        &self,
-        blob: &OpenBlob,
-        range: Range<u64>,
-        sink: &mut (dyn Write + Send),
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<(), ResourceError> {
-        let allowed = self.permission()?;
-        let (mut start, mut done) = (0, 0);
-        for (extent, file) in blob.manifest.extents.iter().zip(&blob.files) {
-            let end = start + extent.len;
-            let within = range.start.max(start)..range.end.min(end);
-            // An empty range still authenticates the chunk that it points at.
-            if within.start < within.end || (range.is_empty() && within.start == within.end) {
-                let path = self.extents.path(extent.id);
-                let generation = self.generation_key(&blob.manifest, extent, &path)?;
-                let reader = ExtentReader::open(file, &path, self.id, extent, generation.as_ref())?;
-                let within = within.start - start..within.end - start;
-                reader.read(within, sink, &allowed, &mut |given| {
-                    done += given;
-                    progress(done);
-                })?;
-            }
-            start = end;
+    /// The blob at `path`, its manifest authenticated under the account key.
+    pub(super) fn find(&self, path: &BlobPath) -> Result<(Entry, Manifest), ResourceError> {
+        let (entry, bytes) = self.catalog.find(path)?;
+        let manifest = self.open_manifest(&bytes, entry.generation, Subject::Blob(path))?;
+        let extents = manifest.extents.len() as u64;
+        let listed = (entry.size, entry.created_micros, entry.extents);
+        if listed != (manifest.size, manifest.created_micros, extents) {
+            return Err(unauthentic(self.catalog.path()));
         }
-        Ok(())
+        Ok((entry, manifest))
+    }
+
+    pub(super) fn open_manifest(
+        &self,
+        bytes: &[u8],
+        generation: GenerationId,
+        subject: Subject<'_>,
+    ) -> Result<Manifest, ResourceError> {
+        let manifest = match &self.keys {
+            None => Manifest::parse(bytes).ok_or(TagMismatch),
+            Some(keys) => (keys.account())
+                .with_key(|key| Manifest::open(bytes, key, self.id, generation, subject))?,
+        };
+        manifest.map_err(|TagMismatch| unauthentic(self.catalog.path()))
     }
 
     /// The key that an extent is sealed under; `None` in a plain account.
-    fn generation_key(
+    pub(super) fn generation_key(
         &self,
         manifest: &Manifest,
         extent: &Extent,
@@ -199,7 +262,9 @@ impl StorageAccount {
 
     /// Asks for leave to use the account key, now; what it returns asks again, and fails once the
     /// key was lost in between.
-    fn permission(&self) -> Result<impl Fn() -> Result<(), ResourceError>, ResourceError> {
+    pub(super) fn permission(
+        &self,
+    ) -> Result<impl Fn() -> Result<(), ResourceError>, ResourceError> {
         let key = self.keys.as_ref().map(|keys| keys.account());
         let number = key.map(|key| key.check()).transpose()?;
         Ok(move || match key {
@@ -209,5 +274,99 @@ impl StorageAccount {
             }),
             _ => Ok(()),
         })
+    }
+}
+
+impl BlobReader<'_> {
+    /// What is known of the blob.
+    pub fn info(&self) -> &BlobInfo {
+        &self.info
+    }
+
+    /// What is said of it.
+    pub fn attributes(&self) -> Attributes {
+        attributes_of(&self.info, &self.manifest)
+    }
+
+    /// Which part of it is read.
+    pub fn range(&self) -> &Range<u64> {
+        &self.range
+    }
+
+    /// How many chunks hold the blob.
+    pub(super) fn chunks(&self) -> u64 {
+        let extents = &self.manifest.extents;
+        extents.iter().map(|e| chunk_count(e.len)).sum()
+    }
+
+    /// Gives the part to `sink`, as [`StorageAccount::get`] does.
+    pub fn read(
+        &self,
+        sink: &mut (dyn Write + Send),
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ResourceError> {
+        let account = self.account;
+        let allowed = account.permission()?;
+        let mut done = 0;
+        for (at, (extent, within)) in parts(&self.manifest, &self.range).enumerate() {
+            let opened;
+            let file = match &self.held {
+                Held::Files(files) => &files[at],
+                Held::All { .. } => {
+                    let file = account.extents.open(extent.id)?;
+                    opened = file.ok_or_else(|| unauthentic(account.extents.dir()))?;
+                    &opened
+                }
+            };
+            let path = account.extents.path(extent.id);
+            let generation = account.generation_key(&self.manifest, extent, &path)?;
+            let reader = ExtentReader::open(file, &path, account.id, extent, generation.as_ref())?;
+            reader.read(within, sink, &allowed, &mut |given| {
+                done += given;
+                progress(done);
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The extents that hold the bytes `range` of a blob, and which bytes of each.
+fn parts<'a>(
+    manifest: &'a Manifest,
+    range: &Range<u64>,
+) -> impl Iterator<Item = (&'a Extent, Range<u64>)> {
+    let (range, mut start) = (range.clone(), 0);
+    manifest.extents.iter().filter_map(move |extent| {
+        let begin = start;
+        start += extent.len;
+        let within = range.start.max(begin)..range.end.min(start);
+        // An empty range still authenticates the chunk that it points at.
+        let counts = within.start < within.end || (range.is_empty() && within.start == within.end);
+        counts.then(|| (extent, within.start - begin..within.end - begin))
+    })
+}
+
+pub(super) fn attributes_of(info: &BlobInfo, manifest: &Manifest) -> Attributes {
+    Attributes {
+        properties: info.properties.clone(),
+        tags: info.tags.clone(),
+        metadata: manifest.metadata.clone(),
+        content_md5: manifest.content_md5,
+    }
+}
+
+/// What the catalog will say of a blob with this manifest, in a state of its own.
+pub(super) fn new_entry(path: &BlobPath, manifest: &Manifest, attributes: &Attributes) -> Entry {
+    Entry {
+        path: path.clone(),
+        generation: random_id(GenerationId::from_bytes),
+        size: manifest.size,
+        extents: manifest.extents.len() as u64,
+        created_micros: manifest.created_micros,
+        // Decided with the change.
+        modified_micros: 0,
+        etag: Etag(0),
+        properties: attributes.properties.clone(),
+        tags: attributes.tags.clone(),
     }
 }

@@ -5,8 +5,8 @@ use crate::crypto::{
     AeadKey, Label, NONCE_LEN, Secret, TAG_LEN, TagMismatch, derive, random_bytes,
 };
 
-use super::BlobName;
 use super::extent::MAX_EXTENT_LEN;
+use super::{BlobPath, BlockId};
 
 // Layout of a sealed manifest (docs/format.md, "Manifest"). Integers are little-endian.
 const MAGIC_AT: usize = 0;
@@ -17,14 +17,17 @@ const SALT_AT: usize = ZERO_AT + 5;
 const BODY_AT: usize = SALT_AT + SALT_LEN;
 const SALT_LEN: usize = 32;
 
-const MAGIC: &[u8; 8] = b"atrestBM";
-const VERSION: u16 = 1;
+const BLOB_MAGIC: &[u8; 8] = b"atrestBM";
+const BLOCK_MAGIC: &[u8; 8] = b"atrestBK";
+const VERSION: u16 = 2;
 const AES_256_GCM: u8 = 1;
 
 /// Length of a wrapped generation key (AES key wrap of 256 bits, RFC 3394), in bytes.
 const WRAPPED_KEY_LEN: usize = 40;
 const GENERATION_LEN: usize = 16 + WRAPPED_KEY_LEN;
-const EXTENT_LEN: usize = 16 + 4 + 8;
+/// Without the bytes of its block's identifier.
+const EXTENT_LEN: usize = 16 + 4 + 8 + 1;
+const MD5_LEN: usize = 16;
 
 /// What a blob is: its metadata, the extents that hold its bytes, in order, and their keys.
 /// Extents may be of several generations, so that a blob can be put together from blocks and
@@ -37,6 +40,8 @@ pub struct Manifest {
     pub created_micros: i64,
     /// The customer's metadata.
     pub metadata: BTreeMap<String, String>,
+    /// MD5 of the content, when whoever put it said so.
+    pub content_md5: Option<[u8; MD5_LEN]>,
     /// The generations that the extents are of; none in a plain account.
     pub generations: Vec<Generation>,
     /// The extents, in the order of the blob's bytes.
@@ -63,15 +68,27 @@ pub struct Extent {
     pub generation: u32,
     /// Its plaintext bytes.
     pub len: u64,
+    /// The block that it is; `None` when the blob was put in one piece.
+    pub block: Option<BlockId>,
+}
+
+/// What a manifest is sealed for, and opens as nothing else.
+#[derive(Clone, Copy)]
+pub enum Subject<'a> {
+    /// A blob.
+    Blob(&'a BlobPath),
+    /// A block that waits for being committed to a blob. Its manifest lists one extent.
+    Block(&'a BlobPath, &'a BlockId),
 }
 
 impl Manifest {
-    /// Without metadata or generations.
+    /// Without metadata, digest or generations.
     pub(super) fn new(created_micros: i64, extents: Vec<Extent>) -> Self {
         Self {
             size: extents.iter().map(|e| e.len).sum(),
             created_micros,
             metadata: BTreeMap::new(),
+            content_md5: None,
             generations: Vec::new(),
             extents,
         }
@@ -82,20 +99,20 @@ impl Manifest {
         self.generations.get(extent.generation as usize)
     }
 
-    /// Seals it for the blob `name` of `account`, whose newest generation is `generation`.
+    /// Seals it for `subject` of `account`, in the state `generation`.
     pub fn seal(
         &self,
         account_key: &Secret<32>,
         account: ResourceId,
         generation: GenerationId,
-        name: &BlobName,
+        subject: Subject<'_>,
     ) -> Vec<u8> {
         let mut sealed = vec![0; BODY_AT];
-        sealed[MAGIC_AT..VERSION_AT].copy_from_slice(MAGIC);
+        sealed[MAGIC_AT..VERSION_AT].copy_from_slice(subject.magic());
         sealed[VERSION_AT..ALGORITHM_AT].copy_from_slice(&VERSION.to_le_bytes());
         sealed[ALGORITHM_AT] = AES_256_GCM;
         sealed[SALT_AT..BODY_AT].copy_from_slice(&random_bytes::<SALT_LEN>());
-        let aad = aad(&sealed, account, generation, name);
+        let aad = aad(&sealed, account, generation, subject);
         let key = manifest_key(account_key, account, &sealed[SALT_AT..BODY_AT]);
         sealed.extend_from_slice(&self.to_bytes());
         // The salt is fresh, so the key seals this one message: its nonce may be constant.
@@ -104,23 +121,23 @@ impl Manifest {
         sealed
     }
 
-    /// Opens what [`Manifest::seal`] gave for the same blob.
+    /// Opens what [`Manifest::seal`] gave for the same subject and state.
     ///
     /// # Errors
-    /// [`TagMismatch`] for each cause alike: altered, cut, of another blob, account or generation.
+    /// [`TagMismatch`] for each cause alike: altered, cut, of another subject, account or generation.
     pub fn open(
         sealed: &[u8],
         account_key: &Secret<32>,
         account: ResourceId,
         generation: GenerationId,
-        name: &BlobName,
+        subject: Subject<'_>,
     ) -> Result<Self, TagMismatch> {
         let body_len = sealed
             .len()
             .checked_sub(BODY_AT + TAG_LEN)
             .ok_or(TagMismatch)?;
         let (head, rest) = sealed.split_at(BODY_AT);
-        let constant = head[MAGIC_AT..VERSION_AT] == *MAGIC
+        let constant = head[MAGIC_AT..VERSION_AT] == *subject.magic()
             && head[VERSION_AT..ALGORITHM_AT] == VERSION.to_le_bytes()
             && head[ALGORITHM_AT] == AES_256_GCM
             && head[ZERO_AT..SALT_AT] == [0; SALT_AT - ZERO_AT];
@@ -132,7 +149,7 @@ impl Manifest {
         let mut plain = vec![0; body_len];
         manifest_key(account_key, account, &head[SALT_AT..]).open(
             &[0; NONCE_LEN],
-            &aad(head, account, generation, name),
+            &aad(head, account, generation, subject),
             body,
             tag,
             &mut plain,
@@ -153,6 +170,10 @@ impl Manifest {
                 b.extend_from_slice(text.as_bytes());
             }
         }
+        put_short(
+            &mut b,
+            self.content_md5.as_ref().map_or(&[], |md5| &md5[..]),
+        );
         put_count(&mut b, self.generations.len());
         for generation in &self.generations {
             b.extend_from_slice(generation.id.as_bytes());
@@ -163,6 +184,7 @@ impl Manifest {
             b.extend_from_slice(extent.id.as_bytes());
             b.extend_from_slice(&extent.generation.to_le_bytes());
             b.extend_from_slice(&extent.len.to_le_bytes());
+            put_short(&mut b, extent.block.as_ref().map_or(&[], BlockId::as_bytes));
         }
         b
     }
@@ -183,6 +205,10 @@ impl Manifest {
             }
             metadata.insert(name, at.text()?);
         }
+        let content_md5 = match at.short()? {
+            [] => None,
+            md5 => Some(md5.try_into().ok()?),
+        };
         let generations = (0..at.count(GENERATION_LEN)?)
             .map(|_| {
                 Some(Generation {
@@ -197,6 +223,10 @@ impl Manifest {
                     id: ExtentId::from_bytes(at.array()?),
                     generation: u32::from_le_bytes(at.array()?),
                     len: u64::from_le_bytes(at.array()?),
+                    block: match at.short()? {
+                        [] => None,
+                        id => Some(BlockId::from_bytes(id)?),
+                    },
                 };
                 let known = (extent.generation as usize) < generations.len().max(1);
                 (known && extent.len <= MAX_EXTENT_LEN).then_some(extent)
@@ -209,15 +239,31 @@ impl Manifest {
             size,
             created_micros,
             metadata,
+            content_md5,
             generations,
             extents,
         })
     }
 }
 
+impl Subject<'_> {
+    fn magic(&self) -> &'static [u8; 8] {
+        match self {
+            Self::Blob(_) => BLOB_MAGIC,
+            Self::Block(..) => BLOCK_MAGIC,
+        }
+    }
+}
+
 fn put_count(b: &mut Vec<u8>, count: usize) {
     let count = u32::try_from(count).expect("a manifest's parts are far fewer than 2^32");
     b.extend_from_slice(&count.to_le_bytes());
+}
+
+/// At most 255 bytes, after their number.
+fn put_short(b: &mut Vec<u8>, bytes: &[u8]) {
+    b.push(u8::try_from(bytes.len()).expect("a digest or an identifier of a block"));
+    b.extend_from_slice(bytes);
 }
 
 /// What is left to read.
@@ -232,6 +278,11 @@ impl<'a> Reader<'a> {
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.bytes(N)?.try_into().ok()
+    }
+
+    fn short(&mut self) -> Option<&'a [u8]> {
+        let [len] = self.array()?;
+        self.bytes(len.into())
     }
 
     /// A count of things that take at least `each` bytes, checked against what is left.
@@ -251,11 +302,24 @@ fn manifest_key(account_key: &Secret<32>, account: ResourceId, salt: &[u8]) -> A
     AeadKey::new(&derive(account_key, Label::BlobManifest, &context))
 }
 
-// The name comes last, being the one part without a fixed length.
-fn aad(head: &[u8], account: ResourceId, generation: GenerationId, name: &BlobName) -> Vec<u8> {
+// Neither a container's name nor a blob's holds a zero byte, so the parts cannot be taken for others;
+// and blobs and blocks are told apart by the magic, in the head.
+fn aad(
+    head: &[u8],
+    account: ResourceId,
+    generation: GenerationId,
+    subject: Subject<'_>,
+) -> Vec<u8> {
+    let (Subject::Blob(path) | Subject::Block(path, _)) = subject;
     let mut aad = head.to_vec();
     aad.extend_from_slice(account.as_bytes());
     aad.extend_from_slice(generation.as_bytes());
-    aad.extend_from_slice(name.as_str().as_bytes());
+    aad.extend_from_slice(path.container.as_str().as_bytes());
+    aad.push(0);
+    aad.extend_from_slice(path.name.as_str().as_bytes());
+    if let Subject::Block(_, id) = subject {
+        aad.push(0);
+        aad.extend_from_slice(id.as_bytes());
+    }
     aad
 }

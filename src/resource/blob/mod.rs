@@ -5,9 +5,9 @@
 //!
 //! - `account.atrest` ([`AccountHeader`]): the account key, wrapped by the customer's key, and the
 //!   catalog's key, wrapped by the service's. A rewrap rewrites this file only.
-//! - `catalog.db`: names, sizes and times in a sealed SQLite database under the service's key, so
-//!   that names stay listable when the customer's key is gone; and beside each name a [`Manifest`],
-//!   sealed under the account key.
+//! - `catalog.db`: containers, names, sizes, properties and times in a sealed SQLite database under the
+//!   service's key, so that names stay listable when the customer's key is gone; and beside each name a
+//!   [`Manifest`], sealed under the account key.
 //! - `extents/`: the bytes, in files named by random identifiers ([`ExtentHeader`],
 //!   [`ExtentCipher`]). A blob's name never becomes a path.
 //!
@@ -15,13 +15,18 @@
 //! catalog is an ordinary SQLite file, and it has no `account.atrest`.
 
 mod account;
+mod attributes;
+mod block_id;
+mod blocks;
 mod catalog;
+mod change;
 mod content;
 mod extent;
 mod header;
 mod key;
 mod manifest;
 mod name;
+mod path;
 mod protected;
 mod reader;
 mod ring;
@@ -29,8 +34,14 @@ mod store;
 mod writer;
 
 pub use account::{BlobInfo, StorageAccount};
+pub use attributes::{Attributes, Conditions, Etag, Matching, Pairs, Properties};
+pub use block_id::BlockId;
+pub use blocks::{Block, BlockList, ListedBlock};
+pub use catalog::ContainerInfo;
+pub use content::BlobReader;
 pub use extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, MAX_EXTENT_LEN};
 pub use header::AccountHeader;
-pub use manifest::{Extent, Generation, Manifest};
+pub use manifest::{Extent, Generation, Manifest, Subject};
 pub use name::{BadBlobName, BlobName};
+pub use path::{BadContainerName, BlobPath, ContainerName};
 pub use reader::ExtentReader;

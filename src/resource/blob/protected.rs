@@ -4,8 +4,7 @@ use crate::base::ResourceId;
 use crate::envelope::ResourceKind;
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified};
 
-use super::extent::chunk_count;
-use super::{AccountHeader, StorageAccount};
+use super::{AccountHeader, BlobInfo, Conditions, StorageAccount};
 
 impl ProtectedResource for StorageAccount {
     fn id(&self) -> ResourceId {
@@ -27,25 +26,28 @@ impl ProtectedResource for StorageAccount {
         Ok(files)
     }
 
-    /// Reads every page of the catalog, every manifest, and every chunk of every extent. In a plain
+    /// Reads every page of the catalog, every manifest, and every chunk of every extent, blocks that are not
+    /// committed among them. In a plain
     /// account there is nothing to authenticate: its bytes are read, its units are 0.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
-        let blobs = self.list("")?;
+        let blobs = self.blobs()?;
         let total: u64 = blobs.iter().map(|b| b.size).sum();
         let (mut units, mut bytes) = self.catalog.verify(&mut |_, _| ())?;
-        let mut done = 0;
+        let (mut done, mut chunks) = (0, 0);
+        let mut whole = |blob: &BlobInfo| Ok(0..blob.size);
         for blob in blobs {
-            let blob = self.open_blob(&blob.name)?;
-            let mut sink = std::io::sink();
-            self.read(&blob, 0..blob.entry.size, &mut sink, &mut |n| {
-                progress(done + n, total)
-            })?;
-            done += blob.entry.size;
-            bytes += blob.entry.size;
-            if self.keys.is_some() {
-                let extents = &blob.manifest.extents;
-                units += 1 + extents.iter().map(|e| chunk_count(e.len)).sum::<u64>();
-            }
+            let reader = self.reader(&blob.path(), &Conditions::default(), &mut whole)?;
+            reader.read(&mut std::io::sink(), &mut |n| progress(done + n, total))?;
+            done += reader.info().size;
+            chunks += 1 + reader.chunks();
+        }
+        for (size, of) in self.verify_blocks()? {
+            done += size;
+            chunks += 1 + of;
+        }
+        bytes += done;
+        if self.keys.is_some() {
+            units += chunks;
         }
         Ok(Verified { units, bytes })
     }

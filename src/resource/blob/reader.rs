@@ -14,10 +14,13 @@ use super::extent::{
     CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, chunk_at, chunk_count, sealed_len,
 };
 use super::manifest::Extent;
-use super::ring::{BATCH_LEN, Batch, Ring, SEALED_CHUNK_LEN, joined};
+use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_LEN, joined};
 
 /// Chunks whose plaintexts travel together.
 const BATCH_CHUNKS: usize = BATCH_LEN / CHUNK_LEN;
+
+/// The longest part that is read without a second thread.
+const SHORT_LEN: u64 = BATCH_LEN as u64;
 
 /// Reads one extent.
 pub struct ExtentReader<'a> {
@@ -80,7 +83,10 @@ impl<'a> ExtentReader<'a> {
         if range.start > range.end || range.end > self.len {
             return Err(self.unauthentic());
         }
-        let ring = Ring::new();
+        if range.end - range.start <= SHORT_LEN {
+            return self.read_short(range, sink, allowed, progress);
+        }
+        let ring = Ring::new(BATCHES);
         let (full, opened) = ring.full;
         let (freed, free) = ring.free;
         let (given, read) = thread::scope(|scope| {
@@ -91,6 +97,22 @@ impl<'a> ExtentReader<'a> {
             (given, joined(reader))
         });
         given.and(read)
+    }
+
+    /// What is read at once is read by this thread alone: a blob may consist of thousands of short extents.
+    fn read_short(
+        &self,
+        range: Range<u64>,
+        sink: &mut (dyn Write + Send),
+        allowed: &dyn Fn() -> Result<(), ResourceError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ResourceError> {
+        let ring = Ring::new(2);
+        let (full, opened) = ring.full;
+        let (freed, free) = ring.free;
+        let read = self.open_batches(range, &free, &full);
+        drop(full);
+        give(&opened, &freed, sink, allowed, progress).and(read)
     }
 
     /// Ends early, without an error of its own, when the other side has gone: it has the cause.

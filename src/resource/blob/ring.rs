@@ -11,7 +11,7 @@ pub(super) const BATCH_LEN: usize = 1 << 20;
 /// Length of a whole sealed chunk.
 pub(super) const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 /// Buffers that go round between the two sides of a transfer: nearly all the memory that it takes.
-const BATCHES: usize = 3;
+pub(super) const BATCHES: usize = 3;
 
 /// Bytes on their way from one thread to another.
 pub(super) struct Batch {
@@ -28,9 +28,10 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new() -> Self {
-        let (full, free) = (sync_channel(BATCHES), sync_channel(BATCHES));
-        for _ in 0..BATCHES {
+    /// With so many buffers, all of which may be full at once.
+    pub(super) fn new(batches: usize) -> Self {
+        let (full, free) = (sync_channel(batches), sync_channel(batches));
+        for _ in 0..batches {
             let batch = Batch {
                 bytes: vec![0; BATCH_LEN + SEALED_CHUNK_LEN].into_boxed_slice(),
                 range: 0..0,

@@ -2,6 +2,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::base::{ExtentId, FileLock, create_dir_private};
 use crate::resource::ResourceError;
@@ -10,14 +11,22 @@ const TEMPORARY: &str = "tmp";
 
 /// The directory of an account's extents. A file there has the extent's identifier as its name, or
 /// that and `.tmp` while it is being written.
+///
+/// Who reads a blob opens its files first, so that they stay whatever is removed meanwhile. A blob of more
+/// extents than may be open at once is read under a lock instead, which removals wait for.
 pub(super) struct ExtentStore {
     dir: PathBuf,
+    /// Nothing refers to them; they could not be removed yet.
+    unwanted: Mutex<Vec<ExtentId>>,
 }
 
 impl ExtentStore {
     /// The extents in `dir`.
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir }
+        Self {
+            dir,
+            unwanted: Mutex::default(),
+        }
     }
 
     /// Makes the directory.
@@ -66,11 +75,29 @@ impl ExtentStore {
         }
     }
 
-    /// Removes extents that nothing refers to. One that resists is left to the next collection.
+    /// While what is returned lives, no process removes an extent that somebody refers to now.
+    pub(super) fn keep_all(&self) -> Result<FileLock, ResourceError> {
+        let locked = File::open(self.account()).and_then(FileLock::shared);
+        locked.map_err(|e| ResourceError::io(self.account(), e))
+    }
+
+    /// Removes extents that nothing refers to; later, when somebody reads a long blob. One that resists
+    /// is left to the next collection.
     pub(super) fn remove(&self, extents: &[ExtentId]) {
-        for extent in extents {
-            let _ = fs::remove_file(self.path(*extent));
+        // A holder cannot panic.
+        let mut unwanted = self.unwanted.lock().unwrap_or_else(|e| e.into_inner());
+        unwanted.extend(extents);
+        let Ok(Ok(_alone)) = File::open(self.account()).map(FileLock::try_exclusive) else {
+            return;
+        };
+        for extent in unwanted.drain(..) {
+            let _ = fs::remove_file(self.path(extent));
         }
+    }
+
+    /// The account's directory, whose lock is the one of long reads.
+    fn account(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
     }
 
     /// Every file of the directory, by name.
@@ -84,16 +111,23 @@ impl ExtentStore {
     }
 
     /// Removes what interrupted puts left behind: temporary files, and extents that nothing refers
-    /// to. Does nothing while any process puts a blob. Files with other names are let be.
+    /// to. Does nothing while any process puts a blob, or reads a long one. Files with other names are let be.
     pub(super) fn collect_garbage(
         &self,
         is_referred_to: impl Fn(ExtentId) -> Result<bool, ResourceError>,
     ) -> Result<(), ResourceError> {
-        let dir = File::open(&self.dir).map_err(|e| ResourceError::io(&self.dir, e))?;
-        let _alone = match FileLock::try_exclusive(dir) {
-            Ok(lock) => lock,
-            Err(fs::TryLockError::WouldBlock) => return Ok(()),
-            Err(fs::TryLockError::Error(e)) => return Err(ResourceError::io(&self.dir, e)),
+        let alone_in = |dir: &Path| {
+            let file = File::open(dir).map_err(|e| ResourceError::io(dir, e))?;
+            match FileLock::try_exclusive(file) {
+                Ok(lock) => Ok(Some(lock)),
+                Err(fs::TryLockError::WouldBlock) => Ok(None),
+                Err(fs::TryLockError::Error(e)) => Err(ResourceError::io(dir, e)),
+            }
+        };
+        let (Some(_no_writer), Some(_no_reader)) =
+            (alone_in(&self.dir)?, alone_in(self.account())?)
+        else {
+            return Ok(());
         };
         for path in self.files()? {
             let extent = path

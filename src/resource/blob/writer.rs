@@ -11,7 +11,7 @@ use crate::crypto::TAG_LEN;
 use crate::resource::ResourceError;
 
 use super::extent::{CHUNK_LEN, ExtentCipher, MAX_EXTENT_LEN};
-use super::ring::{BATCH_LEN, Batch, Ring, SEALED_CHUNK_LEN, joined};
+use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_LEN, joined};
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
 /// left to do.
@@ -30,7 +30,7 @@ pub(super) fn write_extent(
     allowed: &dyn Fn() -> Result<(), ResourceError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, ResourceError> {
-    let ring = Ring::new();
+    let ring = Ring::new(BATCHES);
     let (full, filled) = ring.full;
     let (freed, free) = ring.free;
     let (sealed, written) = thread::scope(|scope| {

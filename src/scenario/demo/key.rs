@@ -5,7 +5,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use crate::base::KeyVersion;
-use crate::resource::blob::{BlobName, StorageAccount};
+use crate::resource::blob::{BlobName, BlobPath, Conditions, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, ResourceError};
 use crate::vault::{KeyUpdate, KeyVault};
@@ -252,14 +252,14 @@ struct Open {
     conn: Connection,
     read: String,
     account: StorageAccount,
-    blob: BlobName,
+    blob: BlobPath,
 }
 
 impl Open {
     fn new(stage: &Stage, names: (&str, &str)) -> Result<Self, DemoError> {
         let (database, account) = stage.open(ENVIRONMENT, names)?;
         let table = stage.data.original.largest_table();
-        let blobs = account.list("")?;
+        let blobs = account.blobs()?;
         let first = blobs.into_iter().next();
         let nothing = || ResourceError::NotFound("a blob to read".into());
         Ok(Self {
@@ -270,13 +270,14 @@ impl Open {
                 table.unwrap_or("sqlite_schema".into())
             ),
             account,
-            blob: first.ok_or_else(nothing)?.name,
+            blob: first.ok_or_else(nothing)?.path(),
         })
     }
 
     /// Reads and writes in both. What is written is taken back.
     fn use_all(&self) -> Vec<(String, Result<(), ResourceError>)> {
         let probe = BlobName::parse("atrest-probe").expect("a blob name");
+        let probe = BlobPath::in_default(probe);
         let tried = [
             ("SQL read", self.sql(&self.read)),
             ("SQL write", self.write()),
@@ -308,8 +309,8 @@ impl Open {
             .map(drop)
     }
 
-    fn put(&self, name: &BlobName) -> Result<(), ResourceError> {
-        self.account.put(name, &mut &b"probe"[..], &mut |_| ())?;
-        self.account.delete(name)
+    fn put(&self, path: &BlobPath) -> Result<(), ResourceError> {
+        self.account.put(path, &mut &b"probe"[..], &mut |_| ())?;
+        self.account.delete(path, &Conditions::default())
     }
 }

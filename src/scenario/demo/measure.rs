@@ -26,9 +26,9 @@ impl Fingerprint {
     pub(super) fn take(sql: &SqlDatabase, storage: &StorageAccount) -> Result<Self, ResourceError> {
         let content = content_hash(&sql.connect()?).map_err(|e| sql.explain(e))?;
         let mut blobs = BTreeMap::new();
-        for blob in storage.list("")? {
+        for blob in storage.blobs()? {
             let mut sink = HashSink(Sha256::new());
-            let info = storage.get(&blob.name, None, &mut sink, &mut |_| ())?;
+            let info = storage.get(&blob.path(), None, &mut sink, &mut |_| ())?;
             let hash = hex::encode(sink.0.finalize());
             blobs.insert(blob.name.to_string(), (info.size, hash));
         }

@@ -3,7 +3,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::lab::CanarySet;
-use crate::resource::blob::{BlobName, StorageAccount};
+use crate::resource::blob::{BlobName, BlobPath, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::scenario::sample::{Document, Sample};
 
@@ -102,7 +102,8 @@ impl BlobSource {
                 (name, Box::new(file))
             }
         };
-        Ok(into.put(name, &mut *bytes, &mut |_| ())?.size)
+        let path = BlobPath::in_default(name.clone());
+        Ok(into.put(&path, &mut *bytes, &mut |_| ())?.size)
     }
 }
 

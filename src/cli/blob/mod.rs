@@ -1,191 +1,28 @@
+mod args;
+mod range;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
-use crate::resource::blob::{BlobInfo, BlobName, StorageAccount};
+use crate::resource::blob::{BlobInfo, BlobName, Conditions, Pairs, StorageAccount};
 use crate::resource::{ProtectedResource, Protection, ResourceError};
-use crate::world::{BadAddress, Kind, ResourceAddress};
 
-use super::protection::{ProtectionArgs, how};
+use super::protection::how;
 use super::{CliError, Context, Outcome, table};
+use args::{
+    Command, ContainersArgs, CreateArgs, DeleteArgs, GetArgs, KeysArgs, ListArgs, PutArgs,
+    VerifyArgs,
+};
 
-/// Arguments of `atrest blob`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  atrest blob create invoices
-  atrest blob put invoices july.pdf 2026/july.pdf
-  atrest blob list invoices 2026/
-  atrest blob get invoices 2026/july.pdf copy.pdf")]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// Make an empty storage account
-    Create(CreateArgs),
-    /// Store a file as a blob; replaces the blob of that name
-    Put(PutArgs),
-    /// Read a blob, or a range of it
-    Get(GetArgs),
-    /// List blobs by name; works when the customer's key is gone
-    List(ListArgs),
-    /// Delete a blob for good; works when the customer's key is gone
-    Delete(DeleteArgs),
-    /// Read and authenticate every byte
-    Verify(VerifyArgs),
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  atrest blob create invoices
-  atrest blob create test/storage/twin --plain")]
-struct CreateArgs {
-    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
-    #[arg(value_parser = address)]
-    account: ResourceAddress,
-
-    #[command(flatten)]
-    protection: ProtectionArgs,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  atrest blob put invoices july.pdf
-  atrest blob put invoices july.pdf 2026/july.pdf
-  tar c letters | atrest blob put archive - letters.tar")]
-struct PutArgs {
-    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
-    #[arg(value_parser = address)]
-    account: ResourceAddress,
-
-    /// The file to store; `-` reads standard input
-    file: PathBuf,
-
-    /// The blob's name; by default the file's
-    name: Option<BlobName>,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  atrest blob get invoices july.pdf copy.pdf
-  atrest blob get archive letters.tar | tar t
-  atrest blob get archive letters.tar --range 0-511 | xxd
-
-When it fails half way, a file is not written at all; what went to standard output is a part, each
-byte of it authentic, and must be thrown away.")]
-struct GetArgs {
-    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
-    #[arg(value_parser = address)]
-    account: ResourceAddress,
-
-    /// The blob's name
-    name: BlobName,
-
-    /// The file to write, which must not exist; by default standard output
-    file: Option<PathBuf>,
-
-    /// Only these bytes, counted from 0, both ends included; without LAST to the end
-    #[arg(long, value_name = "FIRST-[LAST]")]
-    range: Option<ByteRange>,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  atrest blob list invoices
-  atrest blob list invoices 2026/ --json")]
-struct ListArgs {
-    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
-    #[arg(value_parser = address)]
-    account: ResourceAddress,
-
-    /// Only names that start with this
-    #[arg(default_value = "", hide_default_value = true)]
-    prefix: String,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Example:
-  atrest blob delete invoices july.pdf
-
-The blob's key goes with it. A copy that was taken before is not touched by this.")]
-struct DeleteArgs {
-    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
-    #[arg(value_parser = address)]
-    account: ResourceAddress,
-
-    /// The blob's name
-    name: BlobName,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Example:
-  atrest blob verify invoices
-
-Finds bytes that were altered, moved or cut. Does not find an old copy of the whole account.")]
-struct VerifyArgs {
-    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
-    #[arg(value_parser = address)]
-    account: ResourceAddress,
-}
-
-fn address(text: &str) -> Result<ResourceAddress, BadAddress> {
-    ResourceAddress::of_kind(Kind::Storage, text)
-}
-
-/// `FIRST-LAST` or `FIRST-`, as in an HTTP range (RFC 9110, section 14.1.2).
-#[derive(Clone, Copy, Debug)]
-struct ByteRange {
-    first: u64,
-    last: Option<u64>,
-}
-
-impl FromStr for ByteRange {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = "expected FIRST-LAST or FIRST-, as in 0-511";
-        let (first, last) = text.split_once('-').ok_or(expected)?;
-        let number = |digits: &str| digits.parse::<u64>().map_err(|_| expected);
-        let range = Self {
-            first: number(first)?,
-            last: match last {
-                "" => None,
-                digits => Some(number(digits)?),
-            },
-        };
-        match range.last {
-            Some(last) if last < range.first => Err("LAST comes before FIRST"),
-            _ => Ok(range),
-        }
-    }
-}
-
-impl ByteRange {
-    /// Within a blob of `size` bytes; a LAST behind its end means its end.
-    fn within(self, size: u64) -> Result<Range<u64>, CliError> {
-        if self.first >= size {
-            return Err(CliError::new(
-                format_args!("the blob has {size} bytes and none at {}", self.first),
-                "choose a range within it",
-            ));
-        }
-        let end = self.last.map_or(size, |last| last.saturating_add(1));
-        Ok(self.first..end.min(size))
-    }
-}
+pub use args::Args;
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     match &args.command {
@@ -194,6 +31,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::Get(args) => get(args, context),
         Command::List(args) => list(args, context),
         Command::Delete(args) => delete(args, context),
+        Command::Containers(args) => containers(args, context),
+        Command::Keys(args) => keys(args, context),
         Command::Verify(args) => verify(args, context),
     }?;
     Ok(Outcome::Holds)
@@ -228,8 +67,12 @@ fn put(args: &PutArgs, context: &Context) -> Result<(), CliError> {
     };
     let (mut source, size) = source(&args.file)?;
     let account = context.workspace()?.open_storage(&args.account)?;
+    match account.create_container(&args.within.container, &Pairs::new()) {
+        Ok(_) | Err(ResourceError::Exists(_)) => {}
+        Err(e) => return Err(e.into()),
+    }
     let progress = context.output().progress("Storing");
-    let info = account.put(&name, &mut *source, &mut |done| {
+    let info = account.put(&args.within.path(&name), &mut *source, &mut |done| {
         progress.set(done, size.max(done));
     })?;
     drop(progress);
@@ -266,7 +109,7 @@ fn source(file: &Path) -> Result<(Box<dyn Read + Send>, u64), CliError> {
 
 fn get(args: &GetArgs, context: &Context) -> Result<(), CliError> {
     let account = context.workspace()?.open_storage(&args.account)?;
-    let whole = account.info(&args.name)?.size;
+    let whole = account.info(&args.within.path(&args.name))?.size;
     let range = match args.range {
         Some(range) => range.within(whole)?,
         None => 0..whole,
@@ -321,9 +164,14 @@ fn fetch(
 ) -> Result<BlobInfo, CliError> {
     let progress = context.output().progress("Reading");
     let total = range.end - range.start;
-    let got = account.get(&args.name, Some(range), sink, &mut |done| {
-        progress.set(done, total);
-    });
+    let got = account.get(
+        &args.within.path(&args.name),
+        Some(range),
+        sink,
+        &mut |done| {
+            progress.set(done, total);
+        },
+    );
     got.map_err(|e| match e {
         ResourceError::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
             CliError::output(source)
@@ -334,7 +182,7 @@ fn fetch(
 
 fn list(args: &ListArgs, context: &Context) -> Result<(), CliError> {
     let account = context.workspace()?.open_storage(&args.account)?;
-    let blobs = account.list(&args.prefix)?;
+    let blobs = account.list(&args.within.container, &args.prefix)?;
     context.output().answer(&blobs, |text| {
         let rows: Vec<Vec<String>> = blobs
             .iter()
@@ -354,7 +202,7 @@ fn list(args: &ListArgs, context: &Context) -> Result<(), CliError> {
 
 fn delete(args: &DeleteArgs, context: &Context) -> Result<(), CliError> {
     let account = context.workspace()?.open_storage(&args.account)?;
-    account.delete(&args.name)?;
+    account.delete(&args.within.path(&args.name), &Conditions::default())?;
     #[derive(Serialize)]
     struct Deleted<'a> {
         deleted: &'a BlobName,
@@ -365,6 +213,51 @@ fn delete(args: &DeleteArgs, context: &Context) -> Result<(), CliError> {
     context.output().answer(&deleted, |text| {
         use std::fmt::Write;
         writeln!(text, "{}: deleted", args.name)
+    })
+}
+
+fn containers(args: &ContainersArgs, context: &Context) -> Result<(), CliError> {
+    let account = context.workspace()?.open_storage(&args.account)?;
+    let containers = account.containers("", "", usize::MAX)?;
+    context.output().answer(&containers, |text| {
+        for container in &containers {
+            text.push_str(container.name.as_str());
+            text.push('\n');
+        }
+        Ok(())
+    })
+}
+
+fn keys(args: &KeysArgs, context: &Context) -> Result<(), CliError> {
+    let account = context.workspace()?.open_storage(&args.account)?;
+    if let Some(number) = args.renew {
+        account.renew_access_key(number)?;
+    }
+    #[derive(Serialize)]
+    struct Keys {
+        account: String,
+        key1: Zeroizing<String>,
+        key2: Zeroizing<String>,
+        connection_string: Zeroizing<String>,
+    }
+    let name = args.account.name.as_str();
+    let [key1, key2] =
+        (account.access_keys()?).map(|key| Zeroizing::new(STANDARD.encode(key.expose())));
+    let keys = Keys {
+        account: name.to_owned(),
+        connection_string: Zeroizing::new(format!(
+            "DefaultEndpointsProtocol=https;AccountName={name};AccountKey={};\
+             EndpointSuffix=core.windows.net",
+            *key1
+        )),
+        key1,
+        key2,
+    };
+    context.output().answer(&keys, |text| {
+        use std::fmt::Write;
+        writeln!(text, "key1               {}", *keys.key1)?;
+        writeln!(text, "key2               {}", *keys.key2)?;
+        writeln!(text, "connection string  {}", *keys.connection_string)
     })
 }
 

@@ -1,48 +1,83 @@
+//! The catalog of an account: its containers, its blobs' names, and their blocks.
+
+mod access_keys;
+mod blobs;
+mod blocks;
+mod containers;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use crate::base::{ExtentId, GenerationId, ResourceId};
+use crate::base::ResourceId;
 use crate::resource::ResourceError;
 use crate::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase, database_files};
 
-use super::BlobName;
+use super::attributes::Etag;
 use super::key::HeldKey;
 
+pub(super) use blobs::Entry;
+pub(super) use blocks::StagedBlock;
+pub use containers::ContainerInfo;
+
 // docs/format.md, "Catalog".
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
-    CREATE TABLE blobs (
+    CREATE TABLE account (
+        one        INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+        last       INTEGER NOT NULL,
+        commitment BLOB
+    ) STRICT;
+    CREATE TABLE access_keys (
+        number     INTEGER NOT NULL PRIMARY KEY CHECK (number IN (1, 2)),
+        key        BLOB    NOT NULL CHECK (length(key) = 64)
+    ) STRICT;
+    CREATE TABLE containers (
         name       TEXT    NOT NULL PRIMARY KEY,
+        etag       INTEGER NOT NULL,
+        modified   INTEGER NOT NULL,
+        metadata   TEXT    NOT NULL
+    ) STRICT;
+    CREATE TABLE blobs (
+        container  TEXT    NOT NULL REFERENCES containers ON DELETE CASCADE,
+        name       TEXT    NOT NULL,
         generation BLOB    NOT NULL UNIQUE,
         size       INTEGER NOT NULL,
+        extents    INTEGER NOT NULL,
         created    INTEGER NOT NULL,
-        manifest   BLOB    NOT NULL
+        modified   INTEGER NOT NULL,
+        etag       INTEGER NOT NULL,
+        properties TEXT    NOT NULL,
+        tags       TEXT    NOT NULL,
+        manifest   BLOB    NOT NULL,
+        PRIMARY KEY (container, name)
     ) STRICT;
     CREATE TABLE extents (
         id         BLOB    NOT NULL PRIMARY KEY,
         generation BLOB    NOT NULL REFERENCES blobs (generation) ON DELETE CASCADE
     ) STRICT;
     CREATE INDEX extents_by_generation ON extents (generation);
-    CREATE TABLE account_key (
-        commitment BLOB    NOT NULL
+    CREATE TABLE blocks (
+        container  TEXT    NOT NULL REFERENCES containers ON DELETE CASCADE,
+        blob       TEXT    NOT NULL,
+        id         BLOB    NOT NULL,
+        generation BLOB    NOT NULL,
+        extent     BLOB    NOT NULL UNIQUE,
+        size       INTEGER NOT NULL,
+        staged     INTEGER NOT NULL,
+        manifest   BLOB    NOT NULL,
+        PRIMARY KEY (container, blob, id)
     ) STRICT;
+    CREATE INDEX blocks_by_age ON blocks (staged);
 ";
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the catalog says of a blob without the customer's key: what a list shows.
-pub(super) struct Entry {
-    pub name: BlobName,
-    pub generation: GenerationId,
-    pub size: u64,
-    pub created_micros: i64,
-    /// How many extents it has.
-    pub extents: u64,
-}
 
 /// The names of an account's blobs: a SQLite database, plain or sealed under the service's key.
 pub(super) struct Catalog {
@@ -79,8 +114,9 @@ impl Catalog {
             connection.pragma_update(None, "journal_mode", "wal")?;
             let tx = connection.transaction()?;
             tx.execute_batch(SCHEMA)?;
-            if let Some(commitment) = account_key {
-                tx.execute("INSERT INTO account_key VALUES (?1)", [commitment])?;
+            tx.execute("INSERT INTO account VALUES (1, 0, ?1)", [account_key])?;
+            for number in [1, 2] {
+                access_keys::replace(&tx, number)?;
             }
             tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             tx.commit()
@@ -107,12 +143,17 @@ impl Catalog {
         let catalog = Self::connect(path, sealed, OpenFlags::empty())?;
         let version: i64 =
             catalog.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
-        if version != SCHEMA_VERSION {
-            return Err(catalog.malformed(&format!(
-                "catalog version {version}, but this program reads {SCHEMA_VERSION}"
-            )));
+        match version {
+            SCHEMA_VERSION => Ok(catalog),
+            0..SCHEMA_VERSION => Err(catalog.malformed(&format!(
+                "the catalog's version {version} is of a version of this program before the first \
+                 release, and is not read any more; make a new storage account"
+            ))),
+            newer => Err(catalog.malformed(&format!(
+                "the catalog's version {newer} is newer than this program reads ({SCHEMA_VERSION}); \
+                 use a newer one"
+            ))),
         }
-        Ok(catalog)
     }
 
     fn connect(
@@ -150,81 +191,7 @@ impl Catalog {
 
     /// The commitment to the account key; `None` in a plain account.
     pub(super) fn account_key(&self) -> Result<Option<[u8; 32]>, ResourceError> {
-        self.run(|c| {
-            c.query_row("SELECT commitment FROM account_key", (), |row| row.get(0))
-                .optional()
-        })
-    }
-
-    /// The blob `name`, if there is one, with its manifest (sealed, or plain in a plain account).
-    pub(super) fn find(&self, name: &BlobName) -> Result<Option<(Entry, Vec<u8>)>, ResourceError> {
-        let found = self.run(|c| {
-            c.prepare_cached(&format!(
-                "SELECT {COLUMNS}, manifest FROM blobs WHERE name = ?1"
-            ))?
-            .query_row([name.as_str()], |row| Ok((self.entry(row), row.get(5)?)))
-            .optional()
-        })?;
-        found
-            .map(|(entry, manifest)| Ok((entry?, manifest)))
-            .transpose()
-    }
-
-    /// The blobs whose names start with `prefix`, in the order of their names' bytes.
-    pub(super) fn list(&self, prefix: &str) -> Result<Vec<Entry>, ResourceError> {
-        let from = format!("SELECT {COLUMNS} FROM blobs WHERE name >= ?1 ORDER BY name");
-        self.run(|c| {
-            let mut query = c.prepare_cached(&from)?;
-            let rows = query.query_map([prefix], |row| Ok(self.entry(row)))?;
-            rows.take_while(|row| match row {
-                Ok(Ok(entry)) => entry.name.as_str().starts_with(prefix),
-                _ => true,
-            })
-            .collect::<Result<Vec<_>, _>>()
-        })?
-        .into_iter()
-        .collect()
-    }
-
-    /// Makes `entry`, with its manifest and extents, the blob of its name. Returns the extents of the
-    /// blob that it replaces, which nothing refers to any more.
-    pub(super) fn replace(
-        &self,
-        entry: &Entry,
-        manifest: &[u8],
-        extents: &[ExtentId],
-    ) -> Result<Vec<ExtentId>, ResourceError> {
-        let size = i64::try_from(entry.size).map_err(|_| self.malformed("a blob is too long"))?;
-        self.write(|c| {
-            let old = remove(c, &entry.name)?.unwrap_or_default();
-            c.prepare_cached("INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute((
-                    entry.name.as_str(),
-                    entry.generation.as_bytes(),
-                    size,
-                    entry.created_micros,
-                    manifest,
-                ))?;
-            let mut insert = c.prepare_cached("INSERT INTO extents VALUES (?1, ?2)")?;
-            for extent in extents {
-                insert.execute((extent.as_bytes(), entry.generation.as_bytes()))?;
-            }
-            Ok(old)
-        })
-    }
-
-    /// Removes the blob `name`. Returns its extents, which nothing refers to any more; `None` when
-    /// there is no such blob.
-    pub(super) fn remove(&self, name: &BlobName) -> Result<Option<Vec<ExtentId>>, ResourceError> {
-        self.write(|c| remove(c, name))
-    }
-
-    /// Whether a blob refers to the extent.
-    pub(super) fn refers_to(&self, extent: ExtentId) -> Result<bool, ResourceError> {
-        self.run(|c| {
-            c.prepare_cached("SELECT 1 FROM extents WHERE id = ?1")?
-                .exists([extent.as_bytes()])
-        })
+        self.run(|c| c.query_row("SELECT commitment FROM account", (), |row| row.get(0)))
     }
 
     /// Reads and authenticates every page; units and bytes.
@@ -246,21 +213,6 @@ impl Catalog {
         }
     }
 
-    fn entry(&self, row: &Row<'_>) -> Result<Entry, ResourceError> {
-        let parse = || {
-            let name: String = get(row, 0)?;
-            let generation: [u8; 16] = get(row, 1)?;
-            Some(Entry {
-                name: BlobName::parse(&name).ok()?,
-                generation: GenerationId::from_bytes(generation),
-                size: u64::try_from(get::<i64>(row, 2)?).ok()?,
-                created_micros: get(row, 3)?,
-                extents: u64::try_from(get::<i64>(row, 4)?).ok()?,
-            })
-        };
-        parse().ok_or_else(|| self.malformed("a row of the catalog is malformed"))
-    }
-
     fn run<T>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
@@ -269,16 +221,49 @@ impl Catalog {
         work(&mut connection).map_err(|e| self.explain(e))
     }
 
+    /// Runs `work` in a transaction, which is taken back when it refuses.
     fn write<T>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Connection) -> Result<T, Refused>,
     ) -> Result<T, ResourceError> {
-        self.run(|connection| {
+        let mut connection = self.lock();
+        let run = || {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&tx)?;
             tx.commit()?;
             Ok(done)
-        })
+        };
+        run().map_err(|e| self.refused(e))
+    }
+
+    /// The same for what may find that what it was made from is not there any more.
+    fn write_unless_outdated<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Refused>,
+    ) -> Result<Option<T>, ResourceError> {
+        let mut outdated = false;
+        let written =
+            self.write(|c| work(c).inspect_err(|e| outdated = matches!(e, Refused::Outdated)));
+        match outdated {
+            true => Ok(None),
+            false => written.map(Some),
+        }
+    }
+
+    /// Runs `work`, which only reads.
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Refused>,
+    ) -> Result<T, ResourceError> {
+        work(&self.lock()).map_err(|e| self.refused(e))
+    }
+
+    fn refused(&self, refused: Refused) -> ResourceError {
+        match refused {
+            Refused::Sqlite(e) => self.explain(e),
+            Refused::Malformed | Refused::Outdated => self.malformed(BAD_ROW),
+            Refused::Because(e) => *e,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -301,20 +286,50 @@ impl Catalog {
     }
 }
 
-const COLUMNS: &str = "name, generation, size, created,
-    (SELECT count(*) FROM extents WHERE extents.generation = blobs.generation)";
+const BAD_ROW: &str = "a row of the catalog is malformed";
+
+/// Why a transaction was taken back.
+enum Refused {
+    Sqlite(rusqlite::Error),
+    Malformed,
+    /// What it was made from is not there any more.
+    Outdated,
+    Because(Box<ResourceError>),
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Sqlite(e)
+    }
+}
+
+impl From<ResourceError> for Refused {
+    fn from(e: ResourceError) -> Self {
+        Self::Because(Box::new(e))
+    }
+}
+
+/// The number and the time of the next change of anything in the account. The number is the time in
+/// microseconds, or one more than the last: no two changes share one, also when the clock goes back.
+fn next_change(c: &Connection) -> rusqlite::Result<(Etag, i64)> {
+    let now = Timestamp::now().as_microsecond();
+    let next = "UPDATE account SET last = max(last + 1, ?1) RETURNING last";
+    let last = c.prepare_cached(next)?.query_row([now], |row| row.get(0))?;
+    Ok((Etag(last), now))
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts have a JSON form")
+}
 
 fn get<T: FromSql>(row: &Row<'_>, column: usize) -> Option<T> {
     row.get(column).ok()
 }
 
-fn remove(c: &Connection, name: &BlobName) -> rusqlite::Result<Option<Vec<ExtentId>>> {
-    let extents = c
-        .prepare_cached("SELECT id FROM extents JOIN blobs USING (generation) WHERE name = ?1")?
-        .query_map([name.as_str()], |row| row.get(0).map(ExtentId::from_bytes))?
-        .collect::<Result<Vec<_>, _>>()?;
-    let removed = c
-        .prepare_cached("DELETE FROM blobs WHERE name = ?1")?
-        .execute([name.as_str()])?;
-    Ok((removed == 1).then_some(extents))
+fn get_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Option<T> {
+    serde_json::from_str(&get::<String>(row, column)?).ok()
+}
+
+fn get_count(row: &Row<'_>, column: usize) -> Option<u64> {
+    u64::try_from(get::<i64>(row, column)?).ok()
 }

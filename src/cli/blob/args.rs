@@ -1,0 +1,200 @@
+use std::path::PathBuf;
+
+use crate::resource::blob::{BlobName, BlobPath, ContainerName};
+use crate::world::{BadAddress, Kind, ResourceAddress};
+
+use super::range::ByteRange;
+use crate::cli::protection::ProtectionArgs;
+
+/// Arguments of `atrest blob`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  atrest blob create invoices
+  atrest blob put invoices july.pdf 2026/july.pdf
+  atrest blob list invoices 2026/
+  atrest blob get invoices 2026/july.pdf copy.pdf")]
+pub struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Make an empty storage account
+    Create(CreateArgs),
+    /// Store a file as a blob; replaces the blob of that name
+    Put(PutArgs),
+    /// Read a blob, or a range of it
+    Get(GetArgs),
+    /// List blobs by name; works when the customer's key is gone
+    List(ListArgs),
+    /// Delete a blob for good; works when the customer's key is gone
+    Delete(DeleteArgs),
+    /// List the containers
+    Containers(ContainersArgs),
+    /// Show the access keys that clients of `atrest serve` sign with
+    Keys(KeysArgs),
+    /// Read and authenticate every byte
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  atrest blob create invoices
+  atrest blob create test/storage/twin --plain")]
+pub(super) struct CreateArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
+
+    #[command(flatten)]
+    pub(super) protection: ProtectionArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  atrest blob put invoices july.pdf
+  atrest blob put invoices july.pdf 2026/july.pdf
+  tar c letters | atrest blob put archive - letters.tar")]
+pub(super) struct PutArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
+
+    /// The file to store; `-` reads standard input
+    pub(super) file: PathBuf,
+
+    /// The blob's name; by default the file's
+    pub(super) name: Option<BlobName>,
+
+    #[command(flatten)]
+    pub(super) within: Within,
+}
+
+/// Where blobs are in their account.
+#[derive(Debug, clap::Args)]
+pub(super) struct Within {
+    /// The container; a put makes it when it is missing
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(super) container: ContainerName,
+}
+
+impl Within {
+    pub(super) fn path(&self, name: &BlobName) -> BlobPath {
+        BlobPath {
+            container: self.container.clone(),
+            name: name.clone(),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  atrest blob get invoices july.pdf copy.pdf
+  atrest blob get archive letters.tar | tar t
+  atrest blob get archive letters.tar --range 0-511 | xxd
+
+When it fails half way, a file is not written at all; what went to standard output is a part, each
+byte of it authentic, and must be thrown away.")]
+pub(super) struct GetArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
+
+    /// The blob's name
+    pub(super) name: BlobName,
+
+    /// The file to write, which must not exist; by default standard output
+    pub(super) file: Option<PathBuf>,
+
+    /// Only these bytes, counted from 0, both ends included; without LAST to the end
+    #[arg(long, value_name = "FIRST-[LAST]")]
+    pub(super) range: Option<ByteRange>,
+
+    #[command(flatten)]
+    pub(super) within: Within,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  atrest blob list invoices
+  atrest blob list invoices 2026/ --json")]
+pub(super) struct ListArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
+
+    /// Only names that start with this
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(super) prefix: String,
+
+    #[command(flatten)]
+    pub(super) within: Within,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  atrest blob containers invoices")]
+pub(super) struct ContainersArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  atrest blob keys invoices
+  atrest blob keys invoices --renew 1
+
+Clients of `atrest serve` sign with them (SharedKey, SAS). Whoever has one may do all there is to the
+account's blobs. They are kept in the account, under the provider's key.")]
+pub(super) struct KeysArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
+
+    /// Draw this one anew first; what was signed with the old one is refused from then on
+    #[arg(long, value_name = "1|2", value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub(super) renew: Option<u8>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  atrest blob delete invoices july.pdf
+
+The blob's key goes with it. A copy that was taken before is not touched by this.")]
+pub(super) struct DeleteArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
+
+    /// The blob's name
+    pub(super) name: BlobName,
+
+    #[command(flatten)]
+    pub(super) within: Within,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  atrest blob verify invoices
+
+Finds bytes that were altered, moved or cut. Does not find an old copy of the whole account.")]
+pub(super) struct VerifyArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
+}
+
+fn address(text: &str) -> Result<ResourceAddress, BadAddress> {
+    ResourceAddress::of_kind(Kind::Storage, text)
+}
