@@ -6,11 +6,12 @@ use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use uuid::Uuid;
 
-use super::access::{Assignment, Wanted};
+use super::access::{Assignment, Scope, Wanted};
 use super::hosts::LOGIN;
 use super::permission::{AccessPolicy, VaultPolicies};
 use super::registry::Registry;
 use super::reply::{Refusal, error_reply};
+use super::role::DataAction;
 use super::shared::Shared;
 use super::token::BadToken;
 
@@ -34,6 +35,13 @@ impl Caller {
     /// As the log names him.
     pub(super) fn shown(&self) -> String {
         format!("{} (oid={})", self.name, self.object_id)
+    }
+
+    /// Whether one of his roles permits `action` everywhere: what lies in no vault has no other scope.
+    pub(super) fn may(&self, action: DataAction) -> bool {
+        let everywhere = |assigned: &&Assignment| assigned.scope == Scope::Everywhere;
+        let mut roles = self.roles.iter().filter(everywhere);
+        roles.any(|assigned| assigned.role.permits(action))
     }
 }
 

@@ -32,10 +32,10 @@ pub(super) enum Service {
     ManagedHsm(String),
     /// The token service.
     Login,
+    /// A storage account's blobs, by its name.
+    Blob(String),
     /// The server itself, reached without the proxy.
     Direct,
-    /// A service that this version does not have.
-    NotYet(&'static str),
 }
 
 /// A host and its port, as a request names them.
@@ -104,8 +104,8 @@ impl HostPort {
         if let Some(name) = in_zone(MANAGED_HSM) {
             return Some(Service::ManagedHsm(name));
         }
-        if in_zone(BLOB).is_some() {
-            return Some(Service::NotYet("blob storage"));
+        if let Some(name) = in_zone(BLOB) {
+            return Some(Service::Blob(name));
         }
         self.is_own().then_some(Service::Direct)
     }

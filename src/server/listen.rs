@@ -6,12 +6,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,9 +21,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::hosts::{HostPort, Service, vault_host};
-use super::reply::{Injected, Reply, RequestId, Reset, error_reply};
+use super::reply::{Injected, Reply, RequestId, Reset, error_reply, whole};
 use super::shared::{Answer, Shared};
-use super::{ServerError, control, login, vault};
+use super::{ServerError, blob, control, login, vault};
 use crate::world::{VaultKind, WhichVault};
 
 /// Open connections at once; more wait in the system's queue.
@@ -203,7 +202,7 @@ impl Front {
                 self.over_tls(TokioIo::new(stream), peer).await;
             }
         });
-        Response::new(Full::default())
+        whole("")
     }
 
     /// A request over TLS, in a task of its own: it is finished, counted and logged, and keeps its
@@ -277,11 +276,10 @@ impl Front {
                     }
                 }
             }
-            Some((_, Some(Service::NotYet(what)))) => {
-                let why = format!("This version of atrest does not simulate {what}.");
-                let reply = error_reply(StatusCode::NOT_IMPLEMENTED, "NotImplemented", None, &why);
-                ("other", Answer::new("NotYet", reply))
-            }
+            Some((_, Some(Service::Blob(name)))) => (
+                "blob",
+                blob::answer(shared, &name, peer.address, request).await,
+            ),
             _ => (
                 "other",
                 misdirected("The server does not answer for this host."),

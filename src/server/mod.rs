@@ -1,5 +1,5 @@
 //! A server that speaks the wire protocols of Azure's services, so that unmodified clients use the
-//! vault of a working directory. The only asynchronous code: the core below is called from threads
+//! vault and the storage accounts of a working directory. The only asynchronous code: the core below is called from threads
 //! that may block.
 //!
 //! | file            | what it is for |
@@ -9,13 +9,14 @@
 //! | `home.rs`, `authority.rs` | the server's files; the certificate authority |
 //! | `identity.rs`, `registry.rs`, `role.rs`, `access.rs`, `permission.rs`, `grants.rs`, `token.rs`, `auth.rs` | who there is, who may what and where, tokens, and their check |
 //! | `login.rs`, `control.rs` | where clients get tokens; health and metrics |
-//! | `vault/`        | the REST API of keys and secrets |
+//! | `vault/`, `blob/` | the REST APIs: keys and secrets; blobs |
 //! | `events/`       | what happened, told to a file or a webhook |
-//! | `reply.rs`, `shared.rs`, `metrics.rs` | what all of them need |
+//! | `reply.rs`, `stream.rs`, `shared.rs`, `metrics.rs` | what all of them need |
 
 mod access;
 mod auth;
 mod authority;
+mod blob;
 mod control;
 mod endpoints;
 mod error;
@@ -34,6 +35,7 @@ mod role;
 mod serve;
 mod shared;
 mod stamp;
+mod stream;
 mod token;
 mod vault;
 

@@ -71,10 +71,13 @@ impl Registry {
                 name: ADMINISTRATOR.into(),
                 object_id: new_uuid(),
                 client_id: new_uuid(),
-                roles: vec![Assignment {
-                    role: Role::administrator(),
-                    scope: Scope::Everywhere,
-                }],
+                roles: Role::administrators()
+                    .into_iter()
+                    .map(|role| Assignment {
+                        role,
+                        scope: Scope::Everywhere,
+                    })
+                    .collect(),
                 secret_sha256: Vec::new(),
             }],
             access_policies: Vec::new(),

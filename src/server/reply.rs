@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::stream::Stream;
+
 /// An answer.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Body>;
+/// What an answer holds: bytes, or a stream of them.
+pub(super) type Body = Either<Full<Bytes>, Stream>;
 /// The answer that ends a request early.
 pub(super) type Refusal = Box<Reply>;
 
@@ -56,9 +60,14 @@ impl Injected {
     }
 }
 
+/// An answer of these bytes.
+pub(super) fn whole(bytes: impl Into<Bytes>) -> Reply {
+    Response::new(Either::Left(Full::new(bytes.into())))
+}
+
 /// An answer in JSON that no cache keeps.
 pub(super) fn json_reply(status: StatusCode, value: &Value) -> Reply {
-    let mut reply = Response::new(Full::from(value.to_string()));
+    let mut reply = whole(value.to_string());
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     let json = HeaderValue::from_static("application/json; charset=utf-8");
@@ -72,7 +81,7 @@ pub(super) fn json_reply(status: StatusCode, value: &Value) -> Reply {
 
 /// Plain text.
 pub(super) fn text_reply(status: StatusCode, text: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(text.into()));
+    let mut reply = whole(text);
     *reply.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     reply.headers_mut().insert(CONTENT_TYPE, plain);

@@ -1,5 +1,6 @@
 //! Who may do what: Azure's built-in roles of the key vault's data plane, by their names and data
-//! actions (learn.microsoft.com/azure/role-based-access-control/built-in-roles/security).
+//! actions (learn.microsoft.com/azure/role-based-access-control/built-in-roles, `security` and
+//! `storage`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! actions {
     ($($name:ident = $action:literal),* $(,)?) => {
-        /// A data action of `Microsoft.KeyVault/vaults`.
+        /// A data action.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs, reason = "the names say it")]
         pub enum DataAction {
@@ -19,7 +20,7 @@ macro_rules! actions {
             /// Every one.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// Its name, below `Microsoft.KeyVault/vaults/`.
+            /// Its name; of a key vault's, what is below `Microsoft.KeyVault/vaults/`.
             fn path(self) -> &'static str {
                 match self {
                     $(Self::$name => $action),*
@@ -61,11 +62,23 @@ actions! {
     SecretsBackup = "secrets/backup/action",
     SecretsRestore = "secrets/restore/action",
     RandomBytes = "rng/action",
+    ContainersRead = "Microsoft.Storage/storageAccounts/blobServices/containers/read",
+    ContainersWrite = "Microsoft.Storage/storageAccounts/blobServices/containers/write",
+    ContainersDelete = "Microsoft.Storage/storageAccounts/blobServices/containers/delete",
+    BlobsRead = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+    BlobsWrite = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
+    BlobsDelete = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
+    BlobsAdd = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action",
+    BlobTagsRead = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/tags/read",
+    BlobTagsWrite = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/tags/write",
 }
 
 impl fmt::Display for DataAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Microsoft.KeyVault/vaults/{}", self.path())
+        if !self.path().starts_with("Microsoft.") {
+            f.write_str("Microsoft.KeyVault/vaults/")?;
+        }
+        f.write_str(self.path())
     }
 }
 
@@ -87,7 +100,13 @@ struct Definition {
 const ROLES: &[Definition] = &[
     Definition {
         name: "Key Vault Administrator",
-        permits: &["*"],
+        permits: &[
+            "keys/*",
+            "keyrotationpolicies/*",
+            "secrets/*",
+            "rng/action",
+            "positions/*",
+        ],
     },
     Definition {
         name: "Key Vault Reader",
@@ -139,12 +158,37 @@ const ROLES: &[Definition] = &[
         name: "Key Vault Secrets User",
         permits: &["secrets/getSecret/action", "secrets/readMetadata/action"],
     },
+    Definition {
+        name: "Storage Blob Data Owner",
+        permits: &["Microsoft.Storage/storageAccounts/blobServices/containers/*"],
+    },
+    Definition {
+        name: "Storage Blob Data Contributor",
+        permits: &[
+            "Microsoft.Storage/storageAccounts/blobServices/containers/read",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/write",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/delete",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action",
+        ],
+    },
+    Definition {
+        name: "Storage Blob Data Reader",
+        permits: &[
+            "Microsoft.Storage/storageAccounts/blobServices/containers/read",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+        ],
+    },
 ];
 
 impl Role {
-    /// The role of the identity that is there from the start.
-    pub(super) fn administrator() -> Self {
-        Self(&ROLES[0])
+    /// The roles of the identity that is there from the start.
+    pub(super) fn administrators() -> Vec<Self> {
+        let all = ["Key Vault Administrator", "Storage Blob Data Owner"];
+        let roles = ROLES.iter().filter(|role| all.contains(&role.name));
+        roles.map(Self).collect()
     }
 
     /// Every role's name.
@@ -234,8 +278,19 @@ mod tests {
         ];
         let own = [RandomBytes, PositionsRead, PositionsWrite];
         let officer = [&keys[..], &policies, &own].concat();
-        let rows: [(&str, &[DataAction]); 7] = [
-            ("Key Vault Administrator", DataAction::ALL),
+        let administrator = [&officer[..], &secrets].concat();
+        let contributor = [
+            ContainersRead,
+            ContainersWrite,
+            ContainersDelete,
+            BlobsRead,
+            BlobsWrite,
+            BlobsDelete,
+            BlobsAdd,
+        ];
+        let owner = [&contributor[..], &[BlobTagsRead, BlobTagsWrite]].concat();
+        let rows: [(&str, &[DataAction]); 10] = [
+            ("Key Vault Administrator", &administrator),
             (
                 "Key Vault Reader",
                 &[KeysRead, RotationPolicyRead, SecretsReadMetadata],
@@ -270,6 +325,9 @@ mod tests {
             ),
             ("Key Vault Secrets Officer", &secrets),
             ("Key Vault Secrets User", &[SecretsReadMetadata, SecretsGet]),
+            ("Storage Blob Data Owner", &owner),
+            ("Storage Blob Data Contributor", &contributor),
+            ("Storage Blob Data Reader", &[ContainersRead, BlobsRead]),
         ];
         assert_eq!(
             rows.map(|(name, _)| name).as_slice(),

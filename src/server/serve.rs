@@ -19,6 +19,7 @@ use crate::base::{Clock, SystemClock, VaultName};
 use crate::world::{WhichVault, Workspace};
 
 use super::authority::{Authority, Leaves};
+use super::blob::Storage;
 use super::events::Events;
 use super::hosts::vault_host;
 use super::listen::{Front, accept};
@@ -149,6 +150,7 @@ impl Server {
                 clock,
                 metrics: Metrics::new(),
                 strangers: Strangers::new(),
+                storage: Storage::new(),
                 generating: Semaphore::new(processors),
             }),
         });

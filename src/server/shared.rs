@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use crate::base::{Clock, VaultName};
 use crate::world::{VaultKind, WhichVault, Workspace};
 
+use super::blob::Storage;
 use super::metrics::Metrics;
 use super::reply::{Reply, error_reply};
 use super::token::Tokens;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// Bounds the records of requests without a token.
     pub(super) strangers: Strangers,
+    pub(super) storage: Storage,
     /// Generating an RSA key takes seconds: not more at once than there are processors, so that other
     /// requests find a thread.
     pub(super) generating: Semaphore,

@@ -24,7 +24,8 @@ pub(super) const LIFETIME: i64 = 3600;
 /// What tokens are for: the key vault, and services that come later.
 pub(super) const VAULT_AUDIENCE: &str = "https://vault.azure.net";
 pub(super) const HSM_AUDIENCE: &str = "https://managedhsm.azure.net";
-const AUDIENCES: [&str; 3] = [VAULT_AUDIENCE, HSM_AUDIENCE, "https://storage.azure.com"];
+pub(super) const STORAGE_AUDIENCE: &str = "https://storage.azure.com";
+const AUDIENCES: [&str; 3] = [VAULT_AUDIENCE, HSM_AUDIENCE, STORAGE_AUDIENCE];
 
 /// The audience that a client means by a resource or a v2.0 scope.
 pub(super) fn audience(asked: &str) -> Option<&'static str> {

@@ -32,7 +32,7 @@ fn python() -> PathBuf {
 /// A script, copied beside Node's packages: they are looked for there.
 fn node_script(path: &str) -> PathBuf {
     installed(
-        "target/clients/node/node_modules/@azure/keyvault-keys",
+        "target/clients/node/node_modules/@azure/storage-blob",
         "mkdir -p target/clients/node && cp tests/clients/node/package*.json target/clients/node && \
          npm ci --prefix target/clients/node",
     );
@@ -61,6 +61,28 @@ fn workspace() -> tempfile::TempDir {
     let made = atrest(temp.path(), &["init", "--key-kind", "rsa-2048"]);
     assert!(made.status.success(), "{made:?}");
     temp
+}
+
+/// The same with a storage account `documents`, of which the client is told the connection string.
+fn holds_on_blobs(program: &Path, script: &Path, steps: usize) {
+    let temp = workspace();
+    assert!(
+        atrest(temp.path(), &["blob", "create", "documents"])
+            .status
+            .success()
+    );
+    let keys = atrest(temp.path(), &["--json", "blob", "keys", "documents"]).stdout;
+    let keys: serde_json::Value = serde_json::from_slice(&keys).unwrap();
+    let connection = keys["connection_string"].as_str().unwrap();
+    let told = temp.path().join("run");
+    let (program, script) = (program.to_str().unwrap(), script.to_str().unwrap());
+    let text = format!(
+        "#!/bin/sh\nAZURE_STORAGE_CONNECTION_STRING='{connection}' exec '{program}' '{script}'\n"
+    );
+    fs::write(&told, text).unwrap();
+    let printed = run_with(temp.path(), &[], &[Path::new("sh"), &told]);
+    let held = printed.lines().filter(|line| line.ends_with(" ok")).count();
+    assert_eq!(held, steps, "{printed}");
 }
 
 /// Runs a client under `atrest with OPTIONS`; each step that held is a line `NAME ok`.
@@ -120,6 +142,16 @@ fn nothing_that_the_published_description_allows_or_forbids_makes_the_server_fai
     let script = package("tests/clients/python/contract.py");
     let document = package("docs/openapi.json");
     run_with(workspace().path(), &[], &[&python(), &script, &document]);
+}
+
+#[test]
+fn python_code_written_for_azure_uses_blobs_unchanged() {
+    holds_on_blobs(&python(), &package("tests/clients/python/blobs.py"), 11);
+}
+
+#[test]
+fn javascript_code_written_for_azure_uses_blobs_unchanged() {
+    holds_on_blobs(Path::new("node"), &node_script("blobs.mjs"), 6);
 }
 
 #[test]

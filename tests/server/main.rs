@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod blobs;
 mod client;
 mod events;
 mod faults;

@@ -98,6 +98,12 @@ pub(super) fn general(shared: &Shared, error: VaultError) -> Reply {
             "VaultBusy",
             "The vault's file is in use by another process.",
         ),
+        VaultError::VaultNotFound(_) => error_reply(
+            StatusCode::NOT_FOUND,
+            "VaultNotFound",
+            None,
+            &error.to_string(),
+        ),
         // Where a key or secret is asked for by its name, `refused` tells these.
         VaultError::KeyNotFound(_)
         | VaultError::KeyDeleted { .. }

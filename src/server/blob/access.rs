@@ -1,0 +1,111 @@
+//! Who asks, and whether he may.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::AUTHORIZATION;
+
+use crate::crypto::hmac_verify_bytes;
+use crate::resource::ResourceError;
+use crate::resource::blob::StorageAccount;
+use crate::server::auth::authenticate;
+use crate::server::hosts::LOGIN;
+use crate::server::shared::Shared;
+use crate::server::token::STORAGE_AUDIENCE;
+
+use super::call::Call;
+use super::fault::Fault;
+use super::head::Head;
+use super::sas::{Sas, permission_mismatch};
+use super::shared_key::{is_fresh, string_to_sign};
+
+/// Who may do what he asks for.
+pub(super) struct Access {
+    /// As the log names him.
+    pub(super) who: String,
+    /// Whether he may only make what is not there yet.
+    pub(super) only_new: bool,
+    /// Whether the query may say other properties than the blob's (`rsct` and its like): they are signed.
+    pub(super) overrides: bool,
+}
+
+impl Access {
+    fn full(who: String) -> Self {
+        Self {
+            who,
+            only_new: false,
+            overrides: false,
+        }
+    }
+}
+
+/// Whether who sent `head` may do `call` on the account `name`.
+pub(super) fn access(
+    shared: &Shared,
+    name: &str,
+    account: &Arc<StorageAccount>,
+    head: &Head,
+    call: &Call,
+) -> Result<Access, Fault> {
+    let of = |e: ResourceError| Fault::of(&e, false, false);
+    let signed = |message: &str, signature: &str| {
+        let signature = STANDARD
+            .decode(signature)
+            .map_err(|_| Fault::authentication())?;
+        let keys = account.access_keys().map_err(of)?;
+        let by = keys
+            .iter()
+            .position(|key| hmac_verify_bytes(key, message.as_bytes(), &signature));
+        by.map(|at| at + 1).ok_or_else(Fault::authentication)
+    };
+    let now = shared.clock.now();
+    let Some(authorization) = head.header(AUTHORIZATION.as_str())? else {
+        let Some(sas) = Sas::of(head)? else {
+            let why = "Server failed to authenticate the request. Please refer to the information in \
+                       the www-authenticate header.";
+            return Err(Fault::challenge(
+                "NoAuthenticationInformation",
+                why,
+                challenge(shared),
+            ));
+        };
+        let by = signed(&sas.string_to_sign(name, call)?, sas.signature())?;
+        let only_new = sas.allows(&call.need(), now)?;
+        let who = format!("a shared access signature by key{by}");
+        return Ok(Access {
+            who,
+            only_new,
+            overrides: !sas.is_of_account()?,
+        });
+    };
+    match authorization.split_once(' ') {
+        Some((scheme, shown)) if scheme.eq_ignore_ascii_case("sharedkey") => {
+            let (of, signature) = shown.split_once(':').ok_or_else(Fault::authentication)?;
+            if of != name || !is_fresh(head, now) {
+                return Err(Fault::authentication());
+            }
+            let by = signed(&string_to_sign(name, head), signature)?;
+            Ok(Access::full(format!("key{by} of {name}")))
+        }
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("bearer") => {
+            let caller = authenticate(shared, &head.headers, STORAGE_AUDIENCE).map_err(|_| {
+                let why = "Server failed to authenticate the request. Please refer to the \
+                           information in the www-authenticate header.";
+                Fault::challenge("InvalidAuthenticationInfo", why, challenge(shared))
+            })?;
+            match caller.may(call.need().action) {
+                true => Ok(Access::full(caller.shown())),
+                false => Err(permission_mismatch()),
+            }
+        }
+        _ => Err(Fault::authentication()),
+    }
+}
+
+fn challenge(shared: &Shared) -> String {
+    format!(
+        "Bearer authorization_uri=https://{LOGIN}/{}/oauth2/authorize resource_id={STORAGE_AUDIENCE}",
+        shared.tokens.tenant()
+    )
+}

@@ -1,0 +1,257 @@
+//! Which operation a request asks for, and what one must be allowed to do for it.
+
+use hyper::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::resource::blob::{BlobName, BlobPath, ContainerName};
+use crate::server::role::DataAction;
+
+use super::fault::Fault;
+use super::head::Head;
+
+/// What is asked for, and of what.
+#[derive(Clone, Debug)]
+pub(super) enum Call {
+    Account(AccountCall),
+    Container(ContainerCall, ContainerName),
+    Blob(BlobCall, BlobPath),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AccountCall {
+    ListContainers,
+    Information,
+    Properties,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ContainerCall {
+    Create,
+    Delete,
+    Get,
+    GetAcl,
+    SetMetadata,
+    List,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BlobCall {
+    Put,
+    PutBlock,
+    PutBlockList,
+    GetBlockList,
+    Get,
+    GetProperties,
+    GetTags,
+    SetTags,
+    SetMetadata,
+    SetProperties,
+    Delete,
+}
+
+/// What one must be allowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// Of a role.
+    pub(super) action: DataAction,
+    /// Any of these letters of a shared access signature.
+    pub(super) letters: &'static str,
+    /// Which resource types (`srt`) an account's signature must be for.
+    pub(super) level: char,
+    /// Whether a signature of a service (`sr`) can allow it.
+    pub(super) by_service: bool,
+}
+
+impl Call {
+    pub(super) fn of(head: &Head) -> Result<Self, Fault> {
+        let (comp, restype) = (head.query("comp")?, head.query("restype")?);
+        let path = head.path.strip_prefix('/').unwrap_or_default();
+        let (container, blob) = match path.split_once('/') {
+            Some((container, blob)) => (container, blob),
+            None => (path, ""),
+        };
+        if restype == Some("account") && comp == Some("properties") {
+            return match head.method {
+                Method::GET | Method::HEAD => Ok(Self::Account(AccountCall::Information)),
+                _ => Err(no_verb()),
+            };
+        }
+        let decoded = |text: &str| {
+            let decoded = percent_decode_str(text).decode_utf8();
+            decoded.map(|text| text.into_owned()).map_err(|_| {
+                Fault::bad(
+                    "InvalidUri",
+                    "The requested URI does not represent any resource on the server.",
+                )
+            })
+        };
+        if container.is_empty() {
+            return match (&head.method, restype, comp) {
+                (&Method::GET, None, Some("list")) => {
+                    Ok(Self::Account(AccountCall::ListContainers))
+                }
+                (&Method::GET, Some("service"), Some("properties")) => {
+                    Ok(Self::Account(AccountCall::Properties))
+                }
+                _ => Err(Fault::not_here("this operation of an account")),
+            };
+        }
+        let container: ContainerName = decoded(container)?.parse().map_err(|_| {
+            Fault::bad(
+                "InvalidResourceName",
+                "The specified resource name contains invalid characters.",
+            )
+        })?;
+        if blob.is_empty() {
+            let call = container_call(&head.method, restype, comp)?;
+            return Ok(Self::Container(call, container));
+        }
+        let name = BlobName::parse(&decoded(blob)?)
+            .map_err(|e| Fault::bad("InvalidResourceName", e.to_string()))?;
+        Ok(Self::Blob(
+            blob_call(head, comp)?,
+            BlobPath { container, name },
+        ))
+    }
+
+    /// What log and metrics call it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Account(AccountCall::ListContainers) => "ListContainers",
+            Self::Account(AccountCall::Information) => "GetAccountInformation",
+            Self::Account(AccountCall::Properties) => "GetBlobServiceProperties",
+            Self::Container(call, _) => match call {
+                ContainerCall::Create => "CreateContainer",
+                ContainerCall::Delete => "DeleteContainer",
+                ContainerCall::Get => "GetContainerProperties",
+                ContainerCall::GetAcl => "GetContainerAcl",
+                ContainerCall::SetMetadata => "SetContainerMetadata",
+                ContainerCall::List => "ListBlobs",
+            },
+            Self::Blob(call, _) => match call {
+                BlobCall::Put => "PutBlob",
+                BlobCall::PutBlock => "PutBlock",
+                BlobCall::PutBlockList => "PutBlockList",
+                BlobCall::GetBlockList => "GetBlockList",
+                BlobCall::Get => "GetBlob",
+                BlobCall::GetProperties => "GetBlobProperties",
+                BlobCall::GetTags => "GetBlobTags",
+                BlobCall::SetTags => "SetBlobTags",
+                BlobCall::SetMetadata => "SetBlobMetadata",
+                BlobCall::SetProperties => "SetBlobProperties",
+                BlobCall::Delete => "DeleteBlob",
+            },
+        }
+    }
+
+    /// Whether it changes nothing.
+    pub(super) fn reads(&self) -> bool {
+        match self {
+            Self::Account(_) => true,
+            Self::Container(call, _) => matches!(
+                call,
+                ContainerCall::Get | ContainerCall::GetAcl | ContainerCall::List
+            ),
+            Self::Blob(call, _) => matches!(
+                call,
+                BlobCall::Get
+                    | BlobCall::GetProperties
+                    | BlobCall::GetTags
+                    | BlobCall::GetBlockList
+            ),
+        }
+    }
+
+    pub(super) fn need(&self) -> Need {
+        use DataAction::*;
+        let (action, letters) = match self {
+            Self::Account(AccountCall::ListContainers) => (ContainersRead, "l"),
+            Self::Account(AccountCall::Information | AccountCall::Properties) => {
+                (ContainersRead, "rl")
+            }
+            Self::Container(call, _) => match call {
+                ContainerCall::Create => (ContainersWrite, "cw"),
+                ContainerCall::Delete => (ContainersDelete, "d"),
+                ContainerCall::Get | ContainerCall::GetAcl => (ContainersRead, "r"),
+                ContainerCall::SetMetadata => (ContainersWrite, "w"),
+                ContainerCall::List => (BlobsRead, "l"),
+            },
+            Self::Blob(call, _) => match call {
+                BlobCall::Put | BlobCall::PutBlock | BlobCall::PutBlockList => (BlobsWrite, "wc"),
+                BlobCall::Get | BlobCall::GetProperties | BlobCall::GetBlockList => {
+                    (BlobsRead, "r")
+                }
+                BlobCall::GetTags => (BlobTagsRead, "t"),
+                BlobCall::SetTags => (BlobTagsWrite, "t"),
+                BlobCall::SetMetadata | BlobCall::SetProperties => (BlobsWrite, "w"),
+                BlobCall::Delete => (BlobsDelete, "d"),
+            },
+        };
+        let (level, by_service) = match self {
+            Self::Account(_) => ('s', false),
+            Self::Container(call, _) => ('c', *call == ContainerCall::List),
+            Self::Blob(..) => ('o', true),
+        };
+        Need {
+            action,
+            letters,
+            level,
+            by_service,
+        }
+    }
+}
+
+fn no_verb() -> Fault {
+    let status = hyper::StatusCode::METHOD_NOT_ALLOWED;
+    let why = "The resource doesn't support specified Http Verb.";
+    Fault::new(status, "UnsupportedHttpVerb", why)
+}
+
+fn container_call(
+    method: &Method,
+    restype: Option<&str>,
+    comp: Option<&str>,
+) -> Result<ContainerCall, Fault> {
+    if restype != Some("container") {
+        return Err(Fault::not_here("blobs of the root container"));
+    }
+    match (method, comp) {
+        (&Method::PUT, None) => Ok(ContainerCall::Create),
+        (&Method::DELETE, None) => Ok(ContainerCall::Delete),
+        (&Method::GET | &Method::HEAD, None | Some("metadata")) => Ok(ContainerCall::Get),
+        (&Method::PUT, Some("metadata")) => Ok(ContainerCall::SetMetadata),
+        (&Method::GET, Some("list")) => Ok(ContainerCall::List),
+        (&Method::GET | &Method::HEAD, Some("acl")) => Ok(ContainerCall::GetAcl),
+        (_, None) => Err(no_verb()),
+        _ => Err(Fault::not_here("this operation of a container")),
+    }
+}
+
+fn blob_call(head: &Head, comp: Option<&str>) -> Result<BlobCall, Fault> {
+    match (&head.method, comp) {
+        (&Method::PUT, None) => match head.header("x-ms-blob-type")? {
+            Some("BlockBlob") => Ok(BlobCall::Put),
+            Some("AppendBlob" | "PageBlob") => Err(Fault::not_here("append blobs and page blobs")),
+            Some(_) => Err(Fault::header("x-ms-blob-type")),
+            None if head.headers.contains_key("x-ms-copy-source") => Err(Fault::not_here("copies")),
+            None => Err(Fault::bad(
+                "MissingRequiredHeader",
+                "An HTTP header that's mandatory for this request is not specified: x-ms-blob-type.",
+            )),
+        },
+        (&Method::PUT, Some("block")) => Ok(BlobCall::PutBlock),
+        (&Method::PUT, Some("blocklist")) => Ok(BlobCall::PutBlockList),
+        (&Method::GET, Some("blocklist")) => Ok(BlobCall::GetBlockList),
+        (&Method::GET, None) => Ok(BlobCall::Get),
+        (&Method::HEAD, None) | (&Method::GET | &Method::HEAD, Some("metadata")) => {
+            Ok(BlobCall::GetProperties)
+        }
+        (&Method::GET, Some("tags")) => Ok(BlobCall::GetTags),
+        (&Method::PUT, Some("tags")) => Ok(BlobCall::SetTags),
+        (&Method::PUT, Some("metadata")) => Ok(BlobCall::SetMetadata),
+        (&Method::PUT, Some("properties")) => Ok(BlobCall::SetProperties),
+        (&Method::DELETE, None) => Ok(BlobCall::Delete),
+        (_, None) => Err(no_verb()),
+        _ => Err(Fault::not_here("this operation of a blob")),
+    }
+}

@@ -1,0 +1,73 @@
+//! MD5 (RFC 1321), as a field of the protocol: clients compare it to find faults of transport. It
+//! protects nothing: that is what the chunks' tags are for.
+
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use md5::{Digest, Md5};
+
+use super::fault::Fault;
+use super::head::Head;
+
+/// What the header `name` says the digest is.
+pub(super) fn expected(head: &Head, name: &str) -> Result<Option<[u8; 16]>, Fault> {
+    let Some(text) = head.header(name)?.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let bytes = STANDARD.decode(text).ok();
+    match bytes.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
+        Some(md5) => Ok(Some(md5)),
+        None => Err(Fault::bad(
+            "InvalidMd5",
+            "The MD5 value specified in the request is invalid. MD5 value must be 128 bits and \
+             base64 encoded.",
+        )),
+    }
+}
+
+pub(super) fn mismatch() -> Fault {
+    Fault::bad(
+        "Md5Mismatch",
+        "The MD5 value specified in the request did not match with the MD5 value calculated by the \
+         server.",
+    )
+}
+
+pub(super) fn md5(bytes: &[u8]) -> [u8; 16] {
+    Md5::digest(bytes).into()
+}
+
+/// Digests what is read through it.
+pub(super) struct Digesting<R> {
+    source: R,
+    digest: Arc<Mutex<Md5>>,
+}
+
+/// The digest of what was read so far.
+pub(super) struct SoFar(Arc<Mutex<Md5>>);
+
+impl<R> Digesting<R> {
+    pub(super) fn new(source: R) -> (Self, SoFar) {
+        let digest = Arc::new(Mutex::new(Md5::new()));
+        let so_far = SoFar(digest.clone());
+        (Self { source, digest }, so_far)
+    }
+}
+
+impl SoFar {
+    pub(super) fn md5(&self) -> [u8; 16] {
+        let digest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        digest.clone().finalize().into()
+    }
+}
+
+impl<R: Read> Read for Digesting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.source.read(buffer)?;
+        let mut digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
+        digest.update(&buffer[..len]);
+        Ok(len)
+    }
+}

@@ -1,0 +1,164 @@
+//! Why a request is refused, in the words of the Blob service
+//! (learn.microsoft.com/rest/api/storageservices/blob-service-error-codes).
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+
+use crate::resource::ResourceError;
+use crate::server::reply::{Reply, whole};
+
+use super::xml;
+
+/// A refusal.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    message: String,
+    /// Of a range that lies outside: the blob's length.
+    length: Option<u64>,
+    /// What a client without a token is told.
+    challenge: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            length: None,
+            challenge: None,
+        }
+    }
+
+    /// 400
+    pub(super) fn bad(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 400, of a header.
+    pub(super) fn header(name: &str) -> Self {
+        let why = format!("The value of the HTTP header {name} is not in the correct format.");
+        Self::bad("InvalidHeaderValue", why)
+    }
+
+    /// 403
+    pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, message)
+    }
+
+    /// 403, of a signature. Tells nothing more.
+    pub(super) fn authentication() -> Self {
+        let why = "Server failed to authenticate the request. Make sure the value of Authorization \
+                   header is formed correctly including the signature.";
+        Self::forbidden("AuthenticationFailed", why)
+    }
+
+    /// 401, with where to get a token.
+    pub(super) fn challenge(code: &'static str, message: &str, challenge: String) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..Self::new(StatusCode::UNAUTHORIZED, code, message)
+        }
+    }
+
+    /// 501
+    pub(super) fn not_here(what: &str) -> Self {
+        let why = format!("This version of atrest does not serve {what}.");
+        Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", why)
+    }
+
+    /// 416
+    pub(super) fn range(length: u64) -> Self {
+        let why = "The range specified is invalid for the current size of the resource.";
+        Self {
+            length: Some(length),
+            ..Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", why)
+        }
+    }
+
+    /// 412, or 304 to one who has what there is.
+    fn condition(unchanged_to_reader: bool) -> Self {
+        let why = "The condition specified using HTTP conditional header(s) is not met.";
+        match unchanged_to_reader {
+            true => Self::new(StatusCode::NOT_MODIFIED, "ConditionNotMet", why),
+            false => Self::new(StatusCode::PRECONDITION_FAILED, "ConditionNotMet", why),
+        }
+    }
+
+    /// What the account refused. `reads` tells whether the operation only reads; `on_container` whether it
+    /// is one of a container.
+    pub(super) fn of(error: &ResourceError, reads: bool, on_container: bool) -> Self {
+        let failed = |cause: &ResourceError| {
+            tracing::error!(%cause, "the storage account failed");
+            let why = "The server encountered an internal error; its log says why.";
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
+        };
+        match error {
+            ResourceError::NotFound(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "BlobNotFound",
+                "The specified blob does not exist.",
+            ),
+            ResourceError::NoContainer(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "ContainerNotFound",
+                "The specified container does not exist.",
+            ),
+            ResourceError::Exists(_) if on_container => Self::new(
+                StatusCode::CONFLICT,
+                "ContainerAlreadyExists",
+                "The specified container already exists.",
+            ),
+            ResourceError::Exists(_) if reads => Self::condition(true),
+            ResourceError::Exists(_) => Self::new(
+                StatusCode::CONFLICT,
+                "BlobAlreadyExists",
+                "The specified blob already exists.",
+            ),
+            ResourceError::ConditionNotMet { unchanged, .. } => {
+                Self::condition(*unchanged && reads)
+            }
+            ResourceError::BadBlock(why) => Self::bad("InvalidBlockList", why.as_str()),
+            ResourceError::Usage(why) => Self::bad("InvalidInput", why.as_str()),
+            ResourceError::Busy { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServerBusy",
+                "The account is in use by another process; try again.",
+            ),
+            ResourceError::KeyUnavailable { .. } => Self::forbidden(
+                "KeyVaultEncryptionKeyNotFound",
+                "The key vault key is not found to unwrap the encryption key.",
+            ),
+            other => failed(other),
+        }
+    }
+
+    /// As an answer.
+    pub(super) fn reply(&self) -> Reply {
+        let mut reply = match self.status {
+            StatusCode::NOT_MODIFIED => whole(""),
+            _ => {
+                let mut reply = whole(xml::error(self.code, &self.message));
+                let xml = HeaderValue::from_static("application/xml");
+                reply.headers_mut().insert(CONTENT_TYPE, xml);
+                reply
+            }
+        };
+        *reply.status_mut() = self.status;
+        let headers = reply.headers_mut();
+        headers.insert("x-ms-error-code", HeaderValue::from_static(self.code));
+        if let Some(length) = self.length
+            && let Ok(value) = HeaderValue::from_str(&format!("bytes */{length}"))
+        {
+            headers.insert(CONTENT_RANGE, value);
+        }
+        if let Some(challenge) = &self.challenge
+            && let Ok(value) = HeaderValue::from_str(challenge)
+        {
+            headers.insert(WWW_AUTHENTICATE, value);
+        }
+        reply
+    }
+}

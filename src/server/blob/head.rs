@@ -1,0 +1,188 @@
+//! What a request's head says.
+
+use std::net::IpAddr;
+
+use hyper::Method;
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+
+use crate::resource::blob::{Conditions, Matching, Pairs, Properties};
+
+use super::fault::Fault;
+
+/// The most bytes of metadata.
+const METADATA_MAX: usize = 8 << 10;
+
+/// A request without its body.
+pub(super) struct Head {
+    pub(super) method: Method,
+    /// As it came, undecoded.
+    pub(super) path: String,
+    /// Names and values, decoded; a `+` stands for itself.
+    pub(super) query: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
+    pub(super) peer: IpAddr,
+}
+
+impl Head {
+    pub(super) fn new(parts: Parts, peer: IpAddr) -> Result<Self, Fault> {
+        let decoded = |text: &str| {
+            let text = percent_decode_str(text).decode_utf8();
+            text.map(|text| text.into_owned())
+                .map_err(|_| Fault::bad("InvalidUri", "The request URI is not UTF-8."))
+        };
+        let query = parts.uri.query().unwrap_or_default().split('&');
+        let query = query.filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decoded(name)?.to_ascii_lowercase(), decoded(value)?))
+        });
+        Ok(Self {
+            query: query.collect::<Result<_, _>>()?,
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            headers: parts.headers,
+            peer,
+        })
+    }
+
+    /// The one parameter `name` of the query.
+    pub(super) fn query(&self, name: &str) -> Result<Option<&str>, Fault> {
+        let mut found = self.query.iter().filter(|(n, _)| n == name);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => Ok(Some(value)),
+            (None, _) => Ok(None),
+            _ => Err(Fault::bad(
+                "InvalidQueryParameterValue",
+                format!("The query parameter {name} is there twice."),
+            )),
+        }
+    }
+
+    /// The one header `name`.
+    pub(super) fn header(&self, name: &str) -> Result<Option<&str>, Fault> {
+        let mut found = self.headers.get_all(name).iter();
+        match (found.next(), found.next()) {
+            (Some(value), None) => match value.to_str() {
+                Ok(text) => Ok(Some(text.trim())),
+                Err(_) => Err(Fault::header(name)),
+            },
+            (None, _) => Ok(None),
+            _ => Err(Fault::header(name)),
+        }
+    }
+
+    /// The header `name` as a text to keep; none when it is empty.
+    fn text(&self, name: &str) -> Result<Option<String>, Fault> {
+        let text = self.header(name)?.filter(|text| !text.is_empty());
+        Ok(text.map(str::to_owned))
+    }
+
+    /// The conditions under which it shall be done.
+    pub(super) fn conditions(&self) -> Result<Conditions, Fault> {
+        let tags = |name: &str| {
+            let tag = |text: &str| text.trim().trim_matches('"').to_owned();
+            Ok(self.header(name)?.map(|text| match text {
+                "*" => Matching::Any,
+                tags => Matching::Tags(tags.split(',').map(tag).collect()),
+            }))
+        };
+        let time = |name: &str| {
+            let parse = |text: &str| {
+                let time = httpdate::parse_http_date(text).ok()?;
+                Timestamp::try_from(time).ok()
+            };
+            let found = self.header(name)?;
+            found
+                .map(|text| parse(text).ok_or_else(|| Fault::header(name)))
+                .transpose()
+        };
+        if self.header("x-ms-if-tags")?.is_some() {
+            return Err(Fault::not_here("conditions on tags (x-ms-if-tags)"));
+        }
+        Ok(Conditions {
+            if_match: tags("if-match")?,
+            if_none_match: tags("if-none-match")?,
+            if_modified_since: time("if-modified-since")?,
+            if_unmodified_since: time("if-unmodified-since")?,
+        })
+    }
+
+    /// `x-ms-meta-NAME`. HTTP has no case in names: they arrive in lower case.
+    pub(super) fn metadata(&self) -> Result<Pairs, Fault> {
+        let mut pairs = Pairs::new();
+        let mut len = 0;
+        for (header, value) in &self.headers {
+            let Some(name) = header.as_str().strip_prefix("x-ms-meta-") else {
+                continue;
+            };
+            let why =
+                "The metadata specified is invalid. It has characters that are not permitted.";
+            let invalid = || Fault::bad("InvalidMetadata", why);
+            let letter = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+            let fits = name.bytes().all(letter) && !name.starts_with(|c: char| c.is_ascii_digit());
+            if name.is_empty() || !fits {
+                return Err(invalid());
+            }
+            let value = value.to_str().map_err(|_| invalid())?.trim();
+            len += name.len() + value.len();
+            if pairs.insert(name.to_owned(), value.to_owned()).is_some() {
+                return Err(invalid());
+            }
+        }
+        match len <= METADATA_MAX {
+            true => Ok(pairs),
+            false => Err(Fault::bad(
+                "MetadataTooLarge",
+                "The size of the specified metadata exceeds 8 KB.",
+            )),
+        }
+    }
+
+    /// What is said of a blob's content: `x-ms-blob-content-type` and its like; where `or_own`, in their
+    /// absence the request's own headers.
+    pub(super) fn properties(&self, or_own: bool) -> Result<Properties, Fault> {
+        let get = |name: &str, own: &str| match self.text(name)? {
+            None if or_own => self.text(own),
+            found => Ok(found),
+        };
+        Ok(Properties {
+            content_type: get("x-ms-blob-content-type", "content-type")?,
+            content_encoding: get("x-ms-blob-content-encoding", "content-encoding")?,
+            content_language: get("x-ms-blob-content-language", "content-language")?,
+            content_disposition: self.text("x-ms-blob-content-disposition")?,
+            cache_control: get("x-ms-blob-cache-control", "cache-control")?,
+        })
+    }
+
+    /// Refuses what changes the meaning of a request and is not there: to pass over it would be to store
+    /// under another key than was asked for, or without the check that was asked for.
+    pub(super) fn refuse_unknown(&self) -> Result<(), Fault> {
+        const NOT_HERE: [(&str, &str); 9] = [
+            ("x-ms-encryption-key", "keys given by the client (CPK)"),
+            (
+                "x-ms-encryption-key-sha256",
+                "keys given by the client (CPK)",
+            ),
+            ("x-ms-encryption-scope", "encryption scopes"),
+            ("x-ms-default-encryption-scope", "encryption scopes"),
+            ("x-ms-content-crc64", "CRC64 checksums"),
+            ("x-ms-structured-body", "structured bodies"),
+            ("x-ms-lease-id", "leases"),
+            ("x-ms-copy-source", "copies"),
+            ("x-ms-legal-hold", "legal holds"),
+        ];
+        for (name, what) in NOT_HERE {
+            if self.headers.contains_key(name) {
+                return Err(Fault::not_here(what));
+            }
+        }
+        for name in ["snapshot", "versionid"] {
+            if self.query(name)?.is_some() {
+                return Err(Fault::not_here("snapshots and versions"));
+            }
+        }
+        Ok(())
+    }
+}

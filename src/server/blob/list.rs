@@ -1,0 +1,253 @@
+//! List Containers and List Blobs.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::resource::ResourceError;
+use crate::resource::blob::{BlobInfo, Conditions, ContainerName, StorageAccount};
+
+use super::fault::Fault;
+use super::head::Head;
+use super::out::http_time;
+use super::xml::Document;
+
+/// The most entries of an answer (the service's).
+const RESULTS_MAX: usize = 5000;
+
+/// What both lists are asked.
+struct Query<'a> {
+    prefix: &'a str,
+    marker: String,
+    limit: usize,
+    include: Vec<&'a str>,
+}
+
+impl<'a> Query<'a> {
+    fn of(head: &'a Head) -> Result<Self, Fault> {
+        let bad = |name: &str| {
+            let why = format!("The value of the query parameter {name} is invalid.");
+            Fault::bad("InvalidQueryParameterValue", why)
+        };
+        let limit = match head.query("maxresults")? {
+            None => RESULTS_MAX,
+            Some(text) => match text.parse::<usize>() {
+                Ok(1..) => text.parse::<usize>().map_err(|_| bad("maxresults"))?,
+                _ => return Err(bad("maxresults")),
+            },
+        };
+        let marker = URL_SAFE_NO_PAD.decode(head.query("marker")?.unwrap_or_default());
+        let marker = marker
+            .ok()
+            .and_then(|marker| String::from_utf8(marker).ok());
+        Ok(Self {
+            prefix: head.query("prefix")?.unwrap_or_default(),
+            marker: marker.ok_or_else(|| bad("marker"))?,
+            limit: limit.min(RESULTS_MAX),
+            include: head
+                .query("include")?
+                .unwrap_or_default()
+                .split(',')
+                .collect(),
+        })
+    }
+
+    fn wants(&self, what: &str) -> bool {
+        self.include.contains(&what)
+    }
+}
+
+fn begin(account: &str, attributes: &[(&str, &str)], head: &Head) -> Result<Document, Fault> {
+    let endpoint = format!("https://{account}.blob.core.windows.net/");
+    let all = [&[("ServiceEndpoint", endpoint.as_str())], attributes].concat();
+    let mut document = Document::new();
+    document.open_with("EnumerationResults", &all);
+    for (name, element) in [
+        ("prefix", "Prefix"),
+        ("marker", "Marker"),
+        ("maxresults", "MaxResults"),
+        ("delimiter", "Delimiter"),
+    ] {
+        if let Some(value) = head.query(name)?.filter(|value| !value.is_empty()) {
+            document.text(element, value);
+        }
+    }
+    Ok(document)
+}
+
+fn end(mut document: Document, next: Option<&str>) -> Vec<u8> {
+    document.text(
+        "NextMarker",
+        &next
+            .map(|next| URL_SAFE_NO_PAD.encode(next))
+            .unwrap_or_default(),
+    );
+    document.close("EnumerationResults");
+    document.finish()
+}
+
+pub(super) fn containers(
+    name: &str,
+    account: &StorageAccount,
+    head: &Head,
+) -> Result<Vec<u8>, Fault> {
+    let query = Query::of(head)?;
+    let found = account.containers(query.prefix, &query.marker, query.limit + 1);
+    let mut found = found.map_err(|e| Fault::of(&e, true, true))?;
+    // A page ends with the name that the next one comes after.
+    let more = found.len() > query.limit;
+    found.truncate(query.limit);
+    let mut document = begin(name, &[], head)?;
+    document.open("Containers");
+    for container in &found {
+        document.open("Container");
+        document.text("Name", container.name.as_str());
+        document.open("Properties");
+        document.text("Last-Modified", &http_time(container.modified));
+        document.text("Etag", &container.etag.to_string());
+        document.text("LeaseStatus", "unlocked");
+        document.text("LeaseState", "available");
+        document.text("HasImmutabilityPolicy", "false");
+        document.text("HasLegalHold", "false");
+        document.close("Properties");
+        if query.wants("metadata") {
+            document.pairs("Metadata", &container.metadata);
+        }
+        document.close("Container");
+    }
+    document.close("Containers");
+    let last = found.last().filter(|_| more);
+    Ok(end(document, last.map(|last| last.name.as_str())))
+}
+
+pub(super) fn blobs(
+    name: &str,
+    account: &StorageAccount,
+    container: &ContainerName,
+    is_encrypted: bool,
+    head: &Head,
+) -> Result<Vec<u8>, Fault> {
+    let of = |e: ResourceError| Fault::of(&e, true, true);
+    let query = Query::of(head)?;
+    let delimiter = head.query("delimiter")?.filter(|text| !text.is_empty());
+    let (entries, next) = page(account, container, &query, delimiter).map_err(of)?;
+    let mut document = begin(name, &[("ContainerName", container.as_str())], head)?;
+    document.open("Blobs");
+    for entry in &entries {
+        match entry {
+            Entry::Prefix(prefix) => {
+                document.open("BlobPrefix");
+                document.name(prefix);
+                document.close("BlobPrefix");
+            }
+            Entry::Blob(blob) => {
+                document.open("Blob");
+                document.name(blob.name.as_str());
+                // Only what needs the customer's key asks for it: a plain list goes on without it.
+                let said = match query.wants("metadata") {
+                    true => match account.attributes(&blob.path(), &Conditions::default()) {
+                        Ok((_, said)) => Some(said),
+                        // Deleted since it was listed.
+                        Err(ResourceError::NotFound(_)) => None,
+                        Err(e) => return Err(of(e)),
+                    },
+                    false => None,
+                };
+                properties(&mut document, blob, is_encrypted);
+                if let Some(said) = said {
+                    document.pairs("Metadata", &said.metadata);
+                }
+                if query.wants("tags") && !blob.tags.is_empty() {
+                    document.tags(&blob.tags);
+                }
+                document.close("Blob");
+            }
+        }
+    }
+    document.close("Blobs");
+    Ok(end(document, next.as_deref()))
+}
+
+fn properties(document: &mut Document, blob: &BlobInfo, is_encrypted: bool) {
+    document.open("Properties");
+    document.text("Creation-Time", &http_time(blob.created));
+    document.text("Last-Modified", &http_time(blob.modified));
+    document.text("Etag", &blob.etag.to_string());
+    document.text("Content-Length", &blob.size.to_string());
+    let said = &blob.properties;
+    let default = "application/octet-stream";
+    document.text(
+        "Content-Type",
+        said.content_type.as_deref().unwrap_or(default),
+    );
+    for (name, value) in [
+        ("Content-Encoding", &said.content_encoding),
+        ("Content-Language", &said.content_language),
+        ("Content-Disposition", &said.content_disposition),
+        ("Cache-Control", &said.cache_control),
+    ] {
+        document.text(name, value.as_deref().unwrap_or_default());
+    }
+    document.text("BlobType", "BlockBlob");
+    document.text("LeaseStatus", "unlocked");
+    document.text("LeaseState", "available");
+    document.text(
+        "ServerEncrypted",
+        if is_encrypted { "true" } else { "false" },
+    );
+    if !blob.tags.is_empty() {
+        document.text("TagCount", &blob.tags.len().to_string());
+    }
+    document.close("Properties");
+}
+
+enum Entry {
+    Blob(Box<BlobInfo>),
+    Prefix(String),
+}
+
+/// A page of a list, and the name that the next one begins with.
+fn page(
+    account: &StorageAccount,
+    container: &ContainerName,
+    query: &Query<'_>,
+    delimiter: Option<&str>,
+) -> Result<(Vec<Entry>, Option<String>), ResourceError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut from = query.marker.clone();
+    loop {
+        let (mut next, mut skip) = (None, None);
+        account.walk(container, query.prefix, &from, &mut |blob| {
+            let name = blob.name.as_str();
+            let below = &name[query.prefix.len()..];
+            let group = delimiter.and_then(|delimiter| {
+                let at = below.find(delimiter)? + delimiter.len();
+                Some(name[..query.prefix.len() + at].to_owned())
+            });
+            if let (Some(group), Some(Entry::Prefix(last))) = (&group, entries.last())
+                && group == last
+            {
+                return true;
+            }
+            if entries.len() == query.limit {
+                next = Some(name.to_owned());
+                return false;
+            }
+            match group {
+                None => {
+                    entries.push(Entry::Blob(Box::new(blob)));
+                    true
+                }
+                Some(group) => {
+                    // What else begins so is not looked at.
+                    skip = Some(format!("{group}\u{10ffff}"));
+                    entries.push(Entry::Prefix(group));
+                    false
+                }
+            }
+        })?;
+        match skip {
+            Some(after) => from = after,
+            None => return Ok((entries, next)),
+        }
+    }
+}

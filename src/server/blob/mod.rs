@@ -1,0 +1,175 @@
+//! A storage account's blobs: Azure's Blob service REST API
+//! (learn.microsoft.com/rest/api/storageservices/blob-service-rest-api).
+
+mod access;
+mod call;
+mod digest;
+mod fault;
+mod head;
+mod list;
+mod out;
+mod perform;
+mod range;
+mod sas;
+mod shared_key;
+mod storage;
+mod transfer;
+mod xml;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Request, StatusCode};
+use jiff::civil::Date;
+
+use crate::resource::blob::StorageAccount;
+
+use super::reply::Reply;
+use super::shared::{Answer, Shared};
+use access::{Access, access};
+use call::{BlobCall, Call};
+use fault::Fault;
+use head::Head;
+
+pub(in crate::server) use storage::Storage;
+
+/// The version of the protocol that an answer names when the request names none.
+const VERSION: &str = "2021-08-06";
+/// The oldest that is spoken: the signatures of older ones differ.
+const OLDEST: Date = Date::constant(2015, 2, 21);
+
+/// A request that may be done.
+struct Admitted {
+    account: Arc<StorageAccount>,
+    call: Call,
+    head: Head,
+    access: Access,
+}
+
+/// Answers a request to the storage account `name`.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    name: &str,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    let echoed = [
+        ("x-ms-version", parts.headers.get("x-ms-version").cloned()),
+        (
+            "x-ms-client-request-id",
+            parts.headers.get("x-ms-client-request-id").cloned(),
+        ),
+    ];
+    let (mut answer, version) = match Head::new(parts, peer) {
+        Ok(head) => {
+            let version = version(&head).map(str::to_owned);
+            match version {
+                Ok(version) => (run(shared, name, head, body).await, Some(version)),
+                Err(fault) => (Answer::new("Unknown", fault.reply()), None),
+            }
+        }
+        Err(fault) => (Answer::new("Unknown", fault.reply()), None),
+    };
+    let headers = answer.reply.headers_mut();
+    for (name, value) in echoed {
+        if let Some(value) = value.filter(|value| value.len() <= 1024) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if let Some(version) = version
+        && let Ok(version) = HeaderValue::from_str(&version)
+    {
+        headers.insert("x-ms-version", version);
+    }
+    answer
+}
+
+/// The version of the protocol: any that is a date.
+fn version(head: &Head) -> Result<&str, Fault> {
+    let Some(text) = head.header("x-ms-version")? else {
+        return Ok(head.query("sv")?.unwrap_or(VERSION));
+    };
+    let date = (text.len() == 10)
+        .then(|| text.parse::<Date>().ok())
+        .flatten();
+    match date.is_some_and(|date| date >= OLDEST) {
+        true => Ok(text),
+        false => Err(Fault::header("x-ms-version")),
+    }
+}
+
+async fn run(shared: &Arc<Shared>, name: &str, head: Head, body: Incoming) -> Answer {
+    let call = match Call::of(&head) {
+        Ok(call) => call,
+        Err(fault) => return Answer::new("Unknown", fault.reply()),
+    };
+    let operation = call.name();
+    let admitted = {
+        let (shared, name) = (shared.clone(), name.to_owned());
+        blocking(move || admit(&shared, &name, head, call)).await
+    };
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(fault) => return Answer::new(operation, fault.reply()),
+    };
+    let caller = admitted.access.who.clone();
+    let reply = perform(shared, name, Arc::new(admitted), body).await;
+    Answer {
+        operation,
+        reply: reply.unwrap_or_else(|fault| fault.reply()),
+        caller: Some(caller),
+    }
+}
+
+/// Whether a request may be done, before its body is read.
+fn admit(shared: &Shared, name: &str, head: Head, call: Call) -> Result<Admitted, Fault> {
+    let account = storage::account(shared, name)?;
+    let access = access(shared, name, &account, &head, &call)?;
+    head.refuse_unknown()?;
+    Ok(Admitted {
+        account,
+        call,
+        head,
+        access,
+    })
+}
+
+async fn perform(
+    shared: &Arc<Shared>,
+    name: &str,
+    asked: Arc<Admitted>,
+    body: Incoming,
+) -> Result<Reply, Fault> {
+    let explain = {
+        let (shared, asked) = (shared.clone(), asked.clone());
+        move |fault| storage::explained(&shared, &asked.account, fault)
+    };
+    match &asked.call {
+        Call::Blob(BlobCall::Put | BlobCall::PutBlock, _) => {
+            transfer::receive(shared, asked, body, explain).await
+        }
+        Call::Blob(BlobCall::Get, _) => transfer::send(shared, asked, explain).await,
+        _ => {
+            let body = transfer::small(body).await?;
+            let name = name.to_owned();
+            blocking(move || perform::perform(&name, &asked, &body).map_err(explain)).await
+        }
+    }
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panicked| {
+            tracing::error!(%panicked, "the server failed");
+            let why = "The server encountered an internal error; its log says why.";
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Err(Fault::new(status, "InternalError", why))
+        })
+}

@@ -1,0 +1,132 @@
+//! What answers say in their heads.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue};
+use jiff::Timestamp;
+
+use crate::resource::blob::{Attributes, BlobInfo, ContainerInfo, Etag, Pairs};
+use crate::server::reply::{Reply, whole};
+
+use super::Admitted;
+use super::fault::Fault;
+use super::storage::is_encrypted;
+
+/// A time as HTTP says it (RFC 9110, 5.6.7).
+pub(super) fn http_time(time: Timestamp) -> String {
+    let seconds = u64::try_from(time.as_second()).unwrap_or(0);
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// An answer that is being made.
+pub(super) struct Out(Reply);
+
+impl Out {
+    pub(super) fn new(status: StatusCode) -> Self {
+        let mut reply = whole("");
+        *reply.status_mut() = status;
+        Self(reply)
+    }
+
+    pub(super) fn xml(body: Vec<u8>) -> Self {
+        let mut out = Self(whole(body));
+        out.set("content-type", "application/xml");
+        out
+    }
+
+    /// A header; nothing when its value cannot be one.
+    pub(super) fn set(&mut self, name: &'static str, value: &str) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.0.headers_mut().insert(name, value);
+        }
+    }
+
+    pub(super) fn state(&mut self, etag: Etag, modified: Timestamp) {
+        self.set("etag", &format!("\"{etag}\""));
+        self.set("last-modified", &http_time(modified));
+    }
+
+    pub(super) fn metadata(&mut self, metadata: &Pairs) {
+        for (name, value) in metadata {
+            let name = HeaderName::from_bytes(format!("x-ms-meta-{name}").as_bytes());
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+                self.0.headers_mut().insert(name, value);
+            }
+        }
+    }
+
+    pub(super) fn container(&mut self, container: &ContainerInfo) {
+        self.state(container.etag, container.modified);
+        self.metadata(&container.metadata);
+        self.set("x-ms-lease-status", "unlocked");
+        self.set("x-ms-lease-state", "available");
+        self.set("x-ms-has-immutability-policy", "false");
+        self.set("x-ms-has-legal-hold", "false");
+    }
+
+    /// What Get Blob and Get Blob Properties say, but for the length.
+    pub(super) fn blob(
+        &mut self,
+        asked: &Admitted,
+        blob: &BlobInfo,
+        said: &Attributes,
+    ) -> Result<(), Fault> {
+        self.state(blob.etag, blob.modified);
+        self.metadata(&said.metadata);
+        let properties = &blob.properties;
+        for (name, kept, instead) in [
+            ("content-type", &properties.content_type, "rsct"),
+            ("content-encoding", &properties.content_encoding, "rsce"),
+            ("content-language", &properties.content_language, "rscl"),
+            (
+                "content-disposition",
+                &properties.content_disposition,
+                "rscd",
+            ),
+            ("cache-control", &properties.cache_control, "rscc"),
+        ] {
+            let instead = match asked.access.overrides {
+                true => asked.head.query(instead)?,
+                false => None,
+            };
+            if let Some(value) = instead.or(kept.as_deref()) {
+                self.set(name, value);
+            }
+        }
+        if !self.0.headers().contains_key("content-type") {
+            self.set("content-type", "application/octet-stream");
+        }
+        self.set("accept-ranges", "bytes");
+        self.set("x-ms-blob-type", "BlockBlob");
+        self.set("x-ms-creation-time", &http_time(blob.created));
+        self.set("x-ms-lease-status", "unlocked");
+        self.set("x-ms-lease-state", "available");
+        let encrypted = is_encrypted(&asked.account);
+        self.set("x-ms-server-encrypted", truth(encrypted));
+        if !blob.tags.is_empty() {
+            self.set("x-ms-tag-count", &blob.tags.len().to_string());
+        }
+        Ok(())
+    }
+
+    /// What the writing operations say.
+    pub(super) fn written(&mut self, blob: &BlobInfo, encrypted: bool) {
+        self.state(blob.etag, blob.modified);
+        self.set("x-ms-request-server-encrypted", truth(encrypted));
+    }
+
+    pub(super) fn md5(&mut self, name: &'static str, md5: &[u8; 16]) {
+        self.set(name, &STANDARD.encode(md5));
+    }
+
+    pub(super) fn done(self) -> Reply {
+        self.0
+    }
+}
+
+pub(super) fn truth(is: bool) -> &'static str {
+    if is { "true" } else { "false" }
+}

@@ -1,0 +1,196 @@
+//! The operations whose requests and answers are short.
+
+use hyper::StatusCode;
+
+use crate::resource::ResourceError;
+use crate::resource::blob::{Attributes, BlobPath, ContainerName};
+use crate::server::reply::Reply;
+
+use super::Admitted;
+use super::call::{AccountCall, BlobCall, Call, ContainerCall};
+use super::digest::expected;
+use super::fault::Fault;
+use super::out::Out;
+use super::storage::is_encrypted;
+use super::transfer::{tags, write_conditions, write_refused};
+use super::{list, xml};
+
+/// Does what was asked for of the account `name`.
+pub(super) fn perform(name: &str, asked: &Admitted, body: &[u8]) -> Result<Reply, Fault> {
+    match &asked.call {
+        Call::Account(call) => on_account(name, asked, *call),
+        Call::Container(call, container) => on_container(name, asked, *call, container),
+        Call::Blob(call, path) => on_blob(asked, *call, path, body),
+    }
+}
+
+fn on_account(name: &str, asked: &Admitted, call: AccountCall) -> Result<Reply, Fault> {
+    Ok(match call {
+        AccountCall::ListContainers => {
+            Out::xml(list::containers(name, &asked.account, &asked.head)?)
+        }
+        AccountCall::Information => {
+            let mut out = Out::new(StatusCode::OK);
+            out.set("x-ms-sku-name", "Standard_LRS");
+            out.set("x-ms-account-kind", "StorageV2");
+            out.set("x-ms-is-hns-enabled", "false");
+            out
+        }
+        AccountCall::Properties => {
+            let mut document = xml::Document::new();
+            document.open("StorageServiceProperties");
+            document.close("StorageServiceProperties");
+            Out::xml(document.finish())
+        }
+    }
+    .done())
+}
+
+fn on_container(
+    name: &str,
+    asked: &Admitted,
+    call: ContainerCall,
+    container: &ContainerName,
+) -> Result<Reply, Fault> {
+    let (account, head) = (&asked.account, &asked.head);
+    let of = |e: ResourceError| Fault::of(&e, asked.call.reads(), true);
+    let mut out = Out::new(match call {
+        ContainerCall::Create => StatusCode::CREATED,
+        ContainerCall::Delete => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    });
+    match call {
+        ContainerCall::Create => {
+            let access = head.header("x-ms-blob-public-access")?;
+            if access.is_some_and(|access| access != "container-none") {
+                return Err(Fault::new(
+                    StatusCode::CONFLICT,
+                    "PublicAccessNotPermitted",
+                    "Public access is not permitted on this storage account.",
+                ));
+            }
+            let made = account.create_container(container, &head.metadata()?);
+            let made = made.map_err(of)?;
+            out.state(made.etag, made.modified);
+        }
+        ContainerCall::Delete => account
+            .delete_container(container, &head.conditions()?)
+            .map_err(of)?,
+        ContainerCall::Get => out.container(&account.container(container).map_err(of)?),
+        ContainerCall::GetAcl => {
+            let found = account.container(container).map_err(of)?;
+            let mut document = xml::Document::new();
+            document.open("SignedIdentifiers");
+            document.close("SignedIdentifiers");
+            out = Out::xml(document.finish());
+            out.state(found.etag, found.modified);
+        }
+        ContainerCall::SetMetadata => {
+            let (metadata, conditions) = (head.metadata()?, head.conditions()?);
+            let set = account.set_container_metadata(container, &metadata, &conditions);
+            let set = set.map_err(of)?;
+            out.state(set.etag, set.modified);
+        }
+        ContainerCall::List => {
+            let encrypted = is_encrypted(account);
+            out = Out::xml(list::blobs(name, account, container, encrypted, head)?);
+        }
+    }
+    Ok(out.done())
+}
+
+fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Result<Reply, Fault> {
+    let (account, head) = (&asked.account, &asked.head);
+    let encrypted = is_encrypted(account);
+    let of = |e: ResourceError| Fault::of(&e, asked.call.reads(), false);
+    let mut out = Out::new(match call {
+        BlobCall::PutBlockList => StatusCode::CREATED,
+        BlobCall::Delete => StatusCode::ACCEPTED,
+        BlobCall::SetTags => StatusCode::NO_CONTENT,
+        _ => StatusCode::OK,
+    });
+    match call {
+        BlobCall::PutBlockList => {
+            if let Some(right) = expected(head, "content-md5")?
+                && right != super::digest::md5(body)
+            {
+                return Err(super::digest::mismatch());
+            }
+            let said = Attributes {
+                properties: head.properties(false)?,
+                tags: tags(head)?,
+                metadata: head.metadata()?,
+                content_md5: expected(head, "x-ms-blob-content-md5")?,
+            };
+            let blocks = xml::read_block_list(body)?;
+            let conditions = write_conditions(asked)?;
+            let put = account.put_block_list(path, &blocks, &said, &conditions);
+            out.written(&put.map_err(|e| write_refused(asked, &e))?, encrypted);
+        }
+        BlobCall::GetBlockList => {
+            let kind = head.query("blocklisttype")?.unwrap_or("committed");
+            let (committed, uncommitted) = match kind.to_ascii_lowercase().as_str() {
+                "committed" => (true, false),
+                "uncommitted" => (false, true),
+                "all" => (true, true),
+                _ => {
+                    let why = "The value of the query parameter blocklisttype is invalid.";
+                    return Err(Fault::bad("InvalidQueryParameterValue", why));
+                }
+            };
+            let listed = account.block_list(path).map_err(of)?;
+            out = Out::xml(xml::block_list(&listed, committed, uncommitted));
+            if let Some(blob) = &listed.blob {
+                out.state(blob.etag, blob.modified);
+                out.set("x-ms-blob-content-length", &blob.size.to_string());
+            }
+        }
+        BlobCall::GetProperties => {
+            let found = account.attributes(path, &head.conditions()?);
+            let (blob, said) = found.map_err(of)?;
+            out.blob(asked, &blob, &said)?;
+            out.set("content-length", &blob.size.to_string());
+            if let Some(md5) = &said.content_md5 {
+                out.md5("content-md5", md5);
+            }
+            if head.query("comp")?.is_some() {
+                // Metadata alone has no body, whichever the method.
+                out.set("content-length", "0");
+            }
+        }
+        BlobCall::GetTags => {
+            let found = account.info(path).map_err(of)?;
+            out = Out::xml(xml::tags(&found.tags));
+        }
+        BlobCall::SetTags => {
+            let tags = xml::read_tags(body)?;
+            account
+                .set_tags(path, &tags, &head.conditions()?)
+                .map_err(of)?;
+        }
+        BlobCall::SetMetadata => {
+            let (metadata, conditions) = (head.metadata()?, head.conditions()?);
+            let set = account.set_metadata(path, &metadata, &conditions);
+            out.written(&set.map_err(of)?, encrypted);
+        }
+        BlobCall::SetProperties => {
+            if head.header("x-ms-blob-content-md5")?.is_some() {
+                return Err(Fault::not_here("a new MD5 of a blob that stays as it is"));
+            }
+            let (properties, conditions) = (head.properties(false)?, head.conditions()?);
+            let set = account.set_properties(path, &properties, &conditions);
+            let set = set.map_err(of)?;
+            out.state(set.etag, set.modified);
+        }
+        BlobCall::Delete => {
+            if head.header("x-ms-delete-snapshots")? == Some("only") {
+                return Err(Fault::not_here("snapshots and versions"));
+            }
+            account.delete(path, &head.conditions()?).map_err(of)?;
+        }
+        BlobCall::Put | BlobCall::PutBlock | BlobCall::Get => {
+            return Err(Fault::not_here("this operation"));
+        }
+    }
+    Ok(out.done())
+}

@@ -1,0 +1,212 @@
+//! Shared access signatures: what an account's key allows whoever has the URL
+//! (learn.microsoft.com/rest/api/storageservices, create-service-sas and create-account-sas). Those of a
+//! user delegation key are not there.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::call::{Call, Need};
+use super::fault::Fault;
+use super::head::Head;
+
+/// From here on the string to sign has the form that is spoken here.
+const OLDEST: Date = Date::constant(2018, 11, 9);
+/// From here on an encryption scope is part of it.
+const WITH_SCOPE: Date = Date::constant(2020, 12, 6);
+
+/// A signature as the query has it, not checked yet.
+pub(super) struct Sas<'a> {
+    head: &'a Head,
+    version: Date,
+    signature: &'a str,
+}
+
+impl<'a> Sas<'a> {
+    /// The signature of a request, if it has one.
+    pub(super) fn of(head: &'a Head) -> Result<Option<Self>, Fault> {
+        let Some(signature) = head.query("sig")? else {
+            return Ok(None);
+        };
+        let version = head
+            .query("sv")?
+            .and_then(|version| version.parse::<Date>().ok());
+        let version = version.filter(|version| *version >= OLDEST);
+        let sas = Self {
+            head,
+            version: version.ok_or_else(Fault::authentication)?,
+            signature,
+        };
+        for (name, what) in [
+            ("si", "stored access policies"),
+            ("skoid", "signatures by a user delegation key"),
+            ("ses", "encryption scopes"),
+        ] {
+            if !sas.get(name)?.is_empty() {
+                return Err(Fault::not_here(what));
+            }
+        }
+        Ok(Some(sas))
+    }
+
+    fn get(&self, name: &str) -> Result<&'a str, Fault> {
+        Ok(self.head.query(name)?.unwrap_or_default())
+    }
+
+    /// Whether it is one of the account, not of a blob or container.
+    pub(super) fn is_of_account(&self) -> Result<bool, Fault> {
+        Ok(self.head.query("ss")?.is_some())
+    }
+
+    /// The signature, in base64.
+    pub(super) fn signature(&self) -> &str {
+        self.signature
+    }
+
+    /// What was signed, if it was for `call` on the account `account`.
+    pub(super) fn string_to_sign(&self, account: &str, call: &Call) -> Result<String, Fault> {
+        let values = |names: &[&str]| {
+            let values = names.iter().map(|name| self.get(name));
+            values.collect::<Result<Vec<_>, _>>().map(|v| v.join("\n"))
+        };
+        let scope: &[&str] = match self.version >= WITH_SCOPE {
+            true => &["ses"],
+            false => &[],
+        };
+        if self.is_of_account()? {
+            let all = [&["sp", "ss", "srt", "st", "se", "sip", "spr", "sv"], scope].concat();
+            return Ok(format!("{account}\n{}\n", values(&all)?));
+        }
+        let resource = match (self.get("sr")?, call) {
+            ("c", Call::Container(_, container)) => format!("/blob/{account}/{container}"),
+            ("c", Call::Blob(_, path)) => format!("/blob/{account}/{}", path.container),
+            ("b", Call::Blob(_, path)) => format!("/blob/{account}/{path}"),
+            _ => return Err(mismatch("ResourceType", "resource types")),
+        };
+        let before = values(&["sp", "st", "se"])?;
+        let after = [
+            &["si", "sip", "spr", "sv", "sr", "snapshot"],
+            scope,
+            &["rscc", "rscd", "rsce", "rscl", "rsct"],
+        ];
+        Ok(format!(
+            "{before}\n{resource}\n{}",
+            values(&after.concat())?
+        ))
+    }
+
+    /// Whether an authentic signature allows what needs `need`, now, from there. `Ok(true)` when only
+    /// something new may be made.
+    pub(super) fn allows(&self, need: &Need, now: Timestamp) -> Result<bool, Fault> {
+        let time = |name: &str| match self.get(name)? {
+            "" => Ok(None),
+            text => time(text).map(Some).ok_or_else(Fault::authentication),
+        };
+        let begun = time("st")?.is_none_or(|start| start <= now);
+        // It must say when it ends.
+        let ended = time("se")?.is_none_or(|end| end <= now);
+        if !begun || ended {
+            return Err(Fault::authentication());
+        }
+        match self.get("spr")? {
+            "" | "https" | "https,http" => {}
+            _ => return Err(Fault::authentication()),
+        }
+        let from = self.get("sip")?;
+        if !from.is_empty() && !holds(from, self.head.peer) {
+            let why =
+                "This request is not authorized to perform this operation using this source IP.";
+            return Err(Fault::forbidden("AuthorizationSourceIPMismatch", why));
+        }
+        if self.is_of_account()? {
+            if !self.get("ss")?.contains('b') {
+                return Err(mismatch("Service", "services"));
+            }
+            if !self.get("srt")?.contains(need.level) {
+                return Err(mismatch("ResourceType", "resource types"));
+            }
+        } else if !need.by_service {
+            return Err(mismatch("ResourceType", "resource types"));
+        }
+        let given = self.get("sp")?;
+        match need.letters.chars().find(|letter| given.contains(*letter)) {
+            Some(letter) => Ok(letter == 'c'),
+            None => Err(permission_mismatch()),
+        }
+    }
+}
+
+/// One may not do this.
+pub(super) fn permission_mismatch() -> Fault {
+    let why = "This request is not authorized to perform this operation using this permission.";
+    Fault::forbidden("AuthorizationPermissionMismatch", why)
+}
+
+fn mismatch(what: &str, whats: &str) -> Fault {
+    let code = match what {
+        "Service" => "AuthorizationServiceMismatch",
+        _ => "AuthorizationResourceTypeMismatch",
+    };
+    let why =
+        format!("This request is not authorized to perform this operation using these {whats}.");
+    Fault::forbidden(code, why)
+}
+
+/// A time of a signature: to the second or fraction of it, to the minute, or a day.
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse()
+        .or_else(|_| format!("{}T00:00:00Z", text.parse::<Date>()?).parse())
+        .ok()
+}
+
+/// Whether an address, or a range `FIRST-LAST` of them, holds `peer`.
+fn holds(range: &str, peer: IpAddr) -> bool {
+    let IpAddr::V4(peer) = peer.to_canonical() else {
+        return false;
+    };
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    match (first.parse::<Ipv4Addr>(), last.parse::<Ipv4Addr>()) {
+        (Ok(first), Ok(last)) => (first..=last).contains(&peer),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_outside_its_range_is_refused() {
+        let peer: IpAddr = "10.0.0.7".parse().unwrap();
+        for range in ["10.0.0.7", "10.0.0.1-10.0.0.7", "10.0.0.7-10.0.0.9"] {
+            assert!(holds(range, peer), "{range}");
+        }
+        for range in [
+            "10.0.0.8",
+            "10.0.0.8-10.0.0.9",
+            "10.0.0.9-10.0.0.1",
+            "x",
+            "",
+            "10.0.0.7-",
+        ] {
+            assert!(!holds(range, peer), "{range}");
+        }
+        assert!(!holds("10.0.0.7", "::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn time_that_is_none_is_not_taken_for_one() {
+        for text in [
+            "2026-01-02",
+            "2026-01-02T00:00Z",
+            "2026-01-02T00:00:00Z",
+            "2026-01-02T00:00:00.0000000Z",
+        ] {
+            assert_eq!(time(text), "2026-01-02T00:00:00Z".parse().ok(), "{text}");
+        }
+        for text in ["", "tomorrow", "2026-13-01", "2026-01-02T00:00:00"] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
+}

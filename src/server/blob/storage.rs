@@ -1,0 +1,122 @@
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::StatusCode;
+use tokio::sync::Semaphore;
+
+use crate::base::ResourceId;
+use crate::envelope::{EnvelopeError, ResourceKind};
+use crate::resource::blob::StorageAccount;
+use crate::resource::{ProtectedResource, Protection, ResourceError};
+use crate::server::shared::Shared;
+use crate::vault::VaultError;
+use crate::world::{Kind, WorldError};
+
+use super::fault::Fault;
+
+/// Blobs that are sent or received at once: each takes a thread that may block, of which others need
+/// some, too.
+const TRANSFERS_MAX: usize = 32;
+
+/// The storage accounts that are open.
+pub(in crate::server) struct Storage {
+    open: Mutex<HashMap<ResourceId, Open>>,
+    pub(super) transfers: Arc<Semaphore>,
+}
+
+struct Open {
+    account: Arc<StorageAccount>,
+    /// Which directory it is: another one takes its place when the account's protection changes.
+    directory: (u64, u64),
+}
+
+impl Storage {
+    pub(in crate::server) fn new() -> Self {
+        Self {
+            open: Mutex::default(),
+            transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+        }
+    }
+}
+
+/// The storage account whose host is `name.blob.core.windows.net`: the one of that name in the working
+/// directory's environments, as they are now.
+pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>, Fault> {
+    let failed = |error: &dyn std::fmt::Display| {
+        tracing::error!(%error, "a storage account cannot be opened");
+        let why = "The server encountered an internal error; its log says why.";
+        Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
+    };
+    shared.workspace.reload().map_err(|e| failed(&e))?;
+    let named = |kind, of: &str| kind == Kind::Storage && of == name;
+    let all = shared.workspace.resources().into_iter();
+    let mut found = all.filter(|(address, _)| named(address.kind, address.name.as_str()));
+    let (address, entry) = match (found.next(), found.next()) {
+        (Some(found), None) => found,
+        (None, _) => {
+            let why = format!(
+                "There is no storage account {name} here; make one with `atrest blob create {name}`."
+            );
+            return Err(Fault::new(StatusCode::NOT_FOUND, "ResourceNotFound", why));
+        }
+        (Some(_), Some(_)) => {
+            let why = format!(
+                "Two environments have a storage account {name}: this host could be either. Rename one."
+            );
+            return Err(Fault::new(StatusCode::CONFLICT, "AmbiguousAccount", why));
+        }
+    };
+    let path = shared.workspace.path(&address).map_err(|e| failed(&e))?;
+    let about = fs::metadata(&path).map_err(|e| failed(&e))?;
+    let directory = (about.dev(), about.ino());
+    let mut open = (shared.storage.open.lock()).unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = open.get(&entry.id)
+        && known.directory == directory
+    {
+        return Ok(known.account.clone());
+    }
+    let account = match shared.workspace.open_storage(&address) {
+        Ok(account) => Arc::new(account),
+        Err(WorldError::Resource(
+            e @ (ResourceError::KeyUnavailable { .. } | ResourceError::Busy { .. }),
+        )) => {
+            return Err(Fault::of(&e, false, false));
+        }
+        Err(e) => return Err(failed(&e)),
+    };
+    let account = open
+        .entry(entry.id)
+        .insert_entry(Open { account, directory });
+    Ok(account.get().account.clone())
+}
+
+/// Whether what the account stores is sealed.
+pub(super) fn is_encrypted(account: &StorageAccount) -> bool {
+    *account.protection() != Protection::Plain
+}
+
+/// The same refusal, with the code of the reason for which the vault does not give the account's key.
+pub(super) fn explained(shared: &Shared, account: &StorageAccount, fault: Fault) -> Fault {
+    if fault.code != "KeyVaultEncryptionKeyNotFound" {
+        return fault;
+    }
+    let Some(envelope) = account.envelope() else {
+        return fault;
+    };
+    let wrapper = shared.workspace.wrapper();
+    match envelope.open(&*wrapper, ResourceKind::Storage, account.id()) {
+        Err(EnvelopeError::Vault(
+            VaultError::Sealed | VaultError::Store { .. } | VaultError::RootKey { .. },
+        )) => Fault::forbidden(
+            "KeyVaultVaultNotFound",
+            "The key vault is not found, is sealed, or cannot be opened.",
+        ),
+        Err(EnvelopeError::Vault(VaultError::Forbidden { .. })) => Fault::forbidden(
+            "KeyVaultAccessTokenCannotBeAcquired",
+            "The key vault does not let the storage account use the encryption key.",
+        ),
+        _ => fault,
+    }
+}

@@ -1,0 +1,351 @@
+//! Blobs on their way in and out, in constant memory: a thread that may block seals or opens them, and
+//! waits for the client as the client waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Either};
+use hyper::StatusCode;
+use hyper::body::{Bytes, Incoming};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::resource::ResourceError;
+use crate::resource::blob::{
+    Attributes, BlobPath, BlobReader, BlockId, Conditions, Matching, Pairs,
+};
+use crate::server::reply::Reply;
+use crate::server::shared::Shared;
+use crate::server::stream::{Piece, Source, answer, source};
+
+use super::call::{BlobCall, Call};
+use super::digest::{Digesting, expected, md5, mismatch};
+use super::fault::Fault;
+use super::head::Head;
+use super::out::{Out, truth};
+use super::range::ByteRange;
+use super::sas::permission_mismatch;
+use super::storage::is_encrypted;
+use super::{Admitted, blocking, xml};
+
+/// How long a client may take to send a piece.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest blob of one piece, and the longest block (the service's limits).
+const BLOB_MAX: u64 = 5000 << 20;
+const BLOCK_MAX: u64 = 4000 << 20;
+/// The longest body that is no blob: a list of 50,000 blocks.
+const SMALL_MAX: usize = 8 << 20;
+/// The longest range whose digest is asked for (the service's limit).
+const DIGEST_MAX: u64 = 4 << 20;
+/// What a client may still send after it was refused, so that it gets to read why.
+const DRAIN_MAX: usize = 256 << 20;
+
+/// A body of at most [`SMALL_MAX`] bytes.
+pub(super) async fn small(mut body: Incoming) -> Result<Vec<u8>, Fault> {
+    let mut all = Vec::new();
+    while let Some(bytes) = next(&mut body).await? {
+        if all.len() + bytes.len() > SMALL_MAX {
+            return Err(too_large());
+        }
+        all.extend_from_slice(&bytes);
+    }
+    Ok(all)
+}
+
+fn too_large() -> Fault {
+    let why = "The request body is too large and exceeds the maximum permissible limit.";
+    Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", why)
+}
+
+async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
+    loop {
+        match timeout(PATIENCE, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(bytes) = frame.into_data() {
+                    return Ok(Some(bytes));
+                }
+            }
+            Ok(Some(Err(_))) => return Err(Fault::bad("IncompleteBody", "The body was cut off.")),
+            Err(_) => {
+                let why = "The body did not arrive in time.";
+                let status = StatusCode::REQUEST_TIMEOUT;
+                return Err(Fault::new(status, "OperationTimedOut", why));
+            }
+        }
+    }
+}
+
+/// Put Blob and Put Block.
+pub(super) async fn receive(
+    shared: &Arc<Shared>,
+    asked: Arc<Admitted>,
+    mut body: Incoming,
+    explain: impl FnOnce(Fault) -> Fault + Send + 'static,
+) -> Result<Reply, Fault> {
+    let permit = shared.storage.transfers.clone().acquire_owned().await;
+    let (sender, source) = source();
+    let written = tokio::spawn(blocking(move || {
+        let _permit = permit;
+        write(&asked, source).map_err(explain)
+    }));
+    let sent = feed(&mut body, sender).await;
+    let written = written.await.unwrap_or_else(|_| {
+        let why = "The server encountered an internal error; its log says why.";
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Err(Fault::new(status, "InternalError", why))
+    });
+    // A body that broke off is the cause of what the thread found.
+    sent.and(written)
+}
+
+async fn feed(body: &mut Incoming, sender: Sender<Piece>) -> Result<(), Fault> {
+    let (mut refused, mut drained) = (false, 0);
+    while let Some(bytes) = next(body).await? {
+        if refused {
+            drained += bytes.len();
+            if drained > DRAIN_MAX {
+                return Ok(());
+            }
+        } else {
+            refused = sender.send(Piece::Bytes(bytes)).await.is_err();
+        }
+    }
+    let _ = sender.send(Piece::End).await;
+    Ok(())
+}
+
+fn write(asked: &Admitted, source: Source) -> Result<Reply, Fault> {
+    let head = &asked.head;
+    let Call::Blob(call, path) = &asked.call else {
+        return Err(Fault::not_here("this operation"));
+    };
+    let max = match call {
+        BlobCall::Put => BLOB_MAX,
+        _ => BLOCK_MAX,
+    };
+    let length = head.header("content-length")?.map(str::parse::<u64>);
+    match length {
+        Some(Ok(length)) if length <= max => {}
+        Some(Ok(_)) => return Err(too_large()),
+        Some(Err(_)) => return Err(Fault::header("Content-Length")),
+        None => {
+            let status = StatusCode::LENGTH_REQUIRED;
+            let why = "The Content-Length header was not specified.";
+            return Err(Fault::new(status, "MissingContentLengthHeader", why));
+        }
+    }
+    match call {
+        BlobCall::Put => put(asked, path, source),
+        _ => put_block(asked, path, source),
+    }
+}
+
+/// The conditions of a write, which makes only what is not there yet where no more is allowed.
+pub(super) fn write_conditions(asked: &Admitted) -> Result<Conditions, Fault> {
+    let mut conditions = asked.head.conditions()?;
+    if asked.access.only_new {
+        conditions.if_none_match = Some(Matching::Any);
+    }
+    Ok(conditions)
+}
+
+/// What the account refused to write.
+pub(super) fn write_refused(asked: &Admitted, error: &ResourceError) -> Fault {
+    match error {
+        ResourceError::Exists(_) if asked.access.only_new => permission_mismatch(),
+        e => Fault::of(e, false, false),
+    }
+}
+
+/// The index tags of `x-ms-tags`.
+pub(super) fn tags(head: &Head) -> Result<Pairs, Fault> {
+    let text = head.header("x-ms-tags")?.unwrap_or_default();
+    xml::checked_tags(
+        form_urlencoded::parse(text.as_bytes())
+            .into_owned()
+            .collect(),
+    )
+}
+
+fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
+    let (head, encrypted) = (&asked.head, is_encrypted(&asked.account));
+    let right = [
+        expected(head, "content-md5")?,
+        expected(head, "x-ms-blob-content-md5")?,
+    ];
+    let said = Attributes {
+        properties: head.properties(true)?,
+        tags: tags(head)?,
+        metadata: head.metadata()?,
+        content_md5: None,
+    };
+    let conditions = write_conditions(asked)?;
+    let (mut source, digest) = Digesting::new(source);
+    let mut mismatched = false;
+    let mut attributes = || {
+        let md5 = digest.md5();
+        mismatched = right.iter().flatten().any(|right| *right != md5);
+        match mismatched {
+            true => Err(ResourceError::BadBlock("another digest".into())),
+            false => Ok(Attributes {
+                content_md5: Some(md5),
+                ..said.clone()
+            }),
+        }
+    };
+    let account = &asked.account;
+    let put = account.put_with(path, &mut source, &conditions, &mut attributes, &mut |_| ());
+    if mismatched {
+        return Err(mismatch());
+    }
+    let blob = put.map_err(|e| write_refused(asked, &e))?;
+    let mut out = Out::new(StatusCode::CREATED);
+    out.written(&blob, encrypted);
+    out.md5("content-md5", &digest.md5());
+    Ok(out.done())
+}
+
+fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
+    let (head, encrypted) = (&asked.head, is_encrypted(&asked.account));
+    let id = head.query("blockid")?.and_then(BlockId::from_base64);
+    let id = id.ok_or_else(|| {
+        let why = "Value for one of the query parameters specified in the request URI is invalid: blockid.";
+        Fault::bad("InvalidQueryParameterValue", why)
+    })?;
+    if head.header("content-length")? == Some("0") {
+        return Err(Fault::header("Content-Length"));
+    }
+    let right = expected(head, "content-md5")?;
+    let (mut source, digest) = Digesting::new(source);
+    let mut mismatched = false;
+    let mut check = || {
+        mismatched = right.is_some_and(|right| right != digest.md5());
+        match mismatched {
+            true => Err(ResourceError::BadBlock("another digest".into())),
+            false => Ok(()),
+        }
+    };
+    let put = asked.account.put_block(path, &id, &mut source, &mut check);
+    if mismatched {
+        return Err(mismatch());
+    }
+    put.map_err(|e| match e {
+        ResourceError::BadBlock(why) => Fault::bad("InvalidBlobOrBlock", why),
+        e => write_refused(asked, &e),
+    })?;
+    let mut out = Out::new(StatusCode::CREATED);
+    out.md5("content-md5", &digest.md5());
+    out.set("x-ms-request-server-encrypted", truth(encrypted));
+    Ok(out.done())
+}
+
+/// Get Blob. The head is sent when the blob's manifest is authentic; each piece when its chunk is. What
+/// fails after that cuts the answer off before the length that its head says.
+pub(super) async fn send(
+    shared: &Arc<Shared>,
+    asked: Arc<Admitted>,
+    explain: impl FnOnce(Fault) -> Fault + Send + 'static,
+) -> Result<Reply, Fault> {
+    let permit = shared.storage.transfers.clone().acquire_owned().await;
+    let (begun, head) = oneshot::channel();
+    let (mut sink, body) = answer();
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let reader = match reader(&asked) {
+            Ok(reader) => reader,
+            Err(fault) => {
+                let _ = begun.send(Err(explain(fault)));
+                return;
+            }
+        };
+        match begin(&asked, &reader) {
+            Ok((reply, whole)) => {
+                if begun.send(Ok((reply, whole))).is_err() || whole {
+                    return;
+                }
+            }
+            Err(fault) => {
+                let _ = begun.send(Err(explain(fault)));
+                return;
+            }
+        }
+        if let Err(error) = reader.read(&mut sink, &mut |_| ()) {
+            tracing::warn!(%error, "a blob was not sent to its end");
+            sink.fail(&error);
+        }
+    });
+    let Ok(begun) = head.await else {
+        let why = "The server encountered an internal error; its log says why.";
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        return Err(Fault::new(status, "InternalError", why));
+    };
+    let (reply, whole) = begun?;
+    Ok(match whole {
+        true => reply,
+        false => reply.map(|_| Either::Right(body)),
+    })
+}
+
+fn reader(asked: &Admitted) -> Result<BlobReader<'_>, Fault> {
+    let Call::Blob(_, path) = &asked.call else {
+        return Err(Fault::not_here("this operation"));
+    };
+    let range = ByteRange::of(&asked.head)?;
+    let conditions = asked.head.conditions()?;
+    let mut outside = None;
+    let reader = (asked.account).reader(path, &conditions, &mut |blob| match range {
+        None => Ok(0..blob.size),
+        Some(range) => range.within(blob.size).ok_or_else(|| {
+            outside = Some(blob.size);
+            ResourceError::Usage("the range lies outside".into())
+        }),
+    });
+    match outside {
+        Some(length) => Err(Fault::range(length)),
+        None => reader.map_err(|e| Fault::of(&e, true, false)),
+    }
+}
+
+/// The head of the answer, and whether its body is there already.
+fn begin(asked: &Admitted, reader: &BlobReader<'_>) -> Result<(Reply, bool), Fault> {
+    let (head, blob, said) = (&asked.head, reader.info(), reader.attributes());
+    let range = reader.range();
+    let is_part = ByteRange::of(head)?.is_some();
+    let mut out = Out::new(match is_part {
+        true => StatusCode::PARTIAL_CONTENT,
+        false => StatusCode::OK,
+    });
+    out.blob(asked, blob, &said)?;
+    out.set("content-length", &(range.end - range.start).to_string());
+    if is_part {
+        let (first, last) = (range.start, range.end - 1);
+        out.set(
+            "content-range",
+            &format!("bytes {first}-{last}/{}", blob.size),
+        );
+    }
+    if let Some(md5) = &said.content_md5 {
+        out.md5(
+            if is_part {
+                "x-ms-blob-content-md5"
+            } else {
+                "content-md5"
+            },
+            md5,
+        );
+    }
+    if head.header("x-ms-range-get-content-md5")? != Some("true") {
+        return Ok((out.done(), false));
+    }
+    if !is_part || range.end - range.start > DIGEST_MAX {
+        return Err(Fault::header("x-ms-range-get-content-md5"));
+    }
+    let mut bytes = Vec::new();
+    let read = reader.read(&mut bytes, &mut |_| ());
+    read.map_err(|e| Fault::of(&e, true, false))?;
+    out.md5("content-md5", &md5(&bytes));
+    let reply = out.done();
+    Ok((reply.map(|_| Either::Left(Bytes::from(bytes).into())), true))
+}

@@ -1,0 +1,117 @@
+//! Bytes on their way between a connection and a thread that may block, few at a time: who sends waits
+//! for who takes.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::timeout;
+
+/// Pieces that wait.
+const WAITING: usize = 4;
+/// How long a client may take to take a piece.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest piece of an answer.
+const PIECE: usize = 64 << 10;
+
+/// A piece of what a client sends, or its end; without an end it was cut off.
+pub(super) enum Piece {
+    Bytes(Bytes),
+    End,
+}
+
+/// Where a thread reads what a client sends.
+pub(super) struct Source {
+    pieces: Receiver<Piece>,
+    left: Bytes,
+    ended: bool,
+}
+
+/// Both ends of what a client sends.
+pub(super) fn source() -> (Sender<Piece>, Source) {
+    let (sender, pieces) = channel(WAITING);
+    let source = Source {
+        pieces,
+        left: Bytes::new(),
+        ended: false,
+    };
+    (sender, source)
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.left.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => self.left = bytes,
+                Some(Piece::End) => self.ended = true,
+                None => return Err(ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        let len = buffer.len().min(self.left.len());
+        buffer[..len].copy_from_slice(&self.left.split_to(len));
+        Ok(len)
+    }
+}
+
+/// The body of an answer that a thread writes.
+pub(super) struct Stream(Receiver<io::Result<Bytes>>);
+
+/// Where the thread writes it. When it is dropped the body ends; [`Sink::fail`] cuts it off.
+pub(super) struct Sink {
+    pieces: Sender<io::Result<Bytes>>,
+    runtime: Handle,
+}
+
+/// Both ends of an answer. Called within the runtime.
+pub(super) fn answer() -> (Sink, Stream) {
+    let (pieces, receiver) = channel(WAITING);
+    let runtime = Handle::current();
+    (Sink { pieces, runtime }, Stream(receiver))
+}
+
+impl Sink {
+    fn send(&self, piece: io::Result<Bytes>) -> io::Result<()> {
+        let sent = async { timeout(PATIENCE, self.pieces.send(piece)).await };
+        match self.runtime.block_on(sent) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Cuts the body off, so that the client sees that it has a part.
+    pub(super) fn fail(&self, why: &dyn std::fmt::Display) {
+        // Where the client does not take what is there, the end comes before the length that it was told.
+        let _ = self.pieces.try_send(Err(io::Error::other(why.to_string())));
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = bytes.len().min(PIECE);
+        self.send(Ok(Bytes::copy_from_slice(&bytes[..len])))?;
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.0
+            .poll_recv(context)
+            .map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}

@@ -1,0 +1,307 @@
+//! Blobs on the wire: what is refused, and what a client is not given.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::io::Write;
+
+use crate::client::*;
+
+const HOST: &str = "documents.blob.core.windows.net";
+const VERSION: &str = "x-ms-version:2026-10-06";
+
+fn served() -> (Served, String) {
+    let dir = workspace();
+    let run = |args: &[&str]| {
+        let ran = atrest(dir.path(), args).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        ran.stdout
+    };
+    run(&["blob", "create", "documents"]);
+    let keys: serde_json::Value =
+        serde_json::from_slice(&run(&["--json", "blob", "keys", "documents"])).unwrap();
+    let key = keys["key1"].as_str().unwrap().to_owned();
+    (Served::at(dir, &[]), key)
+}
+
+/// A request signed with `key`, as docs of the Blob service say; `headers` are lines `name:value` of `x-ms-`
+/// headers. `change` alters what is sent after it was signed.
+fn signed(
+    key: &str,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+    change: impl Fn(String) -> String,
+) -> String {
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    signed_at(&date, key, method, path, headers, body, change)
+}
+
+fn signed_at(
+    date: &str,
+    key: &str,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+    change: impl Fn(String) -> String,
+) -> String {
+    let mut ours: Vec<String> = headers.iter().map(|h| (*h).to_owned()).collect();
+    ours.push(format!("x-ms-date:{date}"));
+    ours.push(VERSION.to_owned());
+    ours.sort();
+    let length = match body.len() {
+        0 => String::new(),
+        n => n.to_string(),
+    };
+    let (bare, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut query: Vec<String> = query
+        .split('&')
+        .filter(|q| !q.is_empty())
+        .map(|q| q.replacen('=', ":", 1))
+        .collect();
+    query.sort();
+    let mut to_sign = format!(
+        "{method}\n\n\n{length}\n\n\n\n\n\n\n\n\n{}\n/documents{bare}",
+        ours.join("\n")
+    );
+    for line in query {
+        to_sign += &format!("\n{line}");
+    }
+    let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(key).unwrap()).unwrap();
+    mac.update(to_sign.as_bytes());
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    change(format!(
+        "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: SharedKey documents:{signature}\r\n\
+         {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        ours.join("\r\n"),
+        body.len()
+    ))
+}
+
+fn error(answer: &Answer) -> (u16, &str) {
+    let code = answer
+        .head
+        .lines()
+        .find_map(|l| l.strip_prefix("x-ms-error-code: "));
+    (answer.status, code.unwrap_or(""))
+}
+
+const PUT: &[&str] = &["x-ms-blob-type:BlockBlob"];
+
+#[test]
+fn request_that_was_altered_after_it_was_signed_is_refused() {
+    let (served, key) = served();
+    let ask = |request: String| served.proxied(HOST, &request);
+    let same = |request: String| request;
+    let put = |change: &dyn Fn(String) -> String| {
+        ask(signed(
+            &key,
+            "PUT",
+            "/default/a?timeout=9",
+            PUT,
+            "data",
+            change,
+        ))
+    };
+    let answer = put(&same);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    for name in [
+        "etag: \"0x",
+        "x-ms-request-server-encrypted: true",
+        "x-ms-request-id: ",
+        "x-ms-version: 2026-10-06",
+    ] {
+        assert!(answer.head.contains(name), "{name}: {}", answer.head);
+    }
+    let changes: [(&str, &str); 7] = [
+        ("/default/a?", "/default/b?"),
+        ("timeout=9", "timeout=8"),
+        ("PUT ", "DELETE "),
+        ("x-ms-version:2026-10-06", "x-ms-version:2026-10-05"),
+        (
+            "x-ms-blob-type:BlockBlob",
+            "x-ms-blob-type:BlockBlob\r\nx-ms-meta-a:b",
+        ),
+        ("SharedKey documents:", "SharedKey others:"),
+        ("SharedKey documents:", "SharedKey documents:A"),
+    ];
+    for (from, to) in changes {
+        let answer = put(&|request| {
+            assert!(request.contains(from));
+            request.replacen(from, to, 1)
+        });
+        assert_eq!(
+            error(&answer),
+            (403, "AuthenticationFailed"),
+            "{from} -> {to}"
+        );
+    }
+    let other = STANDARD.encode([7; 64]);
+    let forged = ask(signed(&other, "GET", "/default/a", &[], "", same));
+    assert_eq!(error(&forged), (403, "AuthenticationFailed"));
+    // What somebody recorded is not taken later.
+    let old = httpdate::fmt_http_date(
+        std::time::SystemTime::now() - std::time::Duration::from_secs(3600),
+    );
+    let replayed = ask(signed_at(&old, &key, "GET", "/default/a", &[], "", same));
+    assert_eq!(error(&replayed), (403, "AuthenticationFailed"));
+    let got = ask(signed(&key, "GET", "/default/a", &[], "", same));
+    assert_eq!((got.status, got.body.as_str()), (200, "data"));
+    assert!(got.head.contains("x-ms-server-encrypted: true"));
+
+    // A key that was renewed signs no more.
+    let keys = |args: &[&str]| {
+        let all = [&["--json", "blob", "keys", "documents"], args].concat();
+        let ran = atrest(served.dir.path(), &all).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&ran.stdout).unwrap()
+    };
+    let renewed = keys(&["--renew", "1"])["key1"].as_str().unwrap().to_owned();
+    let get = |key: &str| ask(signed(key, "GET", "/default/a", &[], "", same));
+    assert_eq!(error(&get(&key)), (403, "AuthenticationFailed"));
+    assert_eq!(get(&renewed).status, 200);
+    // No key is in the log.
+    let log = served.log();
+    assert!(log.contains("PutBlob") && !log.contains(&key) && !log.contains(&renewed));
+}
+
+#[test]
+fn body_that_breaks_off_leaves_the_blob_as_it_was() {
+    let (served, key) = served();
+    let same = |request: String| request;
+    let put = |body: &str| signed(&key, "PUT", "/default/a", PUT, body, same);
+    assert_eq!(served.proxied(HOST, &put("old")).status, 201);
+    let whole = put(&"x".repeat(200_000));
+    let mut stream = served.tunnel(HOST);
+    stream
+        .write_all(&whole.as_bytes()[..whole.len() - 1])
+        .unwrap();
+    stream.sock.shutdown(std::net::Shutdown::Both).unwrap();
+    drop(stream);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !served.log().contains("\"status\":400") {
+        assert!(std::time::Instant::now() < end, "{}", served.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let got = served.proxied(HOST, &signed(&key, "GET", "/default/a", &[], "", same));
+    assert_eq!(got.body, "old");
+    assert_eq!(served.proxied(HOST, &whole).status, 201);
+}
+
+#[test]
+fn what_would_change_the_meaning_of_a_request_is_not_passed_over() {
+    let (served, key) = served();
+    let same = |request: String| request;
+    let ask = |method: &str, path: &str, headers: &[&str], body: &str| {
+        served.proxied(HOST, &signed(&key, method, path, headers, body, same))
+    };
+    for header in [
+        "x-ms-encryption-key:AAAA",
+        "x-ms-encryption-scope:mine",
+        "x-ms-content-crc64:AAAA",
+        "x-ms-lease-id:x",
+        "x-ms-if-tags:\"a\"='b'",
+    ] {
+        let answer = ask("PUT", "/default/a", &[header, PUT[0]], "data");
+        assert_eq!(error(&answer), (501, "NotImplemented"), "{header}");
+    }
+    for (method, path) in [
+        ("PUT", "/default/a?comp=lease"),
+        ("PUT", "/default/a?comp=snapshot"),
+        ("GET", "/default/a?snapshot=2026-01-01T00:00:00Z"),
+        ("PUT", "/default?comp=acl&restype=container"),
+    ] {
+        assert_eq!(ask(method, path, &[], "").status, 501, "{method} {path}");
+    }
+    assert_eq!(
+        error(&ask("GET", "/default/a", &[], "")),
+        (404, "BlobNotFound")
+    );
+    assert_eq!(ask("PUT", "/default/a", PUT, "data").status, 201);
+    for (path, status, code) in [
+        ("/default/..", 400, "InvalidResourceName"),
+        ("/default/%ff", 400, "InvalidUri"),
+        ("/Upper/a", 400, "InvalidResourceName"),
+        ("/missing/a", 404, "ContainerNotFound"),
+    ] {
+        assert_eq!(error(&ask("GET", path, &[], "")), (status, code), "{path}");
+    }
+    let ranges = [
+        ("bytes=1-2", 206, "at"),
+        ("bytes=4-", 416, ""),
+        ("bytes=3-99", 206, "a"),
+    ];
+    for (range, status, body) in ranges {
+        let answer = ask("GET", "/default/a", &[&format!("x-ms-range:{range}")], "");
+        assert_eq!(answer.status, status, "{range}");
+        if status == 206 {
+            assert_eq!(answer.body, body);
+        }
+    }
+    let unknown = served.proxied(
+        "other.blob.core.windows.net",
+        &signed(&key, "GET", "/default/a", &[], "", |r| {
+            r.replace(HOST, "other.blob.core.windows.net")
+        }),
+    );
+    assert_eq!(error(&unknown), (404, "ResourceNotFound"));
+}
+
+#[test]
+fn identity_without_a_storage_role_gets_no_blob() {
+    let (served, _) = served();
+    let identity = |name: &str, role: &str| {
+        let args = ["--json", "identity", "add", name, "--role", role];
+        let made = atrest(served.dir.path(), &args).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}&scope=https://storage.azure.com/.default",
+            made["AZURE_CLIENT_ID"].as_str().unwrap(),
+            made["AZURE_CLIENT_SECRET"].as_str().unwrap(),
+        );
+        let host = "login.microsoftonline.com";
+        let token = served.proxied(
+            host,
+            &format!(
+                "POST /{}/oauth2/v2.0/token HTTP/1.1\r\nHost: {host}\r\n\
+                 Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{form}",
+                served.told["tenant"].as_str().unwrap(),
+                form.len()
+            ),
+        );
+        token.json()["access_token"].as_str().unwrap().to_owned()
+    };
+    let ask = |token: &str, method: &str, body: &str| {
+        served.proxied(
+            HOST,
+            &format!(
+                "{method} /default/a HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n\
+                 x-ms-version: 2026-10-06\r\nx-ms-blob-type: BlockBlob\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{body}",
+                body.len()
+            ),
+        )
+    };
+    let writer = identity("writer", "Storage Blob Data Contributor");
+    let reader = identity("reader", "Storage Blob Data Reader");
+    let vault = identity("vault", "Key Vault Administrator");
+    assert_eq!(ask(&writer, "PUT", "data").status, 201);
+    assert_eq!(ask(&reader, "GET", "").body, "data");
+    let refused = (403, "AuthorizationPermissionMismatch");
+    assert_eq!(error(&ask(&reader, "PUT", "x")), refused);
+    assert_eq!(error(&ask(&reader, "DELETE", "")), refused);
+    assert_eq!(error(&ask(&vault, "GET", "")), refused);
+    // A token for the vault is none for blobs.
+    let other = ask(&served.token(), "GET", "");
+    assert_eq!(error(&other), (401, "InvalidAuthenticationInfo"));
+    let tenant = served.told["tenant"].as_str().unwrap();
+    let told = format!(
+        "www-authenticate: Bearer authorization_uri=https://login.microsoftonline.com/{tenant}/oauth2/authorize \
+         resource_id=https://storage.azure.com"
+    );
+    assert!(other.head.contains(&told), "{}", other.head);
+}
