@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::blob::Address;
 use super::hosts::{HostPort, Service, vault_host};
 use super::reply::{Injected, Reply, RequestId, Reset, error_reply, whole};
 use super::shared::{Answer, Shared};
@@ -243,10 +244,19 @@ impl Front {
                 misdirected("The request's host is not the one that TLS was asked for."),
             ),
             Some((_, Some(Service::Login))) => ("login", login::answer(shared, request).await),
-            Some((host, Some(Service::Direct))) => {
-                let of = WhichVault::Customer;
-                ("vault", vault::answer(shared, host, of, request).await)
-            }
+            Some((host, Some(Service::Direct))) => match blob::in_path(&request) {
+                Some(name) => {
+                    let address = Address::InPath(name);
+                    (
+                        "blob",
+                        blob::answer(shared, &address, peer.address, request).await,
+                    )
+                }
+                None => {
+                    let of = WhichVault::Customer;
+                    ("vault", vault::answer(shared, host, of, request).await)
+                }
+            },
             Some((host, Some(Service::ManagedHsm(name)))) => {
                 match shared.vault_named(&name, VaultKind::ManagedHsm) {
                     Some(of) => ("vault", vault::answer(shared, host, of, request).await),
@@ -276,10 +286,13 @@ impl Front {
                     }
                 }
             }
-            Some((_, Some(Service::Blob(name)))) => (
-                "blob",
-                blob::answer(shared, &name, peer.address, request).await,
-            ),
+            Some((_, Some(Service::Blob(name)))) => {
+                let address = Address::Host(name);
+                (
+                    "blob",
+                    blob::answer(shared, &address, peer.address, request).await,
+                )
+            }
             _ => (
                 "other",
                 misdirected("The server does not answer for this host."),

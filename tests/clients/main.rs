@@ -150,6 +150,11 @@ fn python_code_written_for_azure_uses_blobs_unchanged() {
 }
 
 #[test]
+fn a_file_system_over_blobs_works_unchanged() {
+    holds_on_blobs(&python(), &package("tests/clients/python/lake.py"), 1);
+}
+
+#[test]
 fn javascript_code_written_for_azure_uses_blobs_unchanged() {
     holds_on_blobs(Path::new("node"), &node_script("blobs.mjs"), 6);
 }

@@ -250,6 +250,26 @@ fn what_would_change_the_meaning_of_a_request_is_not_passed_over() {
 }
 
 #[test]
+fn account_named_in_the_path_is_the_same_one_and_the_vault_is_not_hidden_by_it() {
+    let (served, key) = served();
+    let same = |request: String| request;
+    let put = signed(&key, "PUT", "/default/a", PUT, "data", same);
+    assert_eq!(served.proxied(HOST, &put).status, 201);
+    // Signed with the account twice, as clients of another host do.
+    let direct = |request: String| request.replace(HOST, "localhost");
+    let get = |path: &str| served.https("localhost", &signed(&key, "GET", path, &[], "", direct));
+    assert_eq!(get("/documents/default/a").body, "data");
+    let listed = get("/documents/default?comp=list&restype=container");
+    assert!(listed.body.contains("<Name>a</Name>"), "{listed:?}");
+    for (path, status) in [("/others/default/a", 404), ("/", 501), ("/documents", 501)] {
+        assert_eq!(get(path).status, status, "{path}");
+    }
+    let vault = "/keys/customer-key?api-version=7.4";
+    let vault = request(&served.token(), "GET", vault, "").replace(VAULT, "localhost");
+    assert_eq!(served.https("localhost", &vault).status, 200);
+}
+
+#[test]
 fn identity_without_a_storage_role_gets_no_blob() {
     let (served, _) = served();
     let identity = |name: &str, role: &str| {

@@ -65,7 +65,7 @@ pub(super) struct Need {
 impl Call {
     pub(super) fn of(head: &Head) -> Result<Self, Fault> {
         let (comp, restype) = (head.query("comp")?, head.query("restype")?);
-        let path = head.path.strip_prefix('/').unwrap_or_default();
+        let path = head.resource.strip_prefix('/').unwrap_or_default();
         let (container, blob) = match path.split_once('/') {
             Some((container, blob)) => (container, blob),
             None => (path, ""),

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::resource::blob::{Conditions, Matching, Pairs, Properties};
 
+use super::Address;
 use super::fault::Fault;
 
 /// The most bytes of metadata.
@@ -20,6 +21,8 @@ pub(super) struct Head {
     pub(super) method: Method,
     /// As it came, undecoded.
     pub(super) path: String,
+    /// The same without the account's name, which a path may begin with.
+    pub(super) resource: String,
     /// Names and values, decoded; a `+` stands for itself.
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
@@ -27,12 +30,13 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(parts: Parts, peer: IpAddr) -> Result<Self, Fault> {
+    pub(super) fn new(parts: Parts, peer: IpAddr, address: &Address) -> Result<Self, Fault> {
         let decoded = |text: &str| {
             let text = percent_decode_str(text).decode_utf8();
             text.map(|text| text.into_owned())
                 .map_err(|_| Fault::bad("InvalidUri", "The request URI is not UTF-8."))
         };
+        let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default().split('&');
         let query = query.filter(|pair| !pair.is_empty()).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -41,7 +45,11 @@ impl Head {
         Ok(Self {
             query: query.collect::<Result<_, _>>()?,
             method: parts.method,
-            path: parts.uri.path().to_owned(),
+            resource: match address {
+                Address::Host(_) => path.clone(),
+                Address::InPath(name) => path[1 + name.len()..].to_owned(),
+            },
+            path,
             headers: parts.headers,
             peer,
         })

@@ -48,10 +48,30 @@ struct Admitted {
     access: Access,
 }
 
-/// Answers a request to the storage account `name`.
+/// How a request names its storage account.
+pub(super) enum Address {
+    /// By its host, `NAME.blob.core.windows.net`.
+    Host(String),
+    /// By the first part of its path: the host is the server's own.
+    InPath(String),
+}
+
+/// The storage account that a request to the server itself names in its path, if it is one of the Blob
+/// service: those of the vault name no version in a header, and are not signed in the query.
+pub(super) fn in_path<B>(request: &Request<B>) -> Option<String> {
+    let query = request.uri().query().unwrap_or_default();
+    let signed = query.split('&').any(|pair| pair.starts_with("sig="));
+    if !signed && !request.headers().contains_key("x-ms-version") {
+        return None;
+    }
+    let name = request.uri().path().strip_prefix('/')?.split('/').next()?;
+    Some(name.to_owned())
+}
+
+/// Answers a request to a storage account.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
-    name: &str,
+    address: &Address,
     peer: IpAddr,
     request: Request<Incoming>,
 ) -> Answer {
@@ -63,7 +83,8 @@ pub(super) async fn answer(
             parts.headers.get("x-ms-client-request-id").cloned(),
         ),
     ];
-    let (mut answer, version) = match Head::new(parts, peer) {
+    let (Address::Host(name) | Address::InPath(name)) = address;
+    let (mut answer, version) = match Head::new(parts, peer, address) {
         Ok(head) => {
             let version = version(&head).map(str::to_owned);
             match version {

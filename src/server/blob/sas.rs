@@ -29,9 +29,7 @@ impl<'a> Sas<'a> {
         let Some(signature) = head.query("sig")? else {
             return Ok(None);
         };
-        let version = head
-            .query("sv")?
-            .and_then(|version| version.parse::<Date>().ok());
+        let version = head.query("sv")?.and_then(day);
         let version = version.filter(|version| *version >= OLDEST);
         let sas = Self {
             head,
@@ -155,9 +153,15 @@ fn mismatch(what: &str, whats: &str) -> Fault {
 
 /// A time of a signature: to the second or fraction of it, to the minute, or a day.
 fn time(text: &str) -> Option<Timestamp> {
-    text.parse()
-        .or_else(|_| format!("{}T00:00:00Z", text.parse::<Date>()?).parse())
-        .ok()
+    match day(text) {
+        Some(day) => format!("{day}T00:00:00Z").parse().ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// A day and nothing more: a time without a zone begins with one, too.
+fn day(text: &str) -> Option<Date> {
+    (text.len() == 10).then(|| text.parse().ok()).flatten()
 }
 
 /// Whether an address, or a range `FIRST-LAST` of them, holds `peer`.

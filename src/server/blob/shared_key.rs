@@ -78,6 +78,7 @@ mod tests {
     use hyper::Request;
 
     use super::*;
+    use crate::server::blob::Address;
 
     /// The example of the documentation, with a newer version and an encoded path.
     #[test]
@@ -92,7 +93,8 @@ mod tests {
             .body(())
             .unwrap();
         let (parts, ()) = request.into_parts();
-        let head = Head::new(parts, std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+        let address = Address::Host("myaccount".into());
+        let head = Head::new(parts, std::net::Ipv4Addr::LOCALHOST.into(), &address).unwrap();
         assert_eq!(
             string_to_sign("myaccount", &head),
             "GET\n\n\n\n\n\n\n\n\n\n\nbytes=0-1\nx-ms-date:Fri, 26 Jun 2015 23:39:12 GMT\n\

@@ -222,7 +222,9 @@ fn read(body: &[u8], element: &mut dyn FnMut(&[&str], &str) -> Option<()>) -> Re
                 path.push((start.name().0.to_owned(), String::new()));
             }
             Event::Empty(start) => {
-                seen_root = true;
+                if path.is_empty() && std::mem::replace(&mut seen_root, true) {
+                    return Err(invalid_xml());
+                }
                 path.push((start.name().0.to_owned(), String::new()));
                 end(&mut path)?;
             }
