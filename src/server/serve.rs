@@ -133,6 +133,7 @@ impl Server {
             identity_header: registry.identity_header.clone(),
             tenant: registry.tenant,
         };
+        let handle = runtime.handle().clone();
         let front = Arc::new(Front {
             tls: TlsAcceptor::from(Arc::new(config)),
             graceful: Mutex::new(Some(GracefulShutdown::new())),
@@ -149,6 +150,7 @@ impl Server {
                 injections: Injections::new(&options.inject, options.inject_seed),
                 clock,
                 metrics: Metrics::new(),
+                runner: Arc::new(move |job| drop(handle.spawn_blocking(job))),
                 strangers: Strangers::new(),
                 storage: Storage::new(),
                 generating: Semaphore::new(processors),

@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use tokio::sync::Semaphore;
 
 use crate::base::{Clock, VaultName};
+use crate::vault::Runner;
 use crate::world::{VaultKind, WhichVault, Workspace};
 
 use super::blob::Storage;
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) throttle: Option<Throttle>,
     pub(super) injections: Injections,
     pub(super) metrics: Metrics,
+    /// Finds threads for the vault's commits.
+    pub(super) runner: Runner,
     /// Bounds the records of requests without a token.
     pub(super) strangers: Strangers,
     pub(super) storage: Storage,

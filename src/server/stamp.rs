@@ -18,6 +18,7 @@ impl Stamp {
     /// look alike, and the second may get the inode of the file before the first.
     const AGE: Duration = Duration::from_secs(1);
 
+    /// That of a file.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let file = std::fs::metadata(path).ok()?;
         Some(Self {

@@ -87,6 +87,10 @@ impl Caller {
 
 /// A text as records carry it.
 fn shown(text: &str, max: usize) -> String {
+    let plain = |b: u8| b.is_ascii() && !b.is_ascii_control();
+    if text.len() <= max && text.bytes().all(plain) {
+        return text.to_owned();
+    }
     let printable = text.chars().map(|c| match c.is_control() {
         true => '\u{fffd}',
         false => c,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::base::{ResourceId, VaultId};
@@ -17,7 +18,7 @@ use super::audit_request::Caller;
 use super::error::Fault;
 use super::root::{RootKeySource, RootRecord};
 use super::store::{Store, explain};
-use super::{VaultError, VaultSettings, schema};
+use super::{LocalVault, VaultError, VaultSettings, schema};
 
 /// The vault's database, in its directory.
 pub(super) const DATABASE: &str = "vault.db";
@@ -146,6 +147,18 @@ impl Store {
     }
 }
 
+impl LocalVault {
+    /// What is public of the root key of the vault in `dir`, and whether it is sealed: read
+    /// without the root key, so not authenticated before [`LocalVault::open`].
+    pub fn root_record(dir: &Path) -> Result<RootRecord, VaultError> {
+        let newest = root_records(&dir.join(DATABASE))?.into_iter().next();
+        newest.ok_or_else(|| VaultError::Store {
+            path: dir.join(DATABASE).display().to_string(),
+            why: "it has no root-key record; restore the file".into(),
+        })
+    }
+}
+
 /// The root-key records of a vault file, newest first: not yet authenticated.
 pub(super) fn root_records(path: &Path) -> Result<Vec<RootRecord>, VaultError> {
     let name = || path.display().to_string();
@@ -187,6 +200,8 @@ fn unlock(path: &Path, root: &RootKeySource) -> Result<(RootRecord, Secret<32>),
 /// overwritten; nothing that the schema holds is run. Who commits does not move the log (`checkpoint.rs`).
 pub(super) fn configure(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(64);
+    // Or SQLite plans anew each statement whose values are bound anew, where it has partial indexes.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.execute_batch(
         "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;

@@ -10,6 +10,7 @@ use super::audit::Event;
 use super::audit_request::Caller;
 use super::error::Fault;
 use super::store::{Store, Work};
+use super::wrapping::PendingUse;
 use super::{LocalVault, VaultError};
 
 /// Decides an operation, by the rules as the transaction has them. It only reads: what it decided is
@@ -40,9 +41,18 @@ pub(super) struct Queue(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    operations: Vec<(Operation, Arc<Seat>)>,
-    /// Whether somebody leads: it takes those that wait, or names who leads next.
-    led: bool,
+    operations: Vec<(Operation, Waiter)>,
+    led: Led,
+}
+
+/// Whether somebody leads: takes those that wait, and names who leads next.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Led {
+    #[default]
+    No,
+    /// A runner finds a thread. Who has one comes before it: the runner's may all wait.
+    Promised,
+    Yes,
 }
 
 impl Queue {
@@ -51,7 +61,18 @@ impl Queue {
     }
 }
 
-/// Where an operation's caller waits.
+/// Runs a job in a thread that may block.
+pub type Runner = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+
+/// How an operation's caller is told.
+enum Waiter {
+    /// He waits, and leads when he is told to.
+    Seat(Arc<Seat>),
+    /// This is called; who leads is found by the runner.
+    Call(Box<dyn FnOnce(Settled) + Send>, LocalVault, Runner),
+}
+
+/// Where a caller waits.
 #[derive(Default)]
 struct Seat {
     told: Mutex<Option<Told>>,
@@ -86,31 +107,85 @@ struct HandOver<'a>(&'a Queue);
 impl Drop for HandOver<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.lock();
-        match waiting.operations.first() {
-            Some((_, next)) => next.tell(Told::Lead),
-            None => waiting.led = false,
+        let seat = |(_, waiter): &(Operation, Waiter)| match waiter {
+            Waiter::Seat(seat) => Some(seat.clone()),
+            Waiter::Call(..) => None,
+        };
+        if let Some(next) = waiting.operations.iter().find_map(seat) {
+            return next.tell(Told::Lead);
+        }
+        waiting.led = Led::No;
+        if let Some((_, Waiter::Call(_, vault, run))) = waiting.operations.first() {
+            let (vault, run) = (vault.clone(), run.clone());
+            waiting.led = Led::Promised;
+            drop(waiting);
+            lead_elsewhere(vault, &run);
+        }
+    }
+}
+
+/// Has the next group committed by another thread.
+fn lead_elsewhere(vault: LocalVault, run: &Runner) {
+    let job = Lead(Some(vault));
+    run(Box::new(move || job.lead()));
+}
+
+/// Somebody leads, in a thread of a runner's. When the runner drops it instead, nobody would: who
+/// waits is told that it failed.
+struct Lead(Option<LocalVault>);
+
+impl Lead {
+    fn lead(mut self) {
+        let Some(vault) = self.0.take() else { return };
+        let mut waiting = vault.queue().lock();
+        if waiting.led == Led::Promised {
+            waiting.led = Led::Yes;
+            drop(waiting);
+            vault.lead();
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if let Some(vault) = &self.0 {
+            let mut waiting = vault.queue().lock();
+            if waiting.led != Led::Promised {
+                return;
+            }
+            waiting.led = Led::No;
+            let operations = mem::take(&mut waiting.operations);
+            drop(waiting);
+            drop(Waiters(operations.into_iter().map(|(_, w)| w).collect()));
         }
     }
 }
 
 /// Those who wait for a leader. Who was told nothing in the end is told that the leader failed.
-struct Seats(Vec<Arc<Seat>>);
+struct Waiters(Vec<Waiter>);
 
-impl Seats {
+impl Waiters {
     fn tell(mut self, outcomes: Vec<Settled>) {
-        for (seat, outcome) in mem::take(&mut self.0).into_iter().zip(outcomes) {
-            seat.tell(Told::Settled(outcome));
+        for (waiter, outcome) in mem::take(&mut self.0).into_iter().zip(outcomes) {
+            waiter.tell(outcome);
         }
     }
 }
 
-impl Drop for Seats {
+impl Waiter {
+    fn tell(self, outcome: Settled) {
+        match self {
+            Self::Seat(seat) => seat.tell(Told::Settled(outcome)),
+            Self::Call(then, ..) => then(outcome),
+        }
+    }
+}
+
+impl Drop for Waiters {
     fn drop(&mut self) {
-        for seat in &self.0 {
+        for waiter in mem::take(&mut self.0) {
             let why = "an operation committed together with this one failed; try again".into();
-            seat.tell(Told::Settled(Settled::Answered(Err(VaultError::Conflict(
-                why,
-            )))));
+            waiter.tell(Settled::Answered(Err(VaultError::Conflict(why))));
         }
     }
 }
@@ -128,13 +203,22 @@ impl LocalVault {
     ) -> Result<Option<T>, VaultError> {
         let given = Arc::new(Mutex::new(None));
         let giver = given.clone();
-        let mut event = event;
-        let mut decide: Decide = Box::new(move |work, event| {
+        let decide = Box::new(move |work: &Work<'_>, event: &mut Event| {
             let value = decide(work, event)?;
             let recorded = value.is_some();
             *giver.lock().unwrap_or_else(PoisonError::into_inner) = value;
             Ok(recorded)
         });
+        self.decide_and_wait(event, decide)?;
+        Ok(given.lock().unwrap_or_else(PoisonError::into_inner).take())
+    }
+
+    /// The same, with whether it was recorded.
+    pub(super) fn decide_and_wait(
+        &self,
+        mut event: Event,
+        mut decide: Decide,
+    ) -> Result<bool, VaultError> {
         let mut rotated = false;
         loop {
             let operation = Operation {
@@ -143,11 +227,18 @@ impl LocalVault {
                 decide,
                 rotated,
             };
-            match self.submit(operation) {
-                Settled::Answered(answer) => {
-                    answer?;
-                    return Ok(given.lock().unwrap_or_else(PoisonError::into_inner).take());
+            let seat = Arc::new(Seat::default());
+            if self.submit(operation, Waiter::Seat(seat.clone())) {
+                self.lead();
+            }
+            let settled = loop {
+                match seat.wait() {
+                    Told::Lead => self.lead(),
+                    Told::Settled(settled) => break settled,
                 }
+            };
+            match settled {
+                Settled::Answered(answer) => return answer,
                 Settled::Due(again_event, again) => {
                     self.rotate_due()?;
                     (event, decide, rotated) = (again_event, again, true);
@@ -156,39 +247,69 @@ impl LocalVault {
         }
     }
 
-    fn submit(&self, operation: Operation) -> Settled {
-        let seat = Arc::new(Seat::default());
-        let lead = {
-            let mut waiting = self.queue().lock();
-            waiting.operations.push((operation, seat.clone()));
-            !mem::replace(&mut waiting.led, true)
+    /// Decides a use and records it without a thread that waits: `run` finds one for the commit, and
+    /// `then` is called there, soon to return. `None`: it is to be done anew, by who may wait.
+    pub fn finish_then<T: Send + 'static>(
+        &self,
+        pending: PendingUse<T>,
+        run: &Runner,
+        then: impl FnOnce(Option<Result<T, VaultError>>) + Send + 'static,
+    ) {
+        let PendingUse {
+            value,
+            event,
+            decide,
+        } = pending;
+        let operation = Operation {
+            event,
+            caller: self.caller(),
+            decide,
+            rotated: false,
         };
-        if lead {
-            self.lead();
-        }
-        loop {
-            match seat.wait() {
-                Told::Lead => self.lead(),
-                Told::Settled(settled) => return settled,
-            }
+        let told = move |settled| {
+            then(match settled {
+                Settled::Answered(Ok(true)) => value.map(Ok),
+                Settled::Answered(Ok(false)) | Settled::Due(..) => None,
+                Settled::Answered(Err(error)) => Some(Err(error)),
+            });
+        };
+        let waiter = Waiter::Call(Box::new(told), self.clone(), run.clone());
+        if self.submit(operation, waiter) {
+            lead_elsewhere(self.clone(), run);
         }
     }
 
-    /// Commits what waits; the caller's own operation is part of it.
+    /// Whether the caller is to see to it that somebody leads.
+    fn submit(&self, operation: Operation, waiter: Waiter) -> bool {
+        let mut waiting = self.queue().lock();
+        let (now, then) = match (&waiter, waiting.led) {
+            (Waiter::Seat(_), Led::No | Led::Promised) => (true, Led::Yes),
+            (Waiter::Call(..), Led::No) => (true, Led::Promised),
+            (_, led) => (false, led),
+        };
+        waiting.operations.push((operation, waiter));
+        waiting.led = then;
+        now
+    }
+
+    /// Commits what waits.
     fn lead(&self) {
         let next = HandOver(self.queue());
+        // Who is about to ask, and has no processor, comes along.
+        std::thread::yield_now();
         let mut log_is_long = false;
-        let (seats, outcomes) = self.with_queued(|store, now, operations| match store {
+        let (waiters, outcomes) = self.with_queued(|store, now, operations| match store {
             Ok(store) => {
+                let count = operations.len();
                 let done = store.commit(now, operations);
                 log_is_long = store.log_is_long();
-                done
+                done.unwrap_or_else(|error| fail(count, &error))
             }
             Err(error) => fail(operations.len(), &error),
         });
         // The next group begins while this one's callers are woken.
         drop(next);
-        seats.tell(outcomes);
+        waiters.tell(outcomes);
         if log_is_long {
             self.move_log();
         }
@@ -202,21 +323,21 @@ impl LocalVault {
             jiff::Timestamp,
             Vec<Operation>,
         ) -> (Vec<Settled>, bool),
-    ) -> (Seats, Vec<Settled>) {
+    ) -> (Waiters, Vec<Settled>) {
         let mut guard = self.store();
         let waiting = mem::take(&mut self.queue().lock().operations);
-        let (operations, seats): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
-        let seats = Seats(seats);
+        let (operations, waiters): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        let waiters = Waiters(waiters);
         let (outcomes, changed) = commit(self.unsealed(&mut guard), self.now(), operations);
         if changed {
             self.move_revision();
         }
-        (seats, outcomes)
+        (waiters, outcomes)
     }
 }
 
 /// The same failure for each of a group.
-pub(super) fn fail(count: usize, error: &VaultError) -> (Vec<Settled>, bool) {
+fn fail(count: usize, error: &VaultError) -> (Vec<Settled>, bool) {
     let failed = || Settled::Answered(Err(error.clone()));
     ((0..count).map(|_| failed()).collect(), false)
 }

@@ -15,12 +15,12 @@ use super::audit::Event;
 use super::audit_operation::AuditOperation;
 use super::audit_request::Caller;
 use super::error::Fault;
-use super::files::{ANCHOR, DATABASE, OnAnchor, root_records};
+use super::files::{ANCHOR, DATABASE, OnAnchor};
 use super::group::Queue;
 use super::key_cache::KeyCache;
 use super::root::{RootKeySource, RootRecord};
 use super::store::{Store, Work};
-use super::{AuditOutcome, AuditRequest, VaultError, VaultSettings, revision};
+use super::{AuditRequest, VaultError, VaultSettings, revision};
 
 /// Who is recorded when nobody was named.
 const UNNAMED: &str = "local";
@@ -130,16 +130,6 @@ impl LocalVault {
         Ok(Self::new(store, clock))
     }
 
-    /// What is public of the root key of the vault in `dir`, and whether it is sealed: read
-    /// without the root key, so not authenticated before [`LocalVault::open`].
-    pub fn root_record(dir: &Path) -> Result<RootRecord, VaultError> {
-        let newest = root_records(&dir.join(DATABASE))?.into_iter().next();
-        newest.ok_or_else(|| VaultError::Store {
-            path: dir.join(DATABASE).display().to_string(),
-            why: "it has no root-key record; restore the file".into(),
-        })
-    }
-
     /// Opens a vault whose audit anchor is lost or does not fit, and writes the anchor anew, which
     /// the log records for good. What was cut from the log before stays unknown.
     pub fn reanchor(
@@ -211,18 +201,6 @@ impl LocalVault {
         self.set_root(AuditOperation::VaultRootChange, false, new_root)
     }
 
-    /// Protects deleted keys against purge before their time. There is no way back.
-    pub fn enable_purge_protection(&self) -> Result<(), VaultError> {
-        self.transact(
-            Event::new(AuditOperation::VaultPurgeProtection),
-            |work, _| {
-                work.db
-                    .execute("UPDATE vault SET purge_protection = 1", [])?;
-                Ok(())
-            },
-        )
-    }
-
     /// Whether this handle met a seal: it has forgotten the vault's keys, and an unseal does not bring
     /// them back. Whoever wants to go on opens the vault again.
     pub fn has_met_a_seal(&self) -> bool {
@@ -250,20 +228,6 @@ impl LocalVault {
     /// reading lists and attributes does not.
     pub fn is_recorded(&self) -> bool {
         self.caller.is_recorded()
-    }
-
-    /// Records what the vault did not: that somebody was refused before it was asked, or has read what
-    /// is read without a record. On disk when this returns. `path` says of what, as
-    /// `/keys/NAME/VERSION`.
-    pub fn record(
-        &self,
-        operation: AuditOperation,
-        path: Option<&str>,
-        outcome: AuditOutcome,
-    ) -> Result<(), VaultError> {
-        let kid = path.map(|path| format!("{}{path}", self.shared.id));
-        let event = Event::ended(operation, kid, outcome);
-        self.decide(event, |_, _| Ok(Some(()))).map(drop)
     }
 
     fn new(store: Store, clock: Arc<dyn Clock>) -> Self {

@@ -7,7 +7,7 @@
 //! | `api.rs`, `bundle.rs`, `secret_api.rs` | what a resource and an administrator see of any vault |
 //! | `local.rs`, `status.rs`  | a vault in a directory: make, open, seal, change the root key |
 //! | `keys.rs`, `rotate.rs`, `rotation.rs` | the administration of keys, and when they are rotated by themselves |
-//! | `wrapping.rs`, `cryptography.rs`, `key_cache.rs` | the use of keys, the rules on it, and the keys in memory |
+//! | `wrapping.rs`, `cryptography.rs`, `use_row.rs`, `key_cache.rs` | the use of keys, the rules on it, and the keys in memory |
 //! | `secrets.rs`, `secret_rows.rs` | secrets, and their tables' rows |
 //! | `store.rs`, `group.rs`, `checkpoint.rs`, `schema.rs`, `rows.rs` | transactions that end in audit records, alone or for many at once, and the tables |
 //! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
@@ -52,6 +52,7 @@ mod secret_rows;
 mod secrets;
 mod status;
 mod store;
+mod use_row;
 mod wrapping;
 
 pub use anchor::AuditAnchor;
@@ -66,9 +67,11 @@ pub use backup_format::BackupError;
 pub use bundle::{
     DeletedKey, KeyAttributes, KeyBundle, KeyOperation, KeySpec, KeyUpdate, RecoveryLevel, Tags,
 };
+pub use cryptography::{KeyUse, Made};
 pub use epoch_json::{AdvanceJson, EpochJson, PositionJson};
 pub use epochs::{Epoch, EpochKeeper, FreshnessCheck};
 pub use error::VaultError;
+pub use group::Runner;
 pub use keyfile::read_key_file;
 pub use local::LocalVault;
 pub use policy_json::{PolicyJson, policy_json};
@@ -83,6 +86,7 @@ pub use secret_api::{
 pub use secret_backup::SecretBackup;
 pub use secret_rows::StoredSecret;
 pub use status::{VaultSettings, VaultStatus};
+pub use wrapping::PendingUse;
 
 #[cfg(test)]
 mod tests;

@@ -69,63 +69,6 @@ pub(super) fn find(
     }
 }
 
-/// What decides on the use of a version.
-pub(super) struct UseRow {
-    pub(super) kid: KeyVersionRef,
-    pub(super) operations: u8,
-    pub(super) enabled: bool,
-    pub(super) not_before: Option<Timestamp>,
-    pub(super) expires: Option<Timestamp>,
-    /// When it goes for good, where the key is deleted.
-    pub(super) purge: Option<Timestamp>,
-}
-
-macro_rules! select_uses {
-    ($rest:literal) => {
-        concat!(
-            "SELECT k.name, k.scheduled_purge, v.version, v.operations, v.enabled, v.not_before,
-                    v.expires
-             FROM versions v JOIN keys k USING (key) ",
-            $rest
-        )
-    };
-}
-
-/// The same as [`find`], of what a use needs.
-pub(super) fn find_use(
-    db: &Connection,
-    vault: VaultId,
-    name: &KeyName,
-    pick: Pick,
-) -> rusqlite::Result<Option<UseRow>> {
-    let read = |row: &Row<'_>| {
-        Ok(UseRow {
-            kid: KeyVersionRef {
-                vault,
-                name: column_parsed(row, "name")?,
-                version: KeyVersion::from_bytes(row.get("version")?),
-            },
-            operations: row.get("operations")?,
-            enabled: row.get("enabled")?,
-            not_before: column_time_or_none(row, "not_before")?,
-            expires: column_time_or_none(row, "expires")?,
-            purge: column_time_or_none(row, "scheduled_purge")?,
-        })
-    };
-    match pick {
-        Pick::Newest => db
-            .prepare_cached(select_uses!(
-                "WHERE k.name = ?1 ORDER BY v.place DESC LIMIT 1"
-            ))?
-            .query_row([name.as_str()], read)
-            .optional(),
-        Pick::Exactly(version) => db
-            .prepare_cached(select_uses!("WHERE k.name = ?1 AND v.version = ?2"))?
-            .query_row(params![name.as_str(), version.as_bytes()], read)
-            .optional(),
-    }
-}
-
 /// Versions of a key, oldest first; `None` when it has no version `page.after`.
 pub(super) fn versions(
     db: &Connection,
@@ -396,7 +339,10 @@ pub(super) fn column_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Times
         .map_err(|_| FromSqlError::OutOfRange(microseconds).into())
 }
 
-fn column_time_or_none(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn column_time_or_none(
+    row: &Row<'_>,
+    column: &str,
+) -> rusqlite::Result<Option<Timestamp>> {
     match row.get::<_, Option<i64>>(column)? {
         None => Ok(None),
         Some(_) => column_time(row, column).map(Some),

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::VaultId;
 
-use super::audit::{self, AuditFilter, AuditPage, AuditSummary};
+use super::audit::{self, AuditFilter, AuditOutcome, AuditPage, AuditSummary, Event};
+use super::audit_operation::AuditOperation;
 use super::{AuditRecord, LocalVault, RootKeyKind, VaultError, rows};
 
 /// What is fixed when a vault is made.
@@ -53,6 +54,18 @@ pub struct VaultStatus {
 }
 
 impl LocalVault {
+    /// Protects deleted keys against purge before their time. There is no way back.
+    pub fn enable_purge_protection(&self) -> Result<(), VaultError> {
+        self.transact(
+            Event::new(AuditOperation::VaultPurgeProtection),
+            |work, _| {
+                work.db
+                    .execute("UPDATE vault SET purge_protection = 1", [])?;
+                Ok(())
+            },
+        )
+    }
+
     /// What there is to know of the vault.
     pub fn status(&self) -> Result<VaultStatus, VaultError> {
         let root = self.with_store(|store| store.root_kind())?;
@@ -78,6 +91,20 @@ impl LocalVault {
                 audit_records: audit::head(work.db)?.records,
             })
         })
+    }
+
+    /// Records what the vault did not: that somebody was refused before it was asked, or has read what
+    /// is read without a record. On disk when this returns. `path` says of what, as
+    /// `/keys/NAME/VERSION`.
+    pub fn record(
+        &self,
+        operation: AuditOperation,
+        path: Option<&str>,
+        outcome: AuditOutcome,
+    ) -> Result<(), VaultError> {
+        let kid = path.map(|path| format!("{}{path}", self.vault_id()));
+        let event = Event::ended(operation, kid, outcome);
+        self.decide(event, |_, _| Ok(Some(()))).map(drop)
     }
 
     /// The audit records that `filter` lets through, oldest first.

@@ -17,7 +17,7 @@ use super::audit_operation::AuditOperation;
 use super::audit_request::Caller;
 use super::error::Fault;
 use super::files::{ANCHOR, root_records};
-use super::group::{Operation, Settled, fail};
+use super::group::{Operation, Settled};
 use super::key_cache::{KeyCache, Ready};
 use super::root::{RootKeyKind, RootRecord};
 use super::rows::Pick;
@@ -124,21 +124,9 @@ impl Store {
     }
 
     /// Decides `operations` and records them, in one transaction that is on disk when this returns.
-    /// A refusal is recorded and leaves the others alone; a failure of the store fails all of them,
-    /// and nothing is done. The flag tells whether a right to use a key may have changed.
+    /// A refusal is recorded and leaves the others alone. The flag tells whether a right to use a key
+    /// may have changed.
     pub(super) fn commit(
-        &mut self,
-        now: Timestamp,
-        operations: Vec<Operation>,
-    ) -> (Vec<Settled>, bool) {
-        let count = operations.len();
-        match self.commit_group(now, operations) {
-            Ok(done) => done,
-            Err(error) => fail(count, &error),
-        }
-    }
-
-    fn commit_group(
         &mut self,
         now: Timestamp,
         operations: Vec<Operation>,

@@ -200,6 +200,58 @@ fn a_group_whose_transaction_fails_is_not_answered_as_done() {
 }
 
 #[test]
+fn a_use_that_nobody_waits_for_is_decided_whatever_becomes_of_the_thread_that_was_to() {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+    let opened = Opened::new();
+    let name: KeyName = "key-0".parse().unwrap();
+    let wrap = super::KeyUse::Wrap(crate::crypto::EncryptionAlgorithm::A256Kw, &[7; 32]);
+    let use_with = |run: &super::Runner| {
+        let pending = opened.vault.begin_use(&wrap, &name, None, 1).unwrap();
+        let (tell, told) = channel();
+        let then = move |done: Option<Result<_, VaultError>>| {
+            tell.send(done.map(|used| used.map(drop))).unwrap();
+        };
+        opened.vault.finish_then(pending, run, then);
+        told
+    };
+    let soon = Duration::from_secs(30);
+    // A thread for each.
+    let threads: super::Runner = Arc::new(|job| drop(std::thread::spawn(job)));
+    let all: Vec<_> = (0..20).map(|_| use_with(&threads)).collect();
+    for told in all {
+        assert!(matches!(told.recv_timeout(soon), Ok(Some(Ok(())))));
+    }
+    assert_eq!(opened.vault.verify_audit().unwrap().records, 26);
+    // None: its runner has ended.
+    let ended: super::Runner = Arc::new(drop);
+    let told = use_with(&ended).recv_timeout(soon).unwrap();
+    assert!(matches!(told, Some(Err(VaultError::Conflict(_)))));
+    assert_eq!(opened.vault.verify_audit().unwrap().records, 26);
+    // One that comes late: who waits in a thread of his own goes before it.
+    let late = Arc::new(Mutex::new(vec![]));
+    let keep = late.clone();
+    let slow: super::Runner = Arc::new(move |job| keep.lock().unwrap().push(job));
+    let told = use_with(&slow);
+    opened.vault.random_bytes(8).unwrap();
+    assert!(matches!(told.recv_timeout(soon), Ok(Some(Ok(())))));
+    assert_eq!(late.lock().unwrap().len(), 1);
+    for job in std::mem::take(&mut *late.lock().unwrap()) {
+        job();
+    }
+    let told = use_with(&threads).recv_timeout(soon);
+    assert!(matches!(told, Ok(Some(Ok(())))));
+    assert_eq!(opened.vault.verify_audit().unwrap().records, 29);
+    // A rule that changed after the computation holds.
+    let pending = opened.vault.begin_use(&wrap, &name, None, 1).unwrap();
+    opened.vault.delete_key(&name).unwrap();
+    assert_eq!(
+        opened.vault.finish(pending).map(drop).unwrap_err().code(),
+        "KeyNotFound"
+    );
+}
+
+#[test]
 fn a_schema_that_is_newer_or_unfinished_is_refused() {
     for (version, says) in [
         (4, "newer"),

@@ -9,9 +9,11 @@ use crate::crypto::{KeyEncryptionKey, Secret, WrapAlgorithm};
 use super::audit::Event;
 use super::audit_operation::AuditOperation;
 use super::error::Fault;
+use super::group::Decide;
 use super::key_cache::Ready;
-use super::rows::{self, Pick, UseRow, VersionRow};
+use super::rows::{self, Pick, VersionRow};
 use super::store::Work;
+use super::use_row::{UseRow, find_use};
 use super::{KeyOperation, KeyWrapper, LocalVault, VaultError, WrappedKey};
 
 impl KeyWrapper for LocalVault {
@@ -90,55 +92,70 @@ impl LocalVault {
         wanted: &Wanted,
         compute: impl Fn(&KeyVersionRef, &KeyEncryptionKey) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
-        let operation = match wanted.operation {
-            KeyOperation::WrapKey => AuditOperation::KeyWrap,
-            KeyOperation::UnwrapKey => AuditOperation::KeyUnwrap,
-            KeyOperation::Encrypt => AuditOperation::KeyEncrypt,
-            KeyOperation::Decrypt => AuditOperation::KeyDecrypt,
-            KeyOperation::Sign => AuditOperation::KeySign,
-            KeyOperation::Verify => AuditOperation::KeyVerify,
-            KeyOperation::Import | KeyOperation::Export => {
-                unreachable!("no key is used for these")
-            }
-        };
-        let mut guess = self.keys_held().get(&wanted.name, wanted.pick);
         let mut attempt = 1;
         loop {
-            let ready = match guess {
-                Some(ready) => Some(ready),
-                None => self.ready(wanted)?,
-            };
-            let (value, computed) = match ready {
-                None => (None, None),
-                Some(Ready { kid, key }) => match compute(&kid, &key) {
-                    Ok(value) => (Some(value), Some((kid.version, Ok(())))),
-                    Err(error) => (None, Some((kid.version, Err(error)))),
-                },
-            };
-            let (wanted_then, last) = (wanted.clone(), attempt == ATTEMPTS);
-            let mut event = Event::on(operation, &wanted.kid);
-            event.algorithm.clone_from(&wanted.algorithm);
-            let decided = self.decide(event, move |work, event| {
-                let row = wanted_then.authorize(work)?;
-                match computed {
-                    Some((version, result)) if version == row.kid.version => {
-                        event.kid = Some(row.kid.to_string());
-                        result?;
-                        Ok(Some(()))
-                    }
-                    _ if last => {
-                        let key = wanted_then.kid;
-                        let why = format!("key {key} was changed meanwhile; try again");
-                        Err(VaultError::Conflict(why).into())
-                    }
-                    _ => Ok(None),
-                }
-            })?;
-            if let (Some(()), Some(value)) = (decided, value) {
+            let pending = self.begin(wanted, attempt, &compute)?;
+            if let Some(value) = self.finish(pending)? {
                 return Ok(value);
             }
-            (guess, attempt) = (None, attempt + 1);
+            attempt += 1;
         }
+    }
+
+    /// Computes what is asked for, with the key that is probably meant. From the second attempt on it
+    /// is read anew, and the last one does not end without a decision.
+    pub(super) fn begin<T>(
+        &self,
+        wanted: &Wanted,
+        attempt: u32,
+        compute: impl Fn(&KeyVersionRef, &KeyEncryptionKey) -> Result<T, VaultError>,
+    ) -> Result<PendingUse<T>, VaultError> {
+        let guess = self.keys_held().get(&wanted.name, wanted.pick);
+        let ready = match guess.filter(|_| attempt == 1) {
+            Some(ready) => Some(ready),
+            None => self.ready(wanted)?,
+        };
+        let (value, computed) = match ready {
+            None => (None, None),
+            Some(Ready { kid, key }) => match compute(&kid, &key) {
+                Ok(value) => (Some(value), Some((kid.version, Ok(())))),
+                Err(error) => (None, Some((kid.version, Err(error)))),
+            },
+        };
+        let mut event = Event::on(wanted.audited(), &wanted.kid);
+        event.algorithm.clone_from(&wanted.algorithm);
+        let (wanted, last) = (wanted.clone(), attempt >= ATTEMPTS);
+        let decide = move |work: &Work<'_>, event: &mut Event| {
+            let row = wanted.authorize(work)?;
+            match computed {
+                Some((version, result)) if version == row.kid.version => {
+                    event.kid = Some(row.kid.to_string());
+                    result?;
+                    Ok(true)
+                }
+                _ if last => {
+                    let why = format!("key {} was changed meanwhile; try again", wanted.kid);
+                    Err(VaultError::Conflict(why).into())
+                }
+                _ => Ok(false),
+            }
+        };
+        Ok(PendingUse {
+            value,
+            event,
+            decide: Box::new(decide),
+        })
+    }
+
+    /// Decides a use and records it; `None` when it is to be begun anew.
+    pub fn finish<T>(&self, pending: PendingUse<T>) -> Result<Option<T>, VaultError> {
+        let PendingUse {
+            value,
+            event,
+            decide,
+        } = pending;
+        let done = self.decide_and_wait(event, decide)?;
+        Ok(value.filter(|_| done))
     }
 
     /// The key that is asked for, from the database; `None` when the rules do not allow the use.
@@ -153,13 +170,45 @@ impl LocalVault {
     }
 }
 
+/// A use of a key that is computed and not yet decided. Nothing of it leaves before it is.
+pub struct PendingUse<T> {
+    pub(super) value: Option<T>,
+    pub(super) event: Event,
+    pub(super) decide: Decide,
+}
+
+impl<T> PendingUse<T> {
+    /// The same, with what becomes of its result.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> PendingUse<U> {
+        PendingUse {
+            value: self.value.map(change),
+            event: self.event,
+            decide: self.decide,
+        }
+    }
+}
+
 impl Wanted {
+    fn audited(&self) -> AuditOperation {
+        match self.operation {
+            KeyOperation::WrapKey => AuditOperation::KeyWrap,
+            KeyOperation::UnwrapKey => AuditOperation::KeyUnwrap,
+            KeyOperation::Encrypt => AuditOperation::KeyEncrypt,
+            KeyOperation::Decrypt => AuditOperation::KeyDecrypt,
+            KeyOperation::Sign => AuditOperation::KeySign,
+            KeyOperation::Verify => AuditOperation::KeyVerify,
+            KeyOperation::Import | KeyOperation::Export => {
+                unreachable!("no key is used for these")
+            }
+        }
+    }
+
     /// The version asked for, when the rules allow this use of it now.
     fn authorize(&self, work: &Work<'_>) -> Result<UseRow, Fault> {
         if self.vault != work.vault {
             return Err(VaultError::KeyNotFound(self.kid.clone()).into());
         }
-        let row = rows::find_use(work.db, work.vault, &self.name, self.pick)?
+        let row = find_use(work.db, work.vault, &self.name, self.pick)?
             .ok_or_else(|| VaultError::KeyNotFound(self.kid.clone()))?;
         if let Some(until) = row.purge {
             return Err(VaultError::KeyDeleted {

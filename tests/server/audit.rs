@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
+use std::panic::AssertUnwindSafe;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -195,11 +197,7 @@ fn every_request_has_one_record_whatever_became_of_it() {
         let answer = served.ask(token, method, path, body);
         assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
         expected.push(((*operation).to_owned(), u64::from(*status)));
-        let id = answer
-            .head
-            .lines()
-            .find_map(|l| l.strip_prefix("x-ms-request-id: "));
-        ids.push(id.unwrap().to_owned());
+        ids.push(id(&answer).unwrap());
     }
     let events = log(&served, &[]).split_off(before);
     assert_eq!(events.iter().map(told).collect::<Vec<_>>(), expected);
@@ -276,6 +274,66 @@ fn every_request_has_one_record_whatever_became_of_it() {
     assert_eq!(log(&served, &["--identity", oid]).len(), events.len() - 2);
     let newest = log(&served, &["--limit", "3"]);
     assert_eq!(newest, events[events.len() - 3..]);
+    let verify = atrest(served.dir.path(), &["audit", "verify"])
+        .output()
+        .unwrap();
+    assert!(verify.status.success(), "{verify:?}");
+}
+
+/// What a client finds its request by.
+fn id(answer: &Answer) -> Option<String> {
+    let mut lines = answer.head.lines();
+    lines.find_map(|line| line.strip_prefix("x-ms-request-id: ").map(str::to_owned))
+}
+
+#[test]
+fn what_a_killed_server_answered_is_recorded() {
+    let mut served = Served::new(&[]);
+    let token = served.token();
+    let answered = Mutex::new(vec![]);
+    let body = r#"{"alg":"RSA-OAEP-256","value":"AAAA"}"#;
+    let pid = served.pid();
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let (served, token, answered) = (&served, &token, &answered);
+            scope.spawn(move || {
+                loop {
+                    let path = match n {
+                        0 => "/keys?api-version=7.4",
+                        _ => "/keys/customer-key//wrapkey?api-version=7.4",
+                    };
+                    let method = if n == 0 { "GET" } else { "POST" };
+                    let asked = || served.ask(token, method, path, body);
+                    // Once it is killed, a connection fails somewhere.
+                    let Ok(answer) = std::panic::catch_unwind(AssertUnwindSafe(asked)) else {
+                        return;
+                    };
+                    match (answer.status, id(&answer)) {
+                        (200, Some(id)) => answered.lock().unwrap().push(id),
+                        (0, _) => return,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            });
+        }
+        while answered.lock().unwrap().len() < 60 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    });
+    served.wait();
+    let recorded: BTreeSet<_> = log(&served, &[])
+        .iter()
+        .map(|event| event["correlationId"].as_str().unwrap().to_owned())
+        .collect();
+    let answered = answered.into_inner().unwrap();
+    assert!(answered.len() >= 60);
+    for id in answered {
+        assert!(
+            recorded.contains(&id),
+            "{id} was answered and is not recorded"
+        );
+    }
     let verify = atrest(served.dir.path(), &["audit", "verify"])
         .output()
         .unwrap();

@@ -216,6 +216,15 @@ impl Served {
             .unwrap()
     }
 
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) {
+        self.child.wait().unwrap();
+    }
+
     /// Asks it to stop, and gives its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         self.signal(Signal::TERM);

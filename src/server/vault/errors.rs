@@ -9,7 +9,8 @@ use crate::server::reply::{Reply, error_reply};
 use crate::server::shared::Shared;
 use crate::vault::VaultError;
 
-use super::route::{Call, Operation};
+use super::operation::Operation;
+use super::route::Call;
 
 /// The answer to `error`, which ended `call`: in the words of Azure's answer where they are known.
 pub(super) fn refused(shared: &Shared, call: &Call, error: VaultError) -> Reply {

@@ -15,7 +15,8 @@ use crate::base::KeyName;
 use crate::server::metrics::Metrics;
 use crate::server::reply::{Injected, Reply, Reset, error_reply, text_reply};
 
-use super::route::{Call, Operation};
+use super::operation::Operation;
+use super::route::Call;
 
 /// The longest delay.
 const DELAY_MAX: Duration = Duration::from_secs(600);

@@ -5,6 +5,7 @@ mod api_version;
 mod audit;
 mod errors;
 mod inject;
+mod operation;
 mod out;
 mod own;
 mod perform;
@@ -17,11 +18,12 @@ mod wire;
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
+use serde_json::Value;
 
-use crate::vault::{AuditOperation, KeyBackup, SecretBackup};
+use crate::vault::{AuditOperation, KeyBackup, SecretBackup, VaultError};
 use crate::world::WhichVault;
 
 use super::ServerError;
@@ -35,8 +37,9 @@ use api_version::is_api_version;
 use audit::Seen;
 pub(super) use audit::{Strangers, record_strangers_left_out};
 use errors::refused;
+use operation::Operation;
 use perform::Asked;
-use route::{Call, NoRoute, Operation, route};
+use route::{Call, NoRoute, route};
 use throttle::Charge;
 
 pub use inject::Injection;
@@ -153,40 +156,120 @@ async fn run(
         _ => None,
     };
     let base = format!("https://{host}");
+    if let Some(throttle) = &shared.throttle {
+        charge(shared, throttle, seen, call, &body).await?;
+    }
+    let used = match operation.is_use() {
+        true => use_key(shared, seen, call, &base, &body).await,
+        false => None,
+    };
+    let reply = match used {
+        Some(Ok(body)) => json_reply(StatusCode::OK, &body),
+        Some(Err(error)) => refused(shared, call, error),
+        None => perform(shared, seen, call, base, body).await?,
+    };
+    let instead = after.happen(operation, &shared.metrics, &mut marks).await;
+    Ok(marks.on(instead.unwrap_or(reply)))
+}
+
+/// Charges the vault's limits.
+async fn charge(
+    shared: &Arc<Shared>,
+    throttle: &Throttle,
+    seen: &Seen,
+    call: &Call,
+    body: &Bytes,
+) -> Result<(), Refusal> {
+    let (blocking, seen, of, body) = (shared.clone(), seen.clone(), call.clone(), body.clone());
+    let name = shared.name_of(&seen.vault);
+    let charge = tokio::task::spawn_blocking(move || {
+        let vault = seen.open(&blocking).ok()?;
+        Some(Charge::of(&of, &body, &vault))
+    });
+    match charge.await {
+        Ok(Some(charge)) => {
+            let taken = throttle.take(&name, charge, shared.clock.now());
+            taken.map_err(|throttled| Box::new(throttled.reply()))
+        }
+        // What is wrong is told by who does it.
+        _ => Ok(()),
+    }
+}
+
+/// Does what may wait for the disk.
+async fn perform(
+    shared: &Arc<Shared>,
+    seen: &Seen,
+    call: &Call,
+    base: String,
+    body: Bytes,
+) -> Result<Reply, Refusal> {
     let (blocking, of, seen) = (shared.clone(), call.clone(), seen.clone());
     let done = tokio::task::spawn_blocking(move || {
-        let vault = match seen.open(&blocking) {
-            Ok(vault) => vault,
-            Err(error) => return Ok(Err(error)),
-        };
-        if let Some(throttle) = &blocking.throttle {
-            let charge = Charge::of(&of, &body, &vault);
-            let (name, now) = (blocking.name_of(&seen.vault), blocking.clock.now());
-            let taken = throttle.take(&name, charge, now);
-            taken.map_err(|throttled| Box::new(throttled.reply()))?;
-        }
         let asked = Asked {
-            vault: &vault,
+            vault: &seen.open(&blocking)?,
             hsm: blocking.is_hsm(&seen.vault),
             call: &of,
             base: &base,
             query: &seen.query,
             body: &body,
         };
-        Ok(asked.perform_recorded())
+        asked.perform_recorded()
     });
-    let reply = match done.await {
-        Ok(Ok(Ok((status, Some(body))))) => json_reply(status, &body),
-        Ok(Ok(Ok((status, None)))) => text_reply(status, ""),
-        Ok(Ok(Err(error))) => refused(shared, call, error),
-        Ok(Err(throttled)) => return Err(throttled),
+    match done.await {
+        Ok(Ok((status, Some(body)))) => Ok(json_reply(status, &body)),
+        Ok(Ok((status, None))) => Ok(text_reply(status, "")),
+        Ok(Err(error)) => Ok(refused(shared, call, error)),
         Err(panicked) => {
             let cause = ServerError::Usage(panicked.to_string());
-            return Err(Box::new(shared.failed(&cause)));
+            Err(Box::new(shared.failed(&cause)))
         }
+    }
+}
+
+/// Uses a key, without a thread that waits for the disk. `None`: nothing was recorded, and it is to be
+/// done by one that may wait, and that says what is wrong with the request.
+async fn use_key(
+    shared: &Arc<Shared>,
+    seen: &Seen,
+    call: &Call,
+    base: &str,
+    body: &Bytes,
+) -> Option<Result<Value, VaultError>> {
+    let name = call.name.clone()?;
+    let vault = seen.open(shared).ok()?;
+    let pending = if vault.is_at_hand(&name, call.version) {
+        let asked = Asked {
+            vault: &vault,
+            hsm: shared.is_hsm(&seen.vault),
+            call,
+            base,
+            query: &seen.query,
+            body,
+        };
+        asked.begin_use(&name, 1)
+    } else {
+        let (vault, call, seen) = (vault.clone(), call.clone(), seen.clone());
+        let (base, body, hsm) = (base.to_owned(), body.clone(), shared.is_hsm(&seen.vault));
+        let begun = tokio::task::spawn_blocking(move || {
+            let asked = Asked {
+                vault: &vault,
+                hsm,
+                call: &call,
+                base: &base,
+                query: &seen.query,
+                body: &body,
+            };
+            asked.begin_use(&name, 1)
+        });
+        begun.await.ok()?
     };
-    let instead = after.happen(operation, &shared.metrics, &mut marks).await;
-    Ok(marks.on(instead.unwrap_or(reply)))
+    let (tell, told) = tokio::sync::oneshot::channel();
+    vault.finish_then(pending.ok()?, &shared.runner, move |done| {
+        // The request's task is never dropped before its end.
+        let _ = tell.send(done);
+    });
+    told.await.ok()?
 }
 
 fn no_route(no: &NoRoute) -> Reply {

@@ -10,11 +10,13 @@ use crate::base::{KeyName, KeyVersion};
 use crate::crypto::{CipherParameters, EncryptionAlgorithm, SignatureAlgorithm};
 use crate::server::reply::one;
 use crate::vault::{
-    AuditOutcome, Cryptography, KeyVault, LocalVault, Page, PolicyJson, VaultError, policy_json,
+    AuditOutcome, Cryptography, KeyUse, KeyVault, LocalVault, Made, Page, PendingUse, PolicyJson,
+    Used, VaultError, policy_json,
 };
 
+use super::operation::Operation;
 use super::out::{Out, kid};
-use super::route::{Call, Operation};
+use super::route::Call;
 use super::wire::{CreateIn, Described, ImportIn, UseIn, decoded, encoded};
 
 /// The most items of a page, and how many it has when nothing is said.
@@ -85,13 +87,7 @@ impl Asked<'_> {
             name.expect("a route that needs a name has one")
         };
         // These come often, and their answers tell nothing of the vault's settings.
-        if let Operation::Encrypt
-        | Operation::Decrypt
-        | Operation::Wrap
-        | Operation::Unwrap
-        | Operation::Sign
-        | Operation::Verify = call.operation
-        {
+        if call.operation.is_use() {
             return Ok((StatusCode::OK, Some(self.use_key(name())?)));
         }
         let out = Out {
@@ -175,7 +171,22 @@ impl Asked<'_> {
 
     /// Encrypt, decrypt, wrap, unwrap, sign, verify.
     fn use_key(&self, name: &KeyName) -> Result<Value, VaultError> {
-        let (vault, version) = (self.vault, self.call.version);
+        let mut attempt = 1;
+        loop {
+            let pending = self.begin_use(name, attempt)?;
+            if let Some(body) = self.vault.finish(pending)? {
+                return Ok(body);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// The use of a key, up to its decision.
+    pub(super) fn begin_use(
+        &self,
+        name: &KeyName,
+        attempt: u32,
+    ) -> Result<PendingUse<Value>, VaultError> {
         let asked = self.json::<UseIn>()?;
         let cipher = || {
             asked
@@ -196,44 +207,37 @@ impl Asked<'_> {
             tag: tag.as_deref(),
         };
         let value = asked.value()?;
-        Ok(match self.call.operation {
-            Operation::Encrypt => {
-                let made = vault.encrypt(name, version, cipher()?, value.expose(), with)?;
-                let mut body = json!({
-                    "kid": kid(self.base, &made.kid),
-                    "value": encoded(&made.value.value),
-                });
-                let tag = made.value.tag;
-                for (name, bytes) in [("iv", made.value.iv), ("tag", tag), ("aad", aad)] {
-                    if let Some(bytes) = bytes {
-                        body[name] = encoded(&bytes).into();
-                    }
-                }
-                body
-            }
-            Operation::Decrypt => {
-                let made = vault.decrypt(name, version, cipher()?, value.expose(), with)?;
-                json!({ "kid": kid(self.base, &made.kid), "value": encoded(made.value.expose()) })
-            }
-            Operation::Wrap => {
-                let made = vault.wrap_bytes(name, version, cipher()?, value.expose())?;
-                json!({ "kid": kid(self.base, &made.kid), "value": encoded(&made.value) })
-            }
-            Operation::Unwrap => {
-                let made = vault.unwrap_bytes(name, version, cipher()?, value.expose())?;
-                json!({ "kid": kid(self.base, &made.kid), "value": encoded(made.value.expose()) })
-            }
-            Operation::Sign => {
-                let made = vault.sign(name, version, signature()?, value.expose())?;
-                json!({ "kid": kid(self.base, &made.kid), "value": encoded(&made.value) })
-            }
+        let value = value.expose();
+        let digest;
+        let what = match self.call.operation {
+            Operation::Encrypt => KeyUse::Encrypt(cipher()?, value, with),
+            Operation::Decrypt => KeyUse::Decrypt(cipher()?, value, with),
+            Operation::Wrap => KeyUse::Wrap(cipher()?, value),
+            Operation::Unwrap => KeyUse::Unwrap(cipher()?, value),
+            Operation::Sign => KeyUse::Sign(signature()?, value),
             _ => {
-                let digest = asked.digest()?;
-                let (digest, value) = (digest.expose(), value.expose());
-                let made = vault.verify(name, version, signature()?, digest, value)?;
-                json!({ "value": made.value })
+                digest = asked.digest()?;
+                KeyUse::Verify(signature()?, digest.expose(), value)
             }
-        })
+        };
+        let pending = (self.vault).begin_use(&what, name, self.call.version, attempt)?;
+        Ok(pending.map(|Used { kid: used, value }| {
+            let told = |value: String| json!({ "kid": kid(self.base, &used), "value": value });
+            match value {
+                Made::Bytes(bytes) => told(encoded(&bytes)),
+                Made::Secret(bytes) => told(encoded(bytes.expose())),
+                Made::Valid(valid) => json!({ "value": valid }),
+                Made::Ciphertext(made) => {
+                    let mut body = told(encoded(&made.value));
+                    for (name, bytes) in [("iv", made.iv), ("tag", made.tag), ("aad", aad)] {
+                        if let Some(bytes) = bytes {
+                            body[name] = encoded(&bytes).into();
+                        }
+                    }
+                    body
+                }
+            }
+        }))
     }
 
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, VaultError> {

@@ -14,9 +14,9 @@ use crate::vault::{
     VaultError,
 };
 
+use super::operation::Operation;
 use super::out::{Out, with_tags};
 use super::perform::{Asked, BackupIn};
-use super::route::Operation;
 use super::wire::{AttributesIn, bad, decoded, encoded, tags};
 
 /// What goes with a secret, in a set and in an update.

@@ -6,7 +6,8 @@ use hyper::Method;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::route::{Call, NoRoute, Operation, route};
+use super::operation::Operation;
+use super::route::{Call, NoRoute, route};
 
 const V: &str = "0123456789abcdef0123456789abcdef";
 

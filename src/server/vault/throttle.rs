@@ -21,7 +21,8 @@ use crate::crypto::{KeyFamily, KeyKind};
 use crate::server::reply::{Reply, error_reply};
 use crate::vault::{KeyVault, LocalVault};
 
-use super::route::{Call, Operation};
+use super::operation::Operation;
+use super::route::Call;
 
 const INTERVAL: SignedDuration = SignedDuration::from_secs(10);
 
