@@ -25,9 +25,7 @@ pub enum ServerError {
         why: String,
     },
     /// Written by a newer version of the program.
-    #[error(
-        "{path}: format version {version} is newer than this program reads (1); use a newer one"
-    )]
+    #[error("{path}: format version {version} is newer than this program reads; use a newer one")]
     Newer {
         /// The file.
         path: String,

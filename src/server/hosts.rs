@@ -6,8 +6,6 @@ use std::net::IpAddr;
 use hyper::Request;
 use hyper::header::HOST;
 
-use crate::base::VaultName;
-
 const VAULT: &str = "vault.azure.net";
 const MANAGED_HSM: &str = "managedhsm.azure.net";
 const BLOB: &str = "blob.core.windows.net";
@@ -19,8 +17,13 @@ pub(super) const WILDCARDS: &[&str] = &[VAULT, MANAGED_HSM, BLOB];
 pub(super) const DIRECT_NAMES: &[&str] = &["localhost"];
 
 /// The host of the vault `name`.
-pub(super) fn vault_host(name: &VaultName) -> String {
+pub(super) fn vault_host(name: &str) -> String {
     format!("{name}.{VAULT}")
+}
+
+/// The host of the managed HSM `name`.
+pub(super) fn hsm_host(name: &str) -> String {
+    format!("{name}.{MANAGED_HSM}")
 }
 
 /// What a host name stands for.

@@ -279,7 +279,7 @@ impl Front {
                             "There is no vault {name} here. The customer's vault is https://{}; \
                          give it another name with `atrest serve --vault NAME`, or make a further \
                          vault with `atrest vault create NAME`.",
-                            vault_host(&shared.vault)
+                            vault_host(shared.vault.as_str())
                         );
                         let reply = error_reply(StatusCode::NOT_FOUND, "VaultNotFound", None, &why);
                         ("vault", Answer::new("UnknownVault", reply))

@@ -128,7 +128,7 @@ impl Server {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let endpoints = Endpoints {
             address,
-            vault_url: format!("https://{}", vault_host(&options.vault)),
+            vault_url: format!("https://{}", vault_host(options.vault.as_str())),
             ca_file,
             identity_header: registry.identity_header.clone(),
             tenant: registry.tenant,

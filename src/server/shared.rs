@@ -8,6 +8,7 @@ use crate::vault::Runner;
 use crate::world::{VaultKind, WhichVault, Workspace};
 
 use super::blob::Storage;
+use super::hosts::{hsm_host, vault_host};
 use super::metrics::Metrics;
 use super::reply::{Reply, error_reply};
 use super::token::Tokens;
@@ -60,6 +61,14 @@ impl Shared {
     /// Whether a vault is a managed HSM.
     pub(super) fn is_hsm(&self, which: &WhichVault) -> bool {
         self.workspace.vault_kind(which) == Some(VaultKind::ManagedHsm)
+    }
+
+    /// The host at which clients find a vault.
+    pub(super) fn host_of(&self, vault: &WhichVault) -> String {
+        match self.is_hsm(vault) {
+            true => hsm_host(&self.name_of(vault)),
+            false => vault_host(&self.name_of(vault)),
+        }
     }
 
     /// The name by which clients know a vault.

@@ -1,7 +1,7 @@
 //! Events: what happened to keys and secrets, told to a file or a webhook as CloudEvents 1.0 in JSON, with
 //! the names and data of Azure Event Grid's (learn.microsoft.com/azure/event-grid/event-schema-key-vault).
 //!
-//! The vault is looked at every second, and compared with what was told of it (`watch.rs`); that is
+//! The vaults are looked at every second, and compared with what was told of them (`watch.rs`); that is
 //! kept in the server's directory (docs/format.md, "Server"). So it does not matter which process
 //! changed something, or whether a server ran then; and what was undone between two looks is not told. No
 //! request waits for it.
@@ -20,12 +20,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::base::{FileLock, KeyVersion, VaultName, write_atomic};
+use crate::base::{FileLock, KeyVersion, write_atomic};
 use crate::crypto::sha256;
-use crate::vault::VaultError;
 use crate::world::WhichVault;
 
-use super::hosts::vault_host;
 use super::shared::Shared;
 use super::{Home, ServerError};
 
@@ -87,16 +85,13 @@ impl Event {
     }
 
     /// In JSON. Its `id` is the same each time it is told.
-    fn cloud_event(&self, vault: &VaultName, now: Timestamp) -> Value {
+    fn cloud_event(&self, vault: &str, host: &str, now: Timestamp) -> Value {
         let collection = match self.object {
             Object::Key => "keys",
             Object::Secret => "secrets",
         };
         let Self { name, version, .. } = self;
-        let id = format!(
-            "https://{}/{collection}/{name}/{version}",
-            vault_host(vault)
-        );
+        let id = format!("https://{host}/{collection}/{name}/{version}");
         let kind = self.kind();
         let when = self.when.map_or(0, Timestamp::as_microsecond);
         let mut unique = [0; 16];
@@ -115,7 +110,7 @@ impl Event {
             "datacontenttype": "application/json",
             "data": {
                 "Id": id,
-                "VaultName": vault.to_string(),
+                "VaultName": vault,
                 "ObjectType": format!("{:?}", self.object),
                 "ObjectName": name,
                 "Version": version.to_string(),
@@ -182,16 +177,31 @@ impl Events {
     async fn look(&mut self, shared: &Arc<Shared>) -> Result<(), ServerError> {
         let (blocking, mut told) = (shared.clone(), self.told.clone());
         let looked = tokio::task::spawn_blocking(move || {
-            let vault = blocking.workspace.vault(&WhichVault::Customer)?;
-            let happened = told.look(&vault, blocking.clock.now())?;
-            Ok::<_, VaultError>((told, happened))
+            let mut happened = vec![];
+            let mut failed = None;
+            let vaults = blocking.workspace.vaults();
+            for (which, ..) in vaults.map_err(|e| ServerError::Usage(e.to_string()))? {
+                if which == WhichVault::Provider {
+                    continue;
+                }
+                let looked = blocking.workspace.vault(&which).and_then(|vault| {
+                    let told = told.of(&which.to_string());
+                    told.look(&vault, blocking.clock.now())
+                });
+                // One that is sealed hides the others' events from nobody.
+                match looked {
+                    Ok(events) => happened.extend(events.into_iter().map(|e| (which.clone(), e))),
+                    Err(cause) => failed = Some(cause),
+                }
+            }
+            Ok::<_, ServerError>((told, happened, failed))
         });
         let looked = looked
             .await
             .map_err(|e| ServerError::Usage(e.to_string()))?;
-        let (told, happened) = looked?;
-        for event in &happened {
-            self.deliver(shared, event).await;
+        let (told, happened, failed) = looked?;
+        for (vault, event) in &happened {
+            self.deliver(shared, vault, event).await;
         }
         if told != self.told {
             let (path, text) = (self.home.file(watch::FILE), told.to_json());
@@ -203,14 +213,14 @@ impl Events {
                 .map_err(|e| ServerError::Usage(e.to_string()))??;
             self.told = told;
         }
-        Ok(())
+        failed.map_or(Ok(()), |cause| Err(cause.into()))
     }
 
     /// Sends one event, a few times if need be.
-    async fn deliver(&mut self, shared: &Shared, event: &Event) {
-        let text = event
-            .cloud_event(&shared.vault, shared.clock.now())
-            .to_string();
+    async fn deliver(&mut self, shared: &Shared, vault: &WhichVault, event: &Event) {
+        let (name, host) = (shared.name_of(vault), shared.host_of(vault));
+        let text = event.cloud_event(&name, &host, shared.clock.now());
+        let text = text.to_string();
         let mut retries = RETRIES.into_iter();
         loop {
             let Err(cause) = self.sink.send(text.as_bytes()).await else {

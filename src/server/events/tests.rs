@@ -44,9 +44,10 @@ impl Watched {
     /// What is told now; also after a restart nothing of it is told again.
     fn look(&mut self) -> Vec<String> {
         let now = self.clock.now();
-        let events = self.told.look(&self.vault, now).unwrap();
+        let events = self.told.of("customer").look(&self.vault, now).unwrap();
         self.told = serde_json::from_slice(&self.told.to_json()).unwrap();
-        assert_eq!(self.told.clone().look(&self.vault, now).unwrap(), []);
+        let mut again = self.told.clone();
+        assert_eq!(again.of("customer").look(&self.vault, now).unwrap(), []);
         events
             .iter()
             .map(|e| format!("{} {}", e.kind(), e.name))
@@ -206,7 +207,7 @@ fn secrets_are_told_as_keys_are() {
 fn what_was_told_is_refused_when_it_is_not_what_was_written() {
     let temp = tempfile::tempdir().unwrap();
     let home = Home::of(temp.path()).unwrap();
-    let good = r#"{"version":1,"vault":"000102030405060708090a0b0c0d0e0f","keys":{"k":{"version":"0f0e0d0c0b0a09080706050403020100","enabled":true,"deleted":false,"near_expiry":"2026-01-01T00:00:00Z","expired":null}},"secrets":{}}"#;
+    let good = r#"{"version":1,"vaults":{"customer":{"vault":"000102030405060708090a0b0c0d0e0f","keys":{"k":{"version":"0f0e0d0c0b0a09080706050403020100","enabled":true,"deleted":false,"near_expiry":"2026-01-01T00:00:00Z","expired":null}},"secrets":{}}}}"#;
     let read = |text: &str| {
         fs::write(home.file(FILE), text).unwrap();
         Told::read(&home)

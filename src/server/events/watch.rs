@@ -21,11 +21,18 @@ const VERSION: u64 = 1;
 /// The longest one that is read, in bytes: some hundred thousand keys.
 const MAX_LEN: u64 = 64 << 20;
 
-/// What was told of a vault's keys and secrets, by name in lower case.
+/// What was told of the vaults, by their names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Told {
     version: u64,
+    vaults: BTreeMap<String, ToldVault>,
+}
+
+/// What was told of a vault's keys and secrets, by name in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ToldVault {
     /// `None` before the first look.
     vault: Option<VaultId>,
     keys: BTreeMap<String, ToldOf>,
@@ -86,16 +93,21 @@ impl Told {
     pub(super) fn nothing() -> Self {
         Self {
             version: VERSION,
-            vault: None,
-            keys: BTreeMap::new(),
-            secrets: BTreeMap::new(),
+            vaults: BTreeMap::new(),
         }
+    }
+
+    /// What was told of the vault of this name.
+    pub(super) fn of(&mut self, vault: &str) -> &mut ToldVault {
+        self.vaults.entry(vault.to_owned()).or_default()
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("it has a JSON form")
     }
+}
 
+impl ToldVault {
     /// What happened in `vault` that was not told; from now on it counts as told. Of a vault that was
     /// never looked at, the versions that are there were made before.
     pub(super) fn look(
@@ -105,7 +117,7 @@ impl Told {
     ) -> Result<Vec<Event>, VaultError> {
         let first = self.vault != Some(vault.id());
         if first {
-            *self = Self::nothing();
+            *self = Self::default();
             self.vault = Some(vault.id());
         }
         let mut events = News::new(Object::Key, &mut self.keys, first, now);
