@@ -268,7 +268,10 @@ fn every_request_has_one_record_whatever_became_of_it() {
         log(&served, &["--address", "127.0.0.1"]).len(),
         events.len()
     );
-    assert_eq!(log(&served, &["--correlation-id", &ids[9]]), [wrap.clone()]);
+    assert_eq!(
+        log(&served, &["--correlation-id", &ids[9]]),
+        std::slice::from_ref(wrap)
+    );
     assert_eq!(log(&served, &["--secret", "s"]).len(), 2);
     let oid = claim["oid"].as_str().unwrap();
     assert_eq!(log(&served, &["--identity", oid]).len(), events.len() - 2);
