@@ -264,18 +264,6 @@ fn compare(fixture: &Fixture, model: &[Modelled; 3]) {
         assert_eq!(sizes(&listed.uncommitted), waiting);
     }
     account.verify(&mut |_, _| ()).unwrap();
-    // No extent is left that nothing refers to.
-    let kept: std::collections::BTreeSet<u64> = fixture
-        .extents()
-        .iter()
-        .map(|path| path.metadata().unwrap().len())
-        .collect();
-    if model
-        .iter()
-        .all(|m| m.whole.is_none() && m.waiting.is_empty())
-    {
-        assert!(kept.is_empty());
-    }
 }
 
 proptest! {
@@ -300,6 +288,14 @@ proptest! {
         compare(&fixture, &model);
         let fixture = fixture.reopen().unwrap();
         compare(&fixture, &model);
+        // No extent is left that nothing refers to. A child of the other test may hold a copy of a lock
+        // until it runs: then the next opening finds them.
+        if model.iter().all(|m| m.whole.is_none() && m.waiting.is_empty()) {
+            let mut fixture = fixture;
+            while !fixture.extents().is_empty() {
+                fixture = fixture.reopen().unwrap();
+            }
+        }
     }
 }
 

@@ -81,8 +81,8 @@ impl ExtentStore {
         locked.map_err(|e| ResourceError::io(self.account(), e))
     }
 
-    /// Removes extents that nothing refers to; later, when somebody reads a long blob. One that resists
-    /// is left to the next collection.
+    /// Removes extents that nothing refers to; with the next removal, when somebody reads a long blob or
+    /// removes something at this moment. One that resists is left to the next collection.
     pub(super) fn remove(&self, extents: &[ExtentId]) {
         // A holder cannot panic.
         let mut unwanted = self.unwanted.lock().unwrap_or_else(|e| e.into_inner());
