@@ -184,8 +184,8 @@ fn what_is_done_where_the_vault_lies_says_so() {
         e.refused(args, why);
     }
     // The provider's vault is here.
-    e.ok(&["vault", "status", "--provider"]);
-    e.ok(&["audit", "verify", "--provider"]);
+    e.ok(&["vault", "--vault", "provider", "status"]);
+    e.ok(&["audit", "--vault", "provider", "verify"]);
     assert!(!e.work().join("customer").exists());
 }
 
