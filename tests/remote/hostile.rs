@@ -198,6 +198,8 @@ fn a_server_that_says_later_is_asked_a_few_times_and_no_more() {
         // Longer than there is time.
         (429, "Retry-After: 86400", 1),
         (503, "Retry-After: 99999999999999999999", 5),
+        // More seconds than there is a time for.
+        (503, "Retry-After: 18446744073709551615", 1),
     ] {
         let body = error.clone();
         let busy = Fake::new(move |request| {
@@ -261,6 +263,25 @@ fn a_token_that_is_not_taken_is_fetched_again_once() {
         asked.then(|| Act::Reply(401, error.clone()))
     });
     assert!(unwrap(&once.vault()).is_ok());
+}
+
+#[test]
+fn who_makes_a_key_keeps_nobody_waiting_for_a_token() {
+    let unauthorized = json!({ "error": { "code": "Unauthorized", "message": "no" } }).to_string();
+    let fake = Fake::with_tokens(
+        move |request| {
+            (!request.contains("/atrest/")).then(|| Act::Reply(401, unauthorized.clone()))
+        },
+        |before| match before {
+            0 => granted(),
+            _ => Act::Drip(Vec::new()),
+        },
+    );
+    let vault = fake.vault();
+    let begun = Instant::now();
+    let made = vault.create_key(&key().name, &KeySpec::new(KeyKind::Oct256));
+    assert_eq!(made.unwrap_err().code(), "Unreachable");
+    assert!(begun.elapsed() < TOO_LONG, "it held the token for minutes");
 }
 
 #[test]

@@ -144,7 +144,9 @@ impl Client {
         let mut patience = Patience::until(ask.until);
         let mut renewed = false;
         loop {
-            let token = self.tokens.get(ask.until)?;
+            // Who makes a key has long; those who wait behind him for the token have not.
+            let soon = ask.until.min(Instant::now() + REQUEST_TIMEOUT);
+            let token = self.tokens.get(soon)?;
             let out = Outgoing {
                 method: ask.method.clone(),
                 url: &url,
@@ -220,7 +222,8 @@ impl Patience {
         let pause = self.pause / 2 + self.pause * u32::from(chance) / 512;
         let pause = pause.max(at_least.unwrap_or_default());
         self.pause *= 2;
-        if self.tries == 0 || Instant::now() + pause >= self.until {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if self.tries == 0 || pause >= left {
             return false;
         }
         std::thread::sleep(pause);
