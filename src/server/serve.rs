@@ -68,7 +68,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it. The customer's vault is opened first. Tokens live by `clock`.
+    /// Starts it. The customer's vault is opened first, and each other that takes a passphrase: later
+    /// nobody is asked. Tokens live by `clock`.
     ///
     /// # Errors
     /// The vault's, those of the server's files, and an address that cannot be listened on.
@@ -85,6 +86,9 @@ impl Server {
             return Err(ServerError::Usage(format!(
                 "{further} is another of the vaults; serve the customer's under a name of its own"
             )));
+        }
+        for (vault, cause) in workspace.ask_no_more() {
+            tracing::warn!(%vault, %cause, "a vault cannot be opened, and is refused as sealed");
         }
         let home = Home::of(workspace.dir())?;
         let identities = Identities::open(&home)?;

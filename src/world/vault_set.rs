@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -94,6 +94,8 @@ pub struct VaultSet {
     /// Where the customer's vault is asked instead.
     server: OnceLock<Server>,
     ask: AskPassphrase,
+    /// Whether nobody is asked any more.
+    silent: AtomicBool,
     clock: Arc<dyn Clock>,
 }
 
@@ -134,6 +136,7 @@ impl VaultSet {
             slots: RwLock::new(slots(config)),
             server: OnceLock::new(),
             ask,
+            silent: AtomicBool::new(false),
             clock,
         }
     }
@@ -169,6 +172,25 @@ impl VaultSet {
             Some(slot) => self.open(&slot),
             None => Err(VaultError::VaultNotFound(which.to_string())),
         }
+    }
+
+    /// Opens the vaults that take a passphrase and are not sealed, and asks for none from then on: whoever
+    /// answers others does not wait for somebody at a terminal. What could not be opened is given back, and
+    /// counts as sealed.
+    pub(super) fn ask_no_more(&self) -> Vec<(WhichVault, VaultError)> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = slots.clone();
+        let asks = |slot: &&Arc<Slot>| {
+            let record = LocalVault::root_record(&slot.which.dir(&self.dir));
+            record.is_ok_and(|record| !record.sealed && record.kind() != RootKeyKind::KeyFile)
+        };
+        let failed = slots.iter().filter(asks).filter_map(|slot| {
+            let cause = self.open(slot).err()?;
+            Some((slot.which.clone(), cause))
+        });
+        let failed = failed.collect();
+        self.silent.store(true, Ordering::Release);
+        failed
     }
 
     /// Its kind, where there is such a one.
@@ -217,10 +239,11 @@ impl VaultSet {
                 slot.id
             )));
         }
+        let silent = sealed_meanwhile || self.silent.load(Ordering::Acquire);
         let root = match record.kind() {
             // Nobody is asked for a passphrase in the middle of work, and no use is answered at the
             // price of a stretched one.
-            kind if sealed_meanwhile && (record.sealed || kind != RootKeyKind::KeyFile) => {
+            kind if silent && (record.sealed || kind != RootKeyKind::KeyFile) => {
                 return Err(VaultError::Sealed);
             }
             RootKeyKind::KeyFile => RootKeySource::KeyFile(slot.which.key_file(&self.dir)),

@@ -161,6 +161,12 @@ impl Workspace {
         self.vaults.vault(which)
     }
 
+    /// Opens the vaults that take a passphrase, and asks for none from then on. Gives those that could not
+    /// be opened: they count as sealed.
+    pub fn ask_no_more(&self) -> Vec<(WhichVault, VaultError)> {
+        self.vaults.ask_no_more()
+    }
+
     /// A vault's kind, where there is such a one by now, made by whichever process.
     pub fn vault_kind(&self, which: &WhichVault) -> Option<VaultKind> {
         self.vaults.kind(which)

@@ -90,6 +90,34 @@ fn what_lies_in_one_vault_is_not_in_another() {
 }
 
 #[test]
+fn a_passphrase_is_asked_for_when_the_server_starts_and_never_later() {
+    let with_payroll = || {
+        let dir = workspace();
+        let file = dir.path().join("passphrase");
+        std::fs::write(&file, "correct horse battery staple").unwrap();
+        let create = ["vault", "create", "payroll", "--passphrase"];
+        let words = ["--passphrase-file", file.to_str().unwrap()];
+        made(dir.path(), &[&words, &create[..]].concat());
+        (dir, file)
+    };
+    let list = "/keys?api-version=7.4";
+    let (dir, file) = with_payroll();
+    let served = Served::at(dir, &["--passphrase-file", file.to_str().unwrap()]);
+    // Whoever could be asked later is gone.
+    std::fs::remove_file(&file).unwrap();
+    let token = served.token();
+    assert_eq!(served.ask_at(PAYROLL, &token, "GET", list, "").status, 200);
+
+    // Without it, that vault is as good as sealed, and the others are served.
+    let (dir, _) = with_payroll();
+    let served = Served::at(dir, &["--passphrase-file", "/dev/null"]);
+    let token = served.token();
+    assert_eq!(served.ask_at(PAYROLL, "", "GET", list, "").status, 401);
+    assert_eq!(served.ask_at(PAYROLL, &token, "GET", list, "").status, 503);
+    assert_eq!(served.ask(&token, "GET", list, "").status, 200);
+}
+
+#[test]
 fn the_providers_vault_is_nobodys_to_ask() {
     let served = Served::new(&["--vault", "contoso"]);
     let token = served.token();
