@@ -26,6 +26,17 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    fn known(registry: &Arc<Registry>, object_id: Uuid) -> Option<Self> {
+        let identity = registry.by_object(object_id)?;
+        Some(Self {
+            name: identity.name.clone(),
+            object_id,
+            client_id: identity.client_id,
+            roles: identity.roles.clone(),
+            registry: registry.clone(),
+        })
+    }
+
     /// What audit records tell of him: his name, object id and client id.
     pub(super) fn claims(&self) -> [String; 3] {
         let (oid, appid) = (self.object_id, self.client_id);
@@ -56,16 +67,7 @@ pub(super) fn authenticate(
         .identities
         .now()
         .map_err(|e| Box::new(shared.failed(&e)))?;
-    let known = |object_id| {
-        let identity = registry.by_object(object_id)?;
-        Some(Caller {
-            name: identity.name.clone(),
-            object_id,
-            client_id: identity.client_id,
-            roles: identity.roles.clone(),
-            registry: registry.clone(),
-        })
-    };
+    let known = |object_id| Caller::known(&registry, object_id);
     let Some(token) = bearer(headers) else {
         let why = "AKV10000: Request is missing a Bearer token.".to_owned();
         return Err(challenge(shared, audience, BadToken(why)));
@@ -82,10 +84,30 @@ pub(super) fn authenticate(
     }
     let claims = shared.tokens.check(token, audience, shared.clock.now());
     let claims = claims.map_err(|why| challenge(shared, audience, why))?;
-    known(claims.oid).ok_or_else(|| {
-        let why = "The identity that the token was issued to was removed.".to_owned();
-        challenge(shared, audience, BadToken(why))
-    })
+    known(claims.oid).ok_or_else(|| removed(shared, audience))
+}
+
+fn removed(shared: &Shared, audience: &str) -> Refusal {
+    let why = "The identity that the token was issued to was removed.".to_owned();
+    challenge(shared, audience, BadToken(why))
+}
+
+/// Asks once more, after time has passed: a client sends the end of its request when it likes, and must
+/// not do with it what it could when it began.
+pub(super) fn authorize_still(
+    shared: &Shared,
+    caller: &Caller,
+    audience: &str,
+    wanted: &Wanted<'_>,
+) -> Result<(), Refusal> {
+    let now = shared.identities.now();
+    let now = now.map_err(|e| Box::new(shared.failed(&e)))?;
+    if Arc::ptr_eq(&now, &caller.registry) {
+        return Ok(());
+    }
+    let caller = Caller::known(&now, caller.object_id);
+    let caller = caller.ok_or_else(|| removed(shared, audience))?;
+    authorize(shared, &caller, wanted)
 }
 
 /// Whether `caller` may do what is wanted: by his roles, or by the vault's access policies where it

@@ -1,5 +1,7 @@
 //! Who may what, and where.
 
+use std::io::{Read, Write};
+
 use crate::client::*;
 use crate::vaults::{PAYROLL, made};
 
@@ -71,6 +73,48 @@ fn a_role_for_one_key_opens_no_other_and_no_list() {
         &[&["identity", "revoke", "app"][..], &role, &scope].concat(),
     );
     assert_eq!(refusal(&in_payroll("GET", wages, "")), by_role);
+}
+
+#[test]
+fn a_role_taken_away_while_a_request_is_sent_is_missed_at_its_end() {
+    let served = served_to_app();
+    let (dir, token) = (served.dir.path(), served.token());
+    let role = ["--role", "Key Vault Crypto User", "--scope", "customer"];
+    let change = |what: &str| made(dir, &[&["identity", what, "app"][..], &role].concat());
+    let path = "/keys/wages//wrapkey?api-version=7.4";
+    let wrap = request(
+        &token,
+        "POST",
+        path,
+        r#"{"alg":"A256KW","value":"AAAAAAAAAAAAAAAAAAAAAA"}"#,
+    );
+    let wrap = wrap.replace(
+        "Connection: close",
+        "Connection: close\r\nExpect: 100-continue",
+    );
+    let (head, body) = wrap.split_at(wrap.find("\r\n\r\n").unwrap() + 4);
+    for (meanwhile, status) in [("grant", "200"), ("revoke", "403")] {
+        // What else changes takes nothing away.
+        if meanwhile == "grant" {
+            change("grant");
+        }
+        let mut stream = served.tunnel(VAULT);
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut begun = [0; 25];
+        stream.read_exact(&mut begun).unwrap();
+        assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+        match meanwhile {
+            "grant" => made(dir, &["identity", "add", "somebody"]),
+            _ => change("revoke"),
+        }
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::world::WhichVault;
 
 use super::ServerError;
 use super::access::{Target, Wanted};
-use super::auth::{Caller, authenticate, authorize};
+use super::auth::{Caller, authenticate, authorize, authorize_still};
 use super::hosts::HostPort;
 use super::reply::{Injected, Refusal, Reply, body, error_reply, json_reply, one, text_reply};
 use super::shared::{Answer, Shared};
@@ -60,10 +60,7 @@ pub(super) async fn answer(
     which: WhichVault,
     request: Request<Incoming>,
 ) -> Answer {
-    let audience = match shared.is_hsm(&which) {
-        true => HSM_AUDIENCE,
-        false => VAULT_AUDIENCE,
-    };
+    let audience = audience(shared, &which);
     let mut seen = Seen::of(host, which, &request);
     // Before all else: who has no token learns where to get one, and nothing more.
     let mut answer = match authenticate(shared, request.headers(), audience) {
@@ -83,6 +80,14 @@ pub(super) async fn answer(
     };
     answer.reply.extensions_mut().insert(seen.id);
     answer
+}
+
+/// What tokens for this vault are for.
+fn audience(shared: &Shared, vault: &WhichVault) -> &'static str {
+    match shared.is_hsm(vault) {
+        true => HSM_AUDIENCE,
+        false => VAULT_AUDIENCE,
+    }
 }
 
 async fn by_path(
@@ -126,13 +131,14 @@ async fn run(
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let operation = call.operation;
+    let (head, body_to_come) = request.into_parts();
     let wanted = Wanted {
         vault: &seen.vault,
         shown: &shared.name_of(&seen.vault),
         target: call.name.as_ref().map_or(Target::Vault, Target::Named),
         action: operation.action(),
         permission: operation.permission(),
-        path: request.uri().path(),
+        path: head.uri.path(),
     };
     authorize(shared, caller, &wanted)?;
     if !one(&seen.query, "api-version").is_some_and(is_api_version) {
@@ -145,7 +151,7 @@ async fn run(
         Operation::SecretRestore => SECRET_BACKUP_MAX,
         _ => BODY_MAX,
     };
-    let body = body(request.into_body(), limit).await?;
+    let body = body(body_to_come, limit).await?;
     let (before, after) = shared.injections.befall(call);
     let mut marks = Injected::default();
     if let Some(reply) = before.happen(operation, &shared.metrics, &mut marks).await {
@@ -155,6 +161,7 @@ async fn run(
         Operation::Create | Operation::Rotate => shared.generating.acquire().await.ok(),
         _ => None,
     };
+    authorize_still(shared, caller, audience(shared, &seen.vault), &wanted)?;
     let base = format!("https://{host}");
     if let Some(throttle) = &shared.throttle {
         charge(shared, throttle, seen, call, &body).await?;

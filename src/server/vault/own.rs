@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::base::EpochId;
 use crate::server::ServerError;
 use crate::server::access::{Target, Wanted};
-use crate::server::auth::{Caller, authorize};
+use crate::server::auth::{Caller, authorize, authorize_still};
 use crate::server::permission::{KeyPermission, Permission};
 use crate::server::reply::{Refusal, Reply, body, error_reply, json_reply, text_reply};
 use crate::server::role::DataAction;
@@ -21,6 +21,7 @@ use crate::vault::{
     PositionJson, VaultError,
 };
 
+use super::audience;
 use super::audit::{self, Seen};
 use super::errors::general;
 
@@ -28,6 +29,9 @@ use super::errors::general;
 pub(super) const PREFIX: &str = "/atrest/";
 /// A position is a few hundred bytes.
 const BODY_MAX: usize = 4 << 10;
+/// The answer for a file of which the vault knows nothing.
+const NO_POSITION: &str = "PositionNotFound";
+const NOTHING_REMEMBERED: &str = "Nothing is remembered of this file.";
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,36 +144,41 @@ async fn run(
     own: Own,
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
+    let (head, body_to_come) = request.into_parts();
     let wanted = Wanted {
         vault: &seen.vault,
         shown: &shared.name_of(&seen.vault),
         target: Target::AnyKey,
         action: own.action(),
         permission: own.permission(),
-        path: request.uri().path(),
+        path: head.uri.path(),
     };
     authorize(shared, caller, &wanted)?;
-    let body = body(request.into_body(), BODY_MAX).await?;
+    let body = body(body_to_come, BODY_MAX).await?;
+    authorize_still(shared, caller, audience(shared, &seen.vault), &wanted)?;
     let (blocking, seen) = (shared.clone(), seen.clone());
     let done = tokio::task::spawn_blocking(move || {
         let vault = seen.open(&blocking)?;
         let told = own.perform(&vault, &body)?;
         if !vault.is_recorded() {
-            let status = match (&told, own) {
-                (Some(_), _) => 200,
-                (None, Own::PositionGet(_)) => 404,
-                (None, _) => 204,
+            let outcome = match (&told, own) {
+                (Some(_), _) => AuditOutcome::done(200),
+                (None, Own::PositionGet(_)) => AuditOutcome {
+                    http_status: 404,
+                    code: NO_POSITION.into(),
+                    description: NOTHING_REMEMBERED.into(),
+                },
+                (None, _) => AuditOutcome::done(204),
             };
-            vault.record(own.audited(), None, AuditOutcome::done(status))?;
+            vault.record(own.audited(), None, outcome)?;
         }
         Ok(told)
     });
     match (done.await, own) {
         (Ok(Ok(Some(told))), _) => Ok(json_reply(StatusCode::OK, &told)),
         (Ok(Ok(None)), Own::PositionGet(_)) => {
-            let why = "Nothing is remembered of this file.";
             let status = StatusCode::NOT_FOUND;
-            Ok(error_reply(status, "PositionNotFound", None, why))
+            Ok(error_reply(status, NO_POSITION, None, NOTHING_REMEMBERED))
         }
         (Ok(Ok(None)), _) => Ok(text_reply(StatusCode::NO_CONTENT, "")),
         (Ok(Err(error)), _) => Err(Box::new(general(shared, error))),
