@@ -200,4 +200,15 @@ fn what_needs_hardware_is_refused_and_not_made_up() {
         );
         assert_eq!(ask("nothing"), (404, "KeyNotFound".into()), "{operation}");
     }
+    let audit = ["--json", "audit", "list", "--operation", "KeyRelease"];
+    let ran = atrest(served.dir.path(), &audit).output().unwrap();
+    let records: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let told = |n: usize| {
+        let record = &records[n];
+        let code = record["resultSignature"].as_str().unwrap();
+        let described = !record["resultDescription"].as_str().unwrap().is_empty();
+        (record["httpStatus"].as_u64(), code.to_owned(), described)
+    };
+    assert_eq!(told(0), (Some(403), "Forbidden".into(), true));
+    assert_eq!(told(1), (Some(404), "KeyNotFound".into(), true));
 }

@@ -53,6 +53,22 @@ fn no_hardware() -> Value {
     json!({ "error": { "code": "Forbidden", "message": message } })
 }
 
+/// What is recorded of an answer: done, or refused in its words.
+fn answered(status: StatusCode, body: Option<&Value>) -> AuditOutcome {
+    let error = |member: &str| {
+        let told = body?.get("error")?.get(member)?.as_str()?;
+        Some(told.to_owned())
+    };
+    match (error("code"), error("message")) {
+        (Some(code), Some(description)) => AuditOutcome {
+            http_status: status.as_u16(),
+            code: code.into(),
+            description,
+        },
+        _ => AuditOutcome::done(status.as_u16()),
+    }
+}
+
 impl Asked<'_> {
     /// Does it, and records it unless the vault has.
     pub(super) fn perform_recorded(&self) -> Result<(StatusCode, Option<Value>), VaultError> {
@@ -64,7 +80,7 @@ impl Asked<'_> {
             Err(error) => (self.call.path(), AuditOutcome::refused(error)),
             Ok((status, body)) => (
                 self.told_path(body.as_ref()).or_else(|| self.call.path()),
-                AuditOutcome::done(status.as_u16()),
+                answered(*status, body.as_ref()),
             ),
         };
         let operation = self.call.operation.audited();
