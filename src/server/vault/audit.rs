@@ -100,7 +100,7 @@ fn outcome(reply: &Reply) -> AuditOutcome {
 
 /// The same, of somebody without a valid token.
 pub(super) async fn stranger(shared: &Arc<Shared>, seen: &Seen, reply: &Reply) {
-    let Some(left_out) = shared.strangers.admit(Instant::now()) else {
+    let Some(left_out) = shared.strangers.admit(&seen.vault, Instant::now()) else {
         return;
     };
     let mut outcome = outcome(reply);
@@ -130,24 +130,22 @@ async fn record(
     }
 }
 
-/// Records how many requests without a valid token were left out since the last record of one.
+/// Records in each vault how many requests without a valid token were left out since the last record of
+/// one.
 pub(in crate::server) fn record_strangers_left_out(shared: &Shared) {
-    let left_out = shared.strangers.take_left_out();
-    if left_out == 0 {
-        return;
-    }
-    let outcome = AuditOutcome {
-        http_status: 401,
-        code: "Unauthorized".into(),
-        description: left_out_text(left_out),
-    };
-    let vault = shared.workspace.vault(&WhichVault::Customer);
-    let recorded = vault.and_then(|vault| {
-        let vault = vault.acting_as("server");
-        vault.record(AuditOperation::Authentication, None, outcome)
-    });
-    if let Err(error) = recorded {
-        shared.failed(&ServerError::Vault(error));
+    for (which, left_out) in shared.strangers.take_left_out() {
+        let outcome = AuditOutcome {
+            http_status: 401,
+            code: "Unauthorized".into(),
+            description: left_out_text(left_out),
+        };
+        let recorded = shared.workspace.vault(&which).and_then(|vault| {
+            let vault = vault.acting_as("server");
+            vault.record(AuditOperation::Authentication, None, outcome)
+        });
+        if let Err(error) = recorded {
+            shared.failed(&ServerError::Vault(error));
+        }
     }
 }
 
@@ -160,8 +158,9 @@ fn left_out_text(count: u64) -> String {
 const BURST: u32 = 60;
 const PER_SECOND: f64 = 1.0;
 
-/// Bounds the records of requests without a valid token. What is left out is counted.
-pub(in crate::server) struct Strangers(Mutex<Bucket>);
+/// Bounds the records of requests without a valid token, in each vault for itself: what comes to one is
+/// no other's to tell. What is left out is counted.
+pub(in crate::server) struct Strangers(Mutex<Vec<(WhichVault, Bucket)>>);
 
 struct Bucket {
     free: f64,
@@ -171,16 +170,23 @@ struct Bucket {
 
 impl Strangers {
     pub(in crate::server) fn new() -> Self {
-        Self(Mutex::new(Bucket {
-            free: BURST.into(),
-            at: Instant::now(),
-            left_out: 0,
-        }))
+        Self(Mutex::default())
     }
 
-    /// Whether one more is recorded at `now`: with how many were left out since the last.
-    fn admit(&self, now: Instant) -> Option<u64> {
-        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether one more is recorded in `vault` at `now`: with how many were left out since the last.
+    fn admit(&self, vault: &WhichVault, now: Instant) -> Option<u64> {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = buckets.iter().position(|(of, _)| of == vault);
+        let at = at.unwrap_or_else(|| {
+            let full = Bucket {
+                free: BURST.into(),
+                at: now,
+                left_out: 0,
+            };
+            buckets.push((vault.clone(), full));
+            buckets.len() - 1
+        });
+        let bucket = &mut buckets[at].1;
         let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.free = (bucket.free + passed * PER_SECOND).min(BURST.into());
         bucket.at = now;
@@ -192,9 +198,14 @@ impl Strangers {
         Some(std::mem::take(&mut bucket.left_out))
     }
 
-    fn take_left_out(&self) -> u64 {
-        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut bucket.left_out)
+    /// The vaults with requests that were left out, and how many.
+    fn take_left_out(&self) -> Vec<(WhichVault, u64)> {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let take = |(vault, bucket): &mut (WhichVault, Bucket)| {
+            (vault.clone(), std::mem::take(&mut bucket.left_out))
+        };
+        let all = buckets.iter_mut().map(take);
+        all.filter(|(_, left_out)| *left_out > 0).collect()
     }
 }
 
@@ -210,16 +221,21 @@ mod tests {
     fn strangers_do_not_fill_the_disk_and_are_counted() {
         let strangers = Strangers::new();
         let start = Instant::now();
-        let admitted = (0..1000).filter(|_| strangers.admit(start).is_some());
-        assert_eq!(admitted.count(), 60);
+        let admit = |at| strangers.admit(&WhichVault::Customer, at);
+        assert_eq!((0..1000).filter(|_| admit(start).is_some()).count(), 60);
         let later = start + Duration::from_secs(2);
-        assert_eq!(strangers.admit(later), Some(940));
-        assert_eq!(strangers.admit(later), Some(0));
-        assert_eq!(strangers.admit(later), None);
-        assert_eq!(strangers.take_left_out(), 1);
+        assert_eq!(admit(later), Some(940));
+        assert_eq!(admit(later), Some(0));
+        assert_eq!(admit(later), None);
+        // Another vault's log tells of its own requests only, all of them.
+        let payroll = "payroll".parse().unwrap();
+        let admitted = (0..61).filter_map(|_| strangers.admit(&payroll, later));
+        assert_eq!(admitted.collect::<Vec<_>>(), [0; 60]);
+        let left_out = [(WhichVault::Customer, 1), (payroll, 1)];
+        assert_eq!(strangers.take_left_out(), left_out);
+        assert_eq!(strangers.take_left_out(), []);
         let week = start + Duration::from_secs(7 * 86_400);
-        let admitted = (0..1000).filter(|_| strangers.admit(week).is_some());
-        assert_eq!(admitted.count(), 60);
+        assert_eq!((0..1000).filter(|_| admit(week).is_some()).count(), 60);
     }
 
     #[test]
