@@ -98,6 +98,26 @@ fn a_key_that_is_about_to_expire_is_told_once_and_its_end_too() {
 }
 
 #[test]
+fn a_look_that_failed_half_way_tells_nothing_and_hides_nothing() {
+    let mut watched = Watched::new();
+    watched.create("old", &watched.expiring(400));
+    let before = watched.told.of("customer").clone();
+    watched
+        .vault
+        .seal(SecretBytes::from_vec(b"correct horse battery".to_vec()))
+        .unwrap();
+    let now = watched.clock.now();
+    assert!(
+        watched
+            .told
+            .of("customer")
+            .look(&watched.vault, now)
+            .is_err()
+    );
+    assert_eq!(*watched.told.of("customer"), before);
+}
+
+#[test]
 fn a_policy_says_when_its_key_is_told_and_rotations_are_told_without_anybody_asking() {
     use crate::vault::RotationTrigger::TimeAfterCreate;
     let mut watched = Watched::new();

@@ -108,9 +108,20 @@ impl Told {
 }
 
 impl ToldVault {
-    /// What happened in `vault` that was not told; from now on it counts as told. Of a vault that was
-    /// never looked at, the versions that are there were made before.
+    /// What happened in `vault` that was not told; from now on it counts as told, unless the look failed
+    /// at some place. Of a vault that was never looked at, the versions that are there were made before.
     pub(super) fn look(
+        &mut self,
+        vault: &(impl KeyVault + SecretVault),
+        now: Timestamp,
+    ) -> Result<Vec<Event>, VaultError> {
+        let mut looked = self.clone();
+        let happened = looked.look_through(vault, now)?;
+        *self = looked;
+        Ok(happened)
+    }
+
+    fn look_through(
         &mut self,
         vault: &(impl KeyVault + SecretVault),
         now: Timestamp,
