@@ -44,6 +44,18 @@ impl LocalVault {
             // Sealed, perhaps: its pages hold keys.
             *beside = None;
         }
+        drop(beside);
+        // Sealed since: who forgot the keys found this connection held, and left it.
+        self.forget_beside();
+    }
+
+    /// Drops the connection when the vault is sealed, unless somebody holds it: who does looks again.
+    pub(super) fn forget_beside(&self) {
+        if self.has_met_a_seal()
+            && let Ok(mut beside) = self.beside().try_lock()
+        {
+            *beside = None;
+        }
     }
 }
 

@@ -204,7 +204,7 @@ impl LocalVault {
     /// Whether this handle met a seal: it has forgotten the vault's keys, and an unseal does not bring
     /// them back. Whoever wants to go on opens the vault again.
     pub fn has_met_a_seal(&self) -> bool {
-        self.shared.sealed.load(Ordering::Acquire)
+        self.shared.sealed.load(Ordering::SeqCst)
     }
 
     /// The same vault, used in the name of `caller`, which the audit records carry: its first 128
@@ -280,9 +280,13 @@ impl LocalVault {
         self.rotate_due()?;
         let mut guard = self.store();
         let store = self.unsealed(&mut guard)?;
-        let (outcome, changed) = store.transact(self.now(), &self.caller, event, change)?;
+        let done = store.transact(self.now(), &self.caller, event, change);
         let log_is_long = store.log_is_long();
         drop(guard);
+        let (outcome, changed) = done.inspect_err(|_| {
+            // It may be committed: only the anchor, say, was not written.
+            self.move_revision();
+        })?;
         if changed {
             self.move_revision();
         }
@@ -371,11 +375,8 @@ impl LocalVault {
     /// Forgets all that leads to the keys.
     fn forget(&self, store: &mut Option<Store>) {
         *store = None;
-        // Who holds it drops it.
-        if let Ok(mut beside) = self.shared.beside.try_lock() {
-            *beside = None;
-        }
-        self.shared.sealed.store(true, Ordering::Release);
+        self.shared.sealed.store(true, Ordering::SeqCst);
+        self.forget_beside();
         self.move_revision();
     }
 
