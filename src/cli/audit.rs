@@ -30,7 +30,7 @@ Examples:
   atrest audit verify                          is any record altered, missing or moved?
 
 Every operation on a key, allowed or refused, is on disk in this log before it is answered, and so is every
-request to `atrest serve`. Commands that read lists and attributes are not recorded. Note the head that verify prints somewhere else: it convicts
+request to the vault through `atrest serve`. Commands that read lists and attributes are not recorded. Note the head that verify prints somewhere else: it convicts
 whoever puts back old copies of both vault.db and audit.anchor.")]
 pub struct Args {
     #[command(subcommand)]

@@ -21,7 +21,7 @@ Examples:
   atrest serve --port 0 --ready-file ready    any free port; what `atrest env --json` prints is in the file
 
 Failures on purpose, --inject OPERATION[@NAME]=[after-]FAULT[:RATE]:
-  'unwrapKey=503:5%'                  one in twenty, before anything is done or recorded
+  'unwrapKey=503:5%'                  one in twenty, before anything is done
   'wrapKey@payroll=after-reset:#10'   each tenth is done, and the connection closed without its answer
   '*=delay:200ms'                     every request, as long as it says (ms or s)
 OPERATION is *, a name as in log and metrics (KeyUnwrap, SecretGet) or in a key's key_ops; FAULT a status

@@ -21,7 +21,7 @@ use super::{Home, Identity, ServerError};
 const KEY: &str = "token.key";
 /// How long a token is valid, in seconds.
 pub(super) const LIFETIME: i64 = 3600;
-/// What tokens are for: the key vault, and services that come later.
+/// What tokens are for: vaults, managed HSMs, and storage.
 pub(super) const VAULT_AUDIENCE: &str = "https://vault.azure.net";
 pub(super) const HSM_AUDIENCE: &str = "https://managedhsm.azure.net";
 pub(super) const STORAGE_AUDIENCE: &str = "https://storage.azure.com";

@@ -1,6 +1,7 @@
 //! Failures on purpose, for whoever tests how his own software takes them. Whatever is injected is named in
-//! the log and counted; nothing is ever done by half: a fault is before an operation, and then
-//! nothing was done or recorded, or after it, and then all of it was, and only its answer is lost.
+//! the log and counted; nothing is ever done by half: a fault is before an operation, and then nothing
+//! was done, and the vault's audit log has the refusal; or after it, and then all of it was, and only its
+//! answer is lost.
 
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};

@@ -42,7 +42,8 @@ pub use options::{Credential, RemoteOptions};
 ///
 /// Nothing is cached but the access token and the vault's identity, so that a right that is taken away
 /// is missed at the very next call. Each call ends within [`REQUEST_TIMEOUT`], its repetitions
-/// included; those that generate a key, and lists, within two minutes.
+/// included; those that generate a key, and lists, within two minutes. A wrap, and a verification with
+/// the newest version, are two calls: that version is asked for first.
 #[derive(Clone)]
 pub struct RemoteVault {
     client: Arc<Client>,
