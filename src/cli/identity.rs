@@ -6,7 +6,7 @@ use crate::server::{
     AccessPolicy, Assignment, Home, Identities, Identity, KeyPermission, Role, Scope,
     SecretPermission,
 };
-use crate::world::WhichVault;
+use crate::world::{VaultKind, WhichVault};
 
 use super::{CliError, Context, Outcome, table};
 
@@ -161,6 +161,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         }
         Command::Model { vault, model } => {
             known(Some(vault))?;
+            let hsm = workspace.vault_kind(vault) == Some(VaultKind::ManagedHsm);
+            if hsm && *model == Model::AccessPolicy {
+                return Err(CliError::new(
+                    format_args!("{vault} is a managed HSM, and those have no access policies"),
+                    "give roles in it with `atrest identity grant --scope`",
+                ));
+            }
             identities.use_policies(vault, *model == Model::AccessPolicy)?;
             note(match model {
                 Model::Rbac => format!("In the vault {vault} roles decide; its policies are gone."),

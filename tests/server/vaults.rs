@@ -192,6 +192,12 @@ fn a_managed_hsm_is_none_of_the_vaults() {
             "{host}"
         );
     }
+    // It has no access policies, as a vault has.
+    for (vault, code) in [("hardware", 2), ("vaulted", 0)] {
+        let model = ["identity", "model", vault, "access-policy"];
+        let ran = atrest(dir, &model).output().unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{ran:?}");
+    }
     let as_vault = served.ask_at("hardware.vault.azure.net", &token, "GET", list, "");
     assert_eq!(as_vault.code(), "VaultNotFound");
     assert_eq!(
