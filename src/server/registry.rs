@@ -145,6 +145,11 @@ pub(super) fn read(home: &Home) -> Result<Registry, ServerError> {
     if registry.identity_header.len() != SECRET_TEXT_LEN {
         return Err(home.malformed(FILE, "identity_header has another length"));
     }
+    let with = &registry.access_policies;
+    let twice = |(at, of): (usize, &VaultPolicies)| with[..at].iter().any(|b| b.vault == of.vault);
+    if with.iter().enumerate().any(twice) {
+        return Err(home.malformed(FILE, "a vault has access policies twice"));
+    }
     let fits = |identity: &Identity| matches!(identity.secret_sha256.len(), 0 | 32);
     match registry.identities.iter().all(fits) {
         true => Ok(registry),
@@ -200,6 +205,10 @@ mod tests {
             ("\"version\": 2", "\"version\": 1"),
             ("\"version\": 2", "\"version\": 3, \"more\": {}"),
             ("\"version\": 2,", ""),
+            (
+                "\"access_policies\": [",
+                "\"access_policies\": [{\"vault\": \"payroll\", \"policies\": []},",
+            ),
             ("payroll/keys/wages", "payroll/certificates/wages"),
             ("\"wrapKey\"", "\"wrap\""),
             ("\"vault\": \"payroll\"", "\"vault\": \"../payroll\""),

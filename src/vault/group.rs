@@ -166,8 +166,12 @@ struct Waiters(Vec<Waiter>);
 
 impl Waiters {
     fn tell(mut self, outcomes: Vec<Settled>) {
-        for (waiter, outcome) in mem::take(&mut self.0).into_iter().zip(outcomes) {
-            waiter.tell(outcome);
+        // One by one: a panic leaves the rest to the drop.
+        self.0.reverse();
+        for outcome in outcomes {
+            if let Some(waiter) = self.0.pop() {
+                waiter.tell(outcome);
+            }
         }
     }
 }

@@ -78,8 +78,15 @@ impl Workspace {
             .map_err(|e| WorldError::Usage(format!("{e}")))?;
         let mut changing = self.begin()?;
         let dir = which.dir(self.dir());
-        if changing.config.vaults().any(|(known, ..)| known == which) || dir.exists() {
+        if changing.config.vaults().any(|(known, ..)| known == which) {
             return Err(WorldError::Exists(format!("the vault {name}")));
+        }
+        // Of a creation that ended before it was listed, or put there by somebody: not ours to remove.
+        if dir.exists() {
+            return Err(WorldError::Usage(format!(
+                "{} is in the way: a vault that is not listed; move it elsewhere, or choose another name",
+                dir.display()
+            )));
         }
         // Half a vault never lies in its place: it is made beside it. No vault's name has a dot.
         let beside = dir.with_extension("new");

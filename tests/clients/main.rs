@@ -156,7 +156,11 @@ fn a_file_system_over_blobs_works_unchanged() {
 
 #[test]
 fn javascript_code_written_for_azure_uses_blobs_unchanged() {
-    holds_on_blobs(Path::new("node"), &node_script("blobs.mjs"), 6);
+    holds_on_blobs(
+        Path::new("node"),
+        &node_script("tests/clients/node/blobs.mjs"),
+        6,
+    );
 }
 
 #[test]

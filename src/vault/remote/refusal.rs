@@ -78,7 +78,7 @@ impl Refusal {
         self.code == code
     }
 
-    /// Whether the same may be answered otherwise in a moment, and nothing was done. A vault that is
+    /// Whether the same may be answered otherwise in a moment. A vault that is
     /// sealed stays so until somebody unseals it.
     pub(super) fn is_for_now(&self) -> bool {
         matches!(self.status, 429 | 503) && self.inner != "VaultSealed"
