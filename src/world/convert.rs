@@ -197,13 +197,23 @@ impl Workspace {
         let service_key = self.service_key();
         let service_key = to.key().is_some().then_some(&service_key);
         let from = self.open_storage(address)?;
+        if from.has_uncommitted_blocks()? {
+            return Err(WorldError::Usage(format!(
+                "{address} has blocks that are not committed, which would be lost: commit them, or wait \
+                 until they are forgotten after a week"
+            )));
+        }
+        let state = || {
+            let containers = from.containers("", "", usize::MAX)?;
+            Ok::<_, ResourceError>((from.blobs()?, containers, from.has_uncommitted_blocks()?))
+        };
         let into = StorageAccount::create(new, id, to.clone(), service_key, &self.wrapper())?;
-        let before = from.blobs()?;
+        let before = state()?;
         copy_containers(&from, &into)?;
-        copy_blobs(&from, &into, &before, progress)?;
+        copy_blobs(&from, &into, &before.0, progress)?;
         // A put or delete that another process made meanwhile is not in the copy; and one that
         // still has the catalog open may make one next.
-        let changed = from.blobs()? != before;
+        let changed = state()? != before;
         let catalog = from.dir().join("catalog.db");
         drop(from);
         if changed || sql_files(&catalog).iter().skip(1).any(|file| file.exists()) {

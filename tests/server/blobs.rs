@@ -269,32 +269,35 @@ fn account_named_in_the_path_is_the_same_one_and_the_vault_is_not_hidden_by_it()
     assert_eq!(served.https("localhost", &vault).status, 200);
 }
 
+/// Registers an identity with a role, and gives its token for storage.
+fn token_of(served: &Served, name: &str, role: &str) -> String {
+    let args = ["--json", "identity", "add", name, "--role", role];
+    let made = atrest(served.dir.path(), &args).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let form = format!(
+        "grant_type=client_credentials&client_id={}&client_secret={}&scope=https://storage.azure.com/.default",
+        made["AZURE_CLIENT_ID"].as_str().unwrap(),
+        made["AZURE_CLIENT_SECRET"].as_str().unwrap(),
+    );
+    let host = "login.microsoftonline.com";
+    let token = served.proxied(
+        host,
+        &format!(
+            "POST /{}/oauth2/v2.0/token HTTP/1.1\r\nHost: {host}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{form}",
+            served.told["tenant"].as_str().unwrap(),
+            form.len()
+        ),
+    );
+    token.json()["access_token"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn identity_without_a_storage_role_gets_no_blob() {
     let (served, _) = served();
-    let identity = |name: &str, role: &str| {
-        let args = ["--json", "identity", "add", name, "--role", role];
-        let made = atrest(served.dir.path(), &args).output().unwrap();
-        assert!(made.status.success(), "{made:?}");
-        let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
-        let form = format!(
-            "grant_type=client_credentials&client_id={}&client_secret={}&scope=https://storage.azure.com/.default",
-            made["AZURE_CLIENT_ID"].as_str().unwrap(),
-            made["AZURE_CLIENT_SECRET"].as_str().unwrap(),
-        );
-        let host = "login.microsoftonline.com";
-        let token = served.proxied(
-            host,
-            &format!(
-                "POST /{}/oauth2/v2.0/token HTTP/1.1\r\nHost: {host}\r\n\
-                 Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\
-                 Connection: close\r\n\r\n{form}",
-                served.told["tenant"].as_str().unwrap(),
-                form.len()
-            ),
-        );
-        token.json()["access_token"].as_str().unwrap().to_owned()
-    };
+    let identity = |name: &str, role: &str| token_of(&served, name, role);
     let ask = |token: &str, method: &str, body: &str| {
         served.proxied(
             HOST,
@@ -324,4 +327,60 @@ fn identity_without_a_storage_role_gets_no_blob() {
          resource_id=https://storage.azure.com"
     );
     assert!(other.head.contains(&told), "{}", other.head);
+}
+
+#[test]
+fn who_may_write_blobs_but_no_tags_sets_and_reads_none_on_the_way() {
+    let (served, _) = served();
+    let ask = |token: &str, method: &str, path: &str, headers: &str| {
+        served.proxied(
+            HOST,
+            &format!(
+                "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n\
+                 x-ms-version: 2026-10-06\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            ),
+        )
+    };
+    let put = "x-ms-blob-type: BlockBlob\r\n";
+    let tagged = format!("{put}x-ms-tags: approved=yes\r\n");
+    let list = "/default?restype=container&comp=list";
+    let with_tags = format!("{list}&include=metadata,tags");
+    let writer = token_of(&served, "writer", "Storage Blob Data Contributor");
+    let refused = (403, "AuthorizationPermissionMismatch");
+    assert_eq!(ask(&writer, "PUT", "/default/a", put).status, 201);
+    assert_eq!(error(&ask(&writer, "PUT", "/default/a", &tagged)), refused);
+    assert_eq!(ask(&writer, "GET", list, "").status, 200);
+    assert_eq!(error(&ask(&writer, "GET", &with_tags, "")), refused);
+    let owner = token_of(&served, "owner", "Storage Blob Data Owner");
+    assert_eq!(ask(&owner, "PUT", "/default/a", &tagged).status, 201);
+    assert!(ask(&owner, "GET", &with_tags, "").body.contains("approved"));
+}
+
+#[test]
+fn a_signature_to_create_puts_no_block_in_the_place_of_anothers() {
+    let (served, key) = served();
+    let ask = |permissions: &str, path: &str| {
+        let (expiry, version) = ("2099-01-01T00:00:00Z", "2026-10-06");
+        let to_sign = format!(
+            "{permissions}\n\n{expiry}\n/blob/documents/default\n\n\n\n{version}\nc\n\n\n\n\n\n\n"
+        );
+        let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(&key).unwrap()).unwrap();
+        mac.update(to_sign.as_bytes());
+        let signature = STANDARD.encode(mac.finalize().into_bytes());
+        let signature: String = form_urlencoded::byte_serialize(signature.as_bytes()).collect();
+        let join = if path.contains('?') { '&' } else { '?' };
+        served.proxied(
+            HOST,
+            &format!(
+                "PUT {path}{join}sv={version}&sr=c&sp={permissions}&se={expiry}&sig={signature} HTTP/1.1\r\n\
+                 Host: {HOST}\r\nx-ms-version: {version}\r\nx-ms-blob-type: BlockBlob\r\n\
+                 Content-Length: 4\r\nConnection: close\r\n\r\ndata"
+            ),
+        )
+    };
+    let block = "/default/report?comp=block&blockid=QQ%3D%3D";
+    let refused = (403, "AuthorizationPermissionMismatch");
+    assert_eq!(error(&ask("c", block)), refused);
+    assert_eq!(ask("w", block).status, 201);
+    assert_eq!(ask("c", "/default/new").status, 201);
 }

@@ -154,7 +154,7 @@ Examples:
   atrest blob keys invoices --renew 1
 
 Clients of `atrest serve` sign with them (SharedKey, SAS). Whoever has one may do all there is to the
-account's blobs. They are kept in the account, under the provider's key.")]
+account's blobs. They are kept in the account, under the provider's key; in a plain account in clear.")]
 pub(super) struct KeysArgs {
     /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
     #[arg(value_parser = address)]

@@ -110,14 +110,12 @@ fn source(file: &Path) -> Result<(Box<dyn Read + Send>, u64), CliError> {
 fn get(args: &GetArgs, context: &Context) -> Result<(), CliError> {
     let account = context.workspace()?.open_storage(&args.account)?;
     let whole = account.info(&args.within.path(&args.name))?.size;
-    let range = match args.range {
-        Some(range) => range.within(whole)?,
-        None => 0..whole,
-    };
+    // The whole is what it is once it is read: it may be replaced meanwhile.
+    let range = args.range.map(|range| range.within(whole)).transpose()?;
     let Some(file) = &args.file else {
         let stdout = io::stdout().as_fd().try_clone_to_owned();
         let mut stdout = File::from(stdout.map_err(CliError::output)?);
-        return fetch(&account, args, range, &mut stdout, context).map(drop);
+        return fetch(&account, args, range, whole, &mut stdout, context).map(drop);
     };
     let failed = |e| {
         CliError::at(
@@ -138,6 +136,7 @@ fn get(args: &GetArgs, context: &Context) -> Result<(), CliError> {
         &account,
         args,
         range.clone(),
+        whole,
         temporary.as_file_mut(),
         context,
     )?;
@@ -146,7 +145,8 @@ fn get(args: &GetArgs, context: &Context) -> Result<(), CliError> {
         .map_err(|e| failed(e.error))?;
     context.output().answer(&info, |text| {
         use std::fmt::Write;
-        let (bytes, file) = (range.end - range.start, file.display());
+        let bytes = range.as_ref().map_or(info.size, |r| r.end - r.start);
+        let file = file.display();
         writeln!(
             text,
             "{file}: {bytes} of {} bytes, not protected",
@@ -158,20 +158,16 @@ fn get(args: &GetArgs, context: &Context) -> Result<(), CliError> {
 fn fetch(
     account: &StorageAccount,
     args: &GetArgs,
-    range: Range<u64>,
+    range: Option<Range<u64>>,
+    whole: u64,
     sink: &mut (dyn Write + Send),
     context: &Context,
 ) -> Result<BlobInfo, CliError> {
     let progress = context.output().progress("Reading");
-    let total = range.end - range.start;
-    let got = account.get(
-        &args.within.path(&args.name),
-        Some(range),
-        sink,
-        &mut |done| {
-            progress.set(done, total);
-        },
-    );
+    let total = range.as_ref().map_or(whole, |r| r.end - r.start);
+    let got = account.get(&args.within.path(&args.name), range, sink, &mut |done| {
+        progress.set(done, total);
+    });
     got.map_err(|e| match e {
         ResourceError::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
             CliError::output(source)

@@ -208,7 +208,8 @@ impl StorageAccount {
     }
 
     /// The first of the account's two access keys, by which clients sign requests, and the second. They
-    /// lie in the catalog, under the service's key: who steals the account's files has neither.
+    /// lie in the catalog, under the service's key: who steals the account's files has neither; of a plain
+    /// account he has both.
     pub fn access_keys(&self) -> Result<[SecretBytes; 2], ResourceError> {
         self.catalog.access_keys()
     }

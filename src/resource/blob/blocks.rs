@@ -47,6 +47,11 @@ pub struct BlockList {
 }
 
 impl StorageAccount {
+    /// Whether blocks wait for being committed.
+    pub fn has_uncommitted_blocks(&self) -> Result<bool, ResourceError> {
+        Ok(!self.catalog.all_staged()?.is_empty())
+    }
+
     /// Keeps all that `source` gives as a block of the blob at `path`, until the block is committed or
     /// replaced, or for a week. `check` is asked when the source has ended, and may still refuse. Gives
     /// the block's length.

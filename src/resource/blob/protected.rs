@@ -36,7 +36,11 @@ impl ProtectedResource for StorageAccount {
         let (mut done, mut chunks) = (0, 0);
         let mut whole = |blob: &BlobInfo| Ok(0..blob.size);
         for blob in blobs {
-            let reader = self.reader(&blob.path(), &Conditions::default(), &mut whole)?;
+            let reader = match self.reader(&blob.path(), &Conditions::default(), &mut whole) {
+                // Deleted since it was listed.
+                Err(ResourceError::NotFound(_) | ResourceError::NoContainer(_)) => continue,
+                reader => reader?,
+            };
             reader.read(&mut std::io::sink(), &mut |n| progress(done + n, total))?;
             done += reader.info().size;
             chunks += 1 + reader.chunks();

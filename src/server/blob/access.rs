@@ -14,7 +14,7 @@ use crate::server::hosts::LOGIN;
 use crate::server::shared::Shared;
 use crate::server::token::STORAGE_AUDIENCE;
 
-use super::call::Call;
+use super::call::{Call, Need};
 use super::fault::Fault;
 use super::head::Head;
 use super::sas::{Sas, permission_mismatch};
@@ -60,6 +60,7 @@ pub(super) fn access(
         by.map(|at| at + 1).ok_or_else(Fault::authentication)
     };
     let now = shared.clock.now();
+    let of_tags = call.need_of_tags(head)?;
     let Some(authorization) = head.header(AUTHORIZATION.as_str())? else {
         let Some(sas) = Sas::of(head)? else {
             let why = "Server failed to authenticate the request. Please refer to the information in \
@@ -72,6 +73,9 @@ pub(super) fn access(
         };
         let by = signed(&sas.string_to_sign(name, call)?, sas.signature())?;
         let only_new = sas.allows(&call.need(), now)?;
+        if let Some(need) = &of_tags {
+            sas.allows(need, now)?;
+        }
         let who = format!("a shared access signature by key{by}");
         return Ok(Access {
             who,
@@ -94,7 +98,8 @@ pub(super) fn access(
                            information in the www-authenticate header.";
                 Fault::challenge("InvalidAuthenticationInfo", why, challenge(shared))
             })?;
-            match caller.may(call.need().action) {
+            let may = |need: &Need| caller.may(need.action);
+            match may(&call.need()) && of_tags.as_ref().is_none_or(may) {
                 true => Ok(Access::full(caller.shown())),
                 false => Err(permission_mismatch()),
             }

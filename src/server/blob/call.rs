@@ -162,6 +162,31 @@ impl Call {
         }
     }
 
+    /// What else one must be allowed where the request touches index tags on its way.
+    pub(super) fn need_of_tags(&self, head: &Head) -> Result<Option<Need>, Fault> {
+        let (action, level, touches) = match self {
+            Self::Blob(BlobCall::Put | BlobCall::PutBlockList, _) => (
+                DataAction::BlobTagsWrite,
+                'o',
+                head.header("x-ms-tags")?
+                    .is_some_and(|tags| !tags.is_empty()),
+            ),
+            Self::Container(ContainerCall::List, _) => (
+                DataAction::BlobTagsRead,
+                'c',
+                head.query("include")?
+                    .is_some_and(|all| all.split(',').any(|what| what == "tags")),
+            ),
+            _ => return Ok(None),
+        };
+        Ok(touches.then_some(Need {
+            action,
+            letters: "t",
+            level,
+            by_service: true,
+        }))
+    }
+
     pub(super) fn need(&self) -> Need {
         use DataAction::*;
         let (action, letters) = match self {
@@ -177,7 +202,9 @@ impl Call {
                 ContainerCall::List => (BlobsRead, "l"),
             },
             Self::Blob(call, _) => match call {
-                BlobCall::Put | BlobCall::PutBlock | BlobCall::PutBlockList => (BlobsWrite, "wc"),
+                BlobCall::Put => (BlobsWrite, "wc"),
+                // `c` is for a blob of one piece: a block may take the place of another's.
+                BlobCall::PutBlock | BlobCall::PutBlockList => (BlobsWrite, "w"),
                 BlobCall::Get | BlobCall::GetProperties | BlobCall::GetBlockList => {
                     (BlobsRead, "r")
                 }

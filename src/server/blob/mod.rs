@@ -174,7 +174,11 @@ async fn perform(
         }
         Call::Blob(BlobCall::Get, _) => transfer::send(shared, asked, explain).await,
         _ => {
-            let body = transfer::small(body).await?;
+            let max = match &asked.call {
+                Call::Blob(BlobCall::PutBlockList, _) => transfer::BLOCK_LIST_MAX,
+                _ => transfer::SMALL_MAX,
+            };
+            let body = transfer::small(body, max).await?;
             let name = name.to_owned();
             blocking(move || perform::perform(&name, &asked, &body).map_err(explain)).await
         }

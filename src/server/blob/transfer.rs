@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Either};
 use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use tokio::sync::mpsc::Sender;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use crate::resource::ResourceError;
@@ -34,18 +34,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest blob of one piece, and the longest block (the service's limits).
 const BLOB_MAX: u64 = 5000 << 20;
 const BLOCK_MAX: u64 = 4000 << 20;
-/// The longest body that is no blob: a list of 50,000 blocks.
-const SMALL_MAX: usize = 8 << 20;
+/// The longest list of blocks: of 50,000.
+pub(super) const BLOCK_LIST_MAX: usize = 8 << 20;
+/// The longest other body that is no blob: ten tags.
+pub(super) const SMALL_MAX: usize = 64 << 10;
 /// The longest range whose digest is asked for (the service's limit).
 const DIGEST_MAX: u64 = 4 << 20;
 /// What a client may still send after it was refused, so that it gets to read why.
 const DRAIN_MAX: usize = 256 << 20;
 
-/// A body of at most [`SMALL_MAX`] bytes.
-pub(super) async fn small(mut body: Incoming) -> Result<Vec<u8>, Fault> {
+/// A turn to send or take a blob. Who takes it slowly keeps it: others wait, but not for ever.
+async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Fault> {
+    let turn = shared.storage.transfers.clone().acquire_owned();
+    match timeout(PATIENCE, turn).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => {
+            let why =
+                "The server is currently unable to receive requests. Please retry your request.";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Fault::new(status, "ServerBusy", why))
+        }
+    }
+}
+
+/// A body of at most `max` bytes.
+pub(super) async fn small(mut body: Incoming, max: usize) -> Result<Vec<u8>, Fault> {
     let mut all = Vec::new();
     while let Some(bytes) = next(&mut body).await? {
-        if all.len() + bytes.len() > SMALL_MAX {
+        if all.len() + bytes.len() > max {
             return Err(too_large());
         }
         all.extend_from_slice(&bytes);
@@ -84,7 +100,7 @@ pub(super) async fn receive(
     mut body: Incoming,
     explain: impl FnOnce(Fault) -> Fault + Send + 'static,
 ) -> Result<Reply, Fault> {
-    let permit = shared.storage.transfers.clone().acquire_owned().await;
+    let permit = turn(shared).await?;
     let (sender, source) = source();
     let written = tokio::spawn(blocking(move || {
         let _permit = permit;
@@ -248,7 +264,7 @@ pub(super) async fn send(
     asked: Arc<Admitted>,
     explain: impl FnOnce(Fault) -> Fault + Send + 'static,
 ) -> Result<Reply, Fault> {
-    let permit = shared.storage.transfers.clone().acquire_owned().await;
+    let permit = turn(shared).await?;
     let (begun, head) = oneshot::channel();
     let (mut sink, body) = answer();
     tokio::task::spawn_blocking(move || {
