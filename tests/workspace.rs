@@ -9,7 +9,7 @@ use std::sync::Arc;
 use atrest::base::SystemClock;
 use atrest::crypto::{KeyKind, SecretBytes};
 use atrest::lab;
-use atrest::resource::blob::{BlobName, BlobPath};
+use atrest::resource::blob::{Attributes, BlobName, BlobPath, Block, BlockId, Conditions};
 use atrest::resource::{ProtectedResource, Protection};
 use atrest::sqlite::PageSize;
 use atrest::vault::{KeySpec, KeyUpdate, KeyVault, VaultSettings};
@@ -418,4 +418,38 @@ fn a_failed_import_leaves_no_trace() {
     assert!(workspace.resources().is_empty());
     let made = workspace.create_sql(&address, protection, PageSize::DEFAULT);
     assert_eq!(made.unwrap().files().unwrap().len(), 1);
+}
+
+#[test]
+fn blocks_that_wait_to_be_committed_are_not_lost_to_a_change_of_protection() {
+    let dir = tempfile::tempdir().unwrap();
+    let workspace = init(dir.path());
+    let address = at("storage/documents");
+    workspace
+        .create_storage(&address, Protection::Plain)
+        .unwrap();
+    let to = workspace.default_protection();
+    let change = || workspace.set_protection(&address, &to, &mut |_, _| ());
+    let path = BlobPath::in_default(BlobName::parse("report").unwrap());
+    let id = BlockId::from_bytes(b"1").unwrap();
+    let account = workspace.open_storage(&address).unwrap();
+    let put = account.put_block(&path, &id, &mut &b"half"[..], &mut || Ok(()));
+    assert_eq!(put.unwrap(), 4);
+    drop(account);
+    let refused = change().unwrap_err().to_string();
+    assert!(
+        refused.contains("blocks that are not committed"),
+        "{refused}"
+    );
+
+    let account = workspace.open_storage(&address).unwrap();
+    let (said, any) = (Attributes::default(), Conditions::default());
+    let list = [Block::Uncommitted(id)];
+    account.put_block_list(&path, &list, &said, &any).unwrap();
+    drop(account);
+    change().unwrap();
+    let account = workspace.open_storage(&address).unwrap();
+    let mut read = vec![];
+    account.get(&path, None, &mut read, &mut |_| ()).unwrap();
+    assert_eq!(read, b"half");
 }
