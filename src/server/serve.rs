@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulShutdown;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio::net::TcpListener;
@@ -33,6 +33,14 @@ use super::{Endpoints, EventsTo, Home, Identities, ServerError};
 const BLOCKING_MAX: usize = 64;
 /// How long a stop waits for the answers under way.
 const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Blobs that are read keep up to 64 files open each, beside the connections: as many as the system allows.
+fn allow_many_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let current = maximum;
+    // Up to the maximum it is always allowed; where it is not, the usual number must do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+}
 
 /// What to serve, and how.
 #[derive(Clone, Debug)]
@@ -78,6 +86,7 @@ impl Server {
         options: &ServeOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
+        allow_many_files();
         workspace.vault(&WhichVault::Customer)?;
         let further: Result<WhichVault, _> = options.vault.as_str().parse();
         if let Ok(further @ WhichVault::Further(_)) = further
