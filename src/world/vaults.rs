@@ -130,13 +130,13 @@ impl Workspace {
     /// # Errors
     /// [`WorldError::Usage`] when none is named and there is none; [`VaultError::VaultNotFound`].
     pub fn customer_key(&self, named: Option<&NamedKey>) -> Result<KeyRef, WorldError> {
-        let config = self.config();
         if let Some(NamedKey { vault, key }) = named {
             return Ok(KeyRef {
                 vault: self.identity_of(vault)?,
                 name: key.clone(),
             });
         }
+        let config = self.config();
         let name = config.customer_key.ok_or_else(|| {
             WorldError::Usage(
                 "there is no customer key yet; make one with `atrest key create NAME` \

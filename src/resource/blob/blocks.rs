@@ -49,7 +49,7 @@ pub struct BlockList {
 impl StorageAccount {
     /// Whether blocks wait for being committed.
     pub fn has_uncommitted_blocks(&self) -> Result<bool, ResourceError> {
-        Ok(!self.catalog.all_staged()?.is_empty())
+        self.catalog.has_staged()
     }
 
     /// Keeps all that `source` gives as a block of the blob at `path`, until the block is committed or

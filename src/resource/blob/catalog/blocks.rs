@@ -109,6 +109,11 @@ impl Catalog {
         }
     }
 
+    /// Whether any block of the account waits for being committed.
+    pub(in crate::resource::blob) fn has_staged(&self) -> Result<bool, ResourceError> {
+        self.run(|c| c.prepare_cached("SELECT 1 FROM blocks")?.exists(()))
+    }
+
     /// Every block of the account that waits for being committed.
     pub(in crate::resource::blob) fn all_staged(
         &self,
