@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use hyper::Request;
 use hyper::header::HOST;
 
+use crate::world::VaultKind;
+
 const VAULT: &str = "vault.azure.net";
 const MANAGED_HSM: &str = "managedhsm.azure.net";
 const BLOB: &str = "blob.core.windows.net";
@@ -17,22 +19,19 @@ pub(super) const WILDCARDS: &[&str] = &[VAULT, MANAGED_HSM, BLOB];
 pub(super) const DIRECT_NAMES: &[&str] = &["localhost"];
 
 /// The host of the vault `name`.
-pub(super) fn vault_host(name: &str) -> String {
-    format!("{name}.{VAULT}")
-}
-
-/// The host of the managed HSM `name`.
-pub(super) fn hsm_host(name: &str) -> String {
-    format!("{name}.{MANAGED_HSM}")
+pub(super) fn vault_host(kind: VaultKind, name: &str) -> String {
+    let zone = match kind {
+        VaultKind::Vault => VAULT,
+        VaultKind::ManagedHsm => MANAGED_HSM,
+    };
+    format!("{name}.{zone}")
 }
 
 /// What a host name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Service {
-    /// A key vault, by its name.
-    Vault(String),
-    /// A managed HSM, by its name.
-    ManagedHsm(String),
+    /// A key vault or a managed HSM, by its name.
+    Vault(VaultKind, String),
     /// The token service.
     Login,
     /// A storage account's blobs, by its name.
@@ -102,10 +101,10 @@ impl HostPort {
             return Some(Service::Login);
         }
         if let Some(name) = in_zone(VAULT) {
-            return Some(Service::Vault(name));
+            return Some(Service::Vault(VaultKind::Vault, name));
         }
         if let Some(name) = in_zone(MANAGED_HSM) {
-            return Some(Service::ManagedHsm(name));
+            return Some(Service::Vault(VaultKind::ManagedHsm, name));
         }
         if let Some(name) = in_zone(BLOB) {
             return Some(Service::Blob(name));
@@ -167,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_proxy_connects_to_nothing_but_the_four_kinds_of_host() {
-        let vault = Some(Service::Vault("a".into()));
+        let vault = Some(Service::Vault(VaultKind::Vault, "a".into()));
         assert_eq!(proxied("a.vault.azure.net:443"), vault);
         assert_eq!(proxied("A.Vault.Azure.NET:443"), vault);
         assert_eq!(

@@ -20,12 +20,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::world::{VaultKind, WhichVault};
+
 use super::blob::Address;
 use super::hosts::{HostPort, Service, vault_host};
 use super::reply::{Injected, Reply, RequestId, Reset, error_reply, whole};
 use super::shared::{Answer, Shared};
 use super::{ServerError, blob, control, login, vault};
-use crate::world::{VaultKind, WhichVault};
 
 /// Open connections at once; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 512;
@@ -253,39 +254,26 @@ impl Front {
                     )
                 }
                 None => {
-                    let of = WhichVault::Customer;
-                    ("vault", vault::answer(shared, host, of, request).await)
+                    let (of, kind) = (WhichVault::Customer, VaultKind::Vault);
+                    (
+                        "vault",
+                        vault::answer(shared, host, of, kind, request).await,
+                    )
                 }
             },
-            Some((host, Some(Service::ManagedHsm(name)))) => {
-                match shared.vault_named(&name, VaultKind::ManagedHsm) {
-                    Some(of) => ("vault", vault::answer(shared, host, of, request).await),
-                    None => {
-                        let why = format!(
-                            "There is no managed HSM {name} here; make one with \
-                             `atrest vault create NAME --managed-hsm`."
-                        );
-                        let status = StatusCode::NOT_FOUND;
-                        let reply = error_reply(status, "VaultNotFound", None, &why);
-                        ("vault", Answer::new("UnknownVault", reply))
-                    }
+            Some((host, Some(Service::Vault(kind, name)))) => match shared.vault_named(kind, &name)
+            {
+                Some(of) => (
+                    "vault",
+                    vault::answer(shared, host, of, kind, request).await,
+                ),
+                None => {
+                    let status = StatusCode::NOT_FOUND;
+                    let why = no_vault(shared, kind, &name);
+                    let reply = error_reply(status, "VaultNotFound", None, &why);
+                    ("vault", Answer::new("UnknownVault", reply))
                 }
-            }
-            Some((host, Some(Service::Vault(name)))) => {
-                match shared.vault_named(&name, VaultKind::Vault) {
-                    Some(of) => ("vault", vault::answer(shared, host, of, request).await),
-                    None => {
-                        let why = format!(
-                            "There is no vault {name} here. The customer's vault is https://{}; \
-                         give it another name with `atrest serve --vault NAME`, or make a further \
-                         vault with `atrest vault create NAME`.",
-                            vault_host(shared.vault.as_str())
-                        );
-                        let reply = error_reply(StatusCode::NOT_FOUND, "VaultNotFound", None, &why);
-                        ("vault", Answer::new("UnknownVault", reply))
-                    }
-                }
-            }
+            },
             Some((_, Some(Service::Blob(name)))) => {
                 let address = Address::Host(name);
                 (
@@ -341,6 +329,21 @@ impl Front {
             reply.headers_mut().insert(name, id);
         }
         reply
+    }
+}
+
+fn no_vault(shared: &Shared, kind: VaultKind, name: &str) -> String {
+    match kind {
+        VaultKind::ManagedHsm => format!(
+            "There is no managed HSM {name} here; make one with \
+             `atrest vault create NAME --managed-hsm`."
+        ),
+        VaultKind::Vault => format!(
+            "There is no vault {name} here. The customer's vault is https://{}; \
+             give it another name with `atrest serve --vault NAME`, or make a further \
+             vault with `atrest vault create NAME`.",
+            vault_host(kind, shared.vault.as_str())
+        ),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use crate::base::{Clock, SystemClock, VaultName};
-use crate::world::{WhichVault, Workspace};
+use crate::world::{VaultKind, WhichVault, Workspace};
 
 use super::authority::{Authority, Leaves};
 use super::blob::Storage;
@@ -141,7 +141,10 @@ impl Server {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let endpoints = Endpoints {
             address,
-            vault_url: format!("https://{}", vault_host(options.vault.as_str())),
+            vault_url: format!(
+                "https://{}",
+                vault_host(VaultKind::Vault, options.vault.as_str())
+            ),
             ca_file,
             identity_header: registry.identity_header.clone(),
             tenant: registry.tenant,

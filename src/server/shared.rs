@@ -8,7 +8,6 @@ use crate::vault::Runner;
 use crate::world::{VaultKind, WhichVault, Workspace};
 
 use super::blob::Storage;
-use super::hosts::{hsm_host, vault_host};
 use super::metrics::Metrics;
 use super::reply::{Reply, error_reply};
 use super::token::Tokens;
@@ -48,7 +47,7 @@ pub(super) struct Shared {
 impl Shared {
     /// The vault of this kind that clients know by `name`, where there is one. The provider's is nobody's
     /// to ask.
-    pub(super) fn vault_named(&self, name: &str, kind: VaultKind) -> Option<WhichVault> {
+    pub(super) fn vault_named(&self, kind: VaultKind, name: &str) -> Option<WhichVault> {
         let name: VaultName = name.parse().ok()?;
         if name == self.vault {
             return (kind == VaultKind::Vault).then_some(WhichVault::Customer);
@@ -58,24 +57,11 @@ impl Shared {
         (further && self.workspace.vault_kind(&which) == Some(kind)).then_some(which)
     }
 
-    /// Whether a vault is a managed HSM.
-    pub(super) fn is_hsm(&self, which: &WhichVault) -> bool {
-        self.workspace.vault_kind(which) == Some(VaultKind::ManagedHsm)
-    }
-
-    /// The host at which clients find a vault.
-    pub(super) fn host_of(&self, vault: &WhichVault) -> String {
-        match self.is_hsm(vault) {
-            true => hsm_host(&self.name_of(vault)),
-            false => vault_host(&self.name_of(vault)),
-        }
-    }
-
     /// The name by which clients know a vault.
-    pub(super) fn name_of(&self, vault: &WhichVault) -> String {
+    pub(super) fn name_of<'a>(&'a self, vault: &'a WhichVault) -> &'a str {
         match vault {
-            WhichVault::Customer => self.vault.to_string(),
-            other => other.to_string(),
+            WhichVault::Customer => self.vault.as_str(),
+            other => other.name(),
         }
     }
 

@@ -40,6 +40,15 @@ impl WhichVault {
         }
     }
 
+    /// Its name in the working directory.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Customer => CUSTOMER,
+            Self::Provider => PROVIDER,
+            Self::Further(name) => name.as_str(),
+        }
+    }
+
     /// Its key file, when its root key is in one.
     pub fn key_file(&self, workspace: &Path) -> PathBuf {
         self.dir(workspace).join("root.key")
@@ -63,11 +72,7 @@ impl FromStr for WhichVault {
 
 impl fmt::Display for WhichVault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Customer => CUSTOMER,
-            Self::Provider => PROVIDER,
-            Self::Further(name) => name.as_str(),
-        })
+        f.pad(self.name())
     }
 }
 

@@ -24,6 +24,7 @@ use crate::base::{FileLock, KeyVersion, write_atomic};
 use crate::crypto::sha256;
 use crate::world::WhichVault;
 
+use super::hosts::vault_host;
 use super::shared::Shared;
 use super::{Home, ServerError};
 
@@ -180,17 +181,19 @@ impl Events {
             let mut happened = vec![];
             let mut failed = None;
             let vaults = blocking.workspace.vaults();
-            for (which, ..) in vaults.map_err(|e| ServerError::Usage(e.to_string()))? {
+            for (which, _, kind) in vaults.map_err(|e| ServerError::Usage(e.to_string()))? {
                 if which == WhichVault::Provider {
                     continue;
                 }
                 let looked = blocking.workspace.vault(&which).and_then(|vault| {
-                    let told = told.of(&which.to_string());
+                    let told = told.of(which.name());
                     told.look(&vault, blocking.clock.now())
                 });
                 // One that is sealed hides the others' events from nobody.
                 match looked {
-                    Ok(events) => happened.extend(events.into_iter().map(|e| (which.clone(), e))),
+                    Ok(events) => {
+                        happened.extend(events.into_iter().map(|e| (which.clone(), kind, e)))
+                    }
                     Err(cause) => failed = Some(cause),
                 }
             }
@@ -200,8 +203,10 @@ impl Events {
             .await
             .map_err(|e| ServerError::Usage(e.to_string()))?;
         let (told, happened, failed) = looked?;
-        for (vault, event) in &happened {
-            self.deliver(shared, vault, event).await;
+        for (vault, kind, event) in &happened {
+            let name = shared.name_of(vault);
+            let text = event.cloud_event(name, &vault_host(*kind, name), shared.clock.now());
+            self.deliver(shared, &text.to_string()).await;
         }
         if told != self.told {
             let (path, text) = (self.home.file(watch::FILE), told.to_json());
@@ -217,10 +222,7 @@ impl Events {
     }
 
     /// Sends one event, a few times if need be.
-    async fn deliver(&mut self, shared: &Shared, vault: &WhichVault, event: &Event) {
-        let (name, host) = (shared.name_of(vault), shared.host_of(vault));
-        let text = event.cloud_event(&name, &host, shared.clock.now());
-        let text = text.to_string();
+    async fn deliver(&mut self, shared: &Shared, text: &str) {
         let mut retries = RETRIES.into_iter();
         loop {
             let Err(cause) = self.sink.send(text.as_bytes()).await else {

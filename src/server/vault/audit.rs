@@ -13,7 +13,7 @@ use crate::server::hosts::HostPort;
 use crate::server::reply::{Reply, RequestId, Told, one, parameters};
 use crate::server::shared::Shared;
 use crate::vault::{AuditOperation, AuditOutcome, AuditRequest, LocalVault, VaultError};
-use crate::world::WhichVault;
+use crate::world::{VaultKind, WhichVault};
 
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 /// The parameters of queries that are recorded; others may be anything, a secret too.
@@ -24,12 +24,18 @@ const KNOWN_PARAMETERS: [&str; 3] = ["api-version", "maxresults", "$skiptoken"];
 pub(super) struct Seen {
     pub(super) id: RequestId,
     pub(super) vault: WhichVault,
+    pub(super) kind: VaultKind,
     pub(super) query: Vec<(String, String)>,
     record: AuditRequest,
 }
 
 impl Seen {
-    pub(super) fn of<B>(host: &HostPort, vault: WhichVault, request: &Request<B>) -> Self {
+    pub(super) fn of<B>(
+        host: &HostPort,
+        vault: WhichVault,
+        kind: VaultKind,
+        request: &Request<B>,
+    ) -> Self {
         let id = RequestId::new();
         let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok());
         let given = header(CLIENT_REQUEST_ID).filter(|text| text.parse::<Uuid>().is_ok());
@@ -56,9 +62,15 @@ impl Seen {
         Self {
             id,
             vault,
+            kind,
             query,
             record,
         }
+    }
+
+    /// Whether it is of a managed HSM.
+    pub(super) fn is_hsm(&self) -> bool {
+        self.kind == VaultKind::ManagedHsm
     }
 
     /// Notes who asks: name, object id, client id.
@@ -246,7 +258,7 @@ mod tests {
         *request.uri_mut() = query.parse().unwrap();
         let headers = request.headers_mut();
         headers.insert(CLIENT_REQUEST_ID, HeaderValue::from_static("S3CRET"));
-        let seen = Seen::of(&host, WhichVault::Customer, &request).record;
+        let seen = Seen::of(&host, WhichVault::Customer, VaultKind::Vault, &request).record;
         assert_eq!(
             seen.uri,
             "https://customer.vault.azure.net/keys/k?api-version=7.4&maxresults=5"
@@ -256,7 +268,7 @@ mod tests {
         let given = HeaderValue::from_static(id);
         request.headers_mut().insert(CLIENT_REQUEST_ID, given);
         assert_eq!(
-            Seen::of(&host, WhichVault::Customer, &request)
+            Seen::of(&host, WhichVault::Customer, VaultKind::Vault, &request)
                 .record
                 .correlation_id,
             id

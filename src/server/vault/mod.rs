@@ -24,7 +24,7 @@ use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 
 use crate::vault::{AuditOperation, KeyBackup, SecretBackup, VaultError};
-use crate::world::WhichVault;
+use crate::world::{VaultKind, WhichVault};
 
 use super::ServerError;
 use super::access::{Target, Wanted};
@@ -58,10 +58,11 @@ pub(super) async fn answer(
     shared: &Arc<Shared>,
     host: &HostPort,
     which: WhichVault,
+    kind: VaultKind,
     request: Request<Incoming>,
 ) -> Answer {
-    let audience = audience(shared, &which);
-    let mut seen = Seen::of(host, which, &request);
+    let audience = audience(kind);
+    let mut seen = Seen::of(host, which, kind, &request);
     // Before all else: who has no token learns where to get one, and nothing more.
     let mut answer = match authenticate(shared, request.headers(), audience) {
         Err(reply) => {
@@ -82,11 +83,11 @@ pub(super) async fn answer(
     answer
 }
 
-/// What tokens for this vault are for.
-fn audience(shared: &Shared, vault: &WhichVault) -> &'static str {
-    match shared.is_hsm(vault) {
-        true => HSM_AUDIENCE,
-        false => VAULT_AUDIENCE,
+/// What tokens for a vault are for.
+fn audience(kind: VaultKind) -> &'static str {
+    match kind {
+        VaultKind::Vault => VAULT_AUDIENCE,
+        VaultKind::ManagedHsm => HSM_AUDIENCE,
     }
 }
 
@@ -102,9 +103,7 @@ async fn by_path(
     }
     let routed = match route(request.method(), request.uri().path()) {
         // A managed HSM has none.
-        Ok(call) if call.operation.is_on_secrets() && shared.is_hsm(&seen.vault) => {
-            Err(NoRoute::Path)
-        }
+        Ok(call) if call.operation.is_on_secrets() && seen.is_hsm() => Err(NoRoute::Path),
         routed => routed,
     };
     let (operation, path, done) = match routed {
@@ -134,7 +133,7 @@ async fn run(
     let (head, body_to_come) = request.into_parts();
     let wanted = Wanted {
         vault: &seen.vault,
-        shown: &shared.name_of(&seen.vault),
+        shown: shared.name_of(&seen.vault),
         target: call.name.as_ref().map_or(Target::Vault, Target::Named),
         action: operation.action(),
         permission: operation.permission(),
@@ -161,7 +160,7 @@ async fn run(
         Operation::Create | Operation::Rotate => shared.generating.acquire().await.ok(),
         _ => None,
     };
-    authorize_still(shared, caller, audience(shared, &seen.vault), &wanted)?;
+    authorize_still(shared, caller, audience(seen.kind), &wanted)?;
     let base = format!("https://{host}");
     if let Some(throttle) = &shared.throttle {
         charge(shared, throttle, seen, call, &body).await?;
@@ -187,15 +186,15 @@ async fn charge(
     call: &Call,
     body: &Bytes,
 ) -> Result<(), Refusal> {
-    let (blocking, seen, of, body) = (shared.clone(), seen.clone(), call.clone(), body.clone());
     let name = shared.name_of(&seen.vault);
+    let (blocking, asked, of, body) = (shared.clone(), seen.clone(), call.clone(), body.clone());
     let charge = tokio::task::spawn_blocking(move || {
-        let vault = seen.open(&blocking).ok()?;
+        let vault = asked.open(&blocking).ok()?;
         Some(Charge::of(&of, &body, &vault))
     });
     match charge.await {
         Ok(Some(charge)) => {
-            let taken = throttle.take(&name, charge, shared.clock.now());
+            let taken = throttle.take(name, charge, shared.clock.now());
             taken.map_err(|throttled| Box::new(throttled.reply()))
         }
         // What is wrong is told by who does it.
@@ -215,7 +214,7 @@ async fn perform(
     let done = tokio::task::spawn_blocking(move || {
         let asked = Asked {
             vault: &seen.open(&blocking)?,
-            hsm: blocking.is_hsm(&seen.vault),
+            hsm: seen.is_hsm(),
             call: &of,
             base: &base,
             query: &seen.query,
@@ -248,7 +247,7 @@ async fn use_key(
     let pending = if vault.is_at_hand(&name, call.version) {
         let asked = Asked {
             vault: &vault,
-            hsm: shared.is_hsm(&seen.vault),
+            hsm: seen.is_hsm(),
             call,
             base,
             query: &seen.query,
@@ -257,11 +256,11 @@ async fn use_key(
         asked.begin_use(&name, 1)
     } else {
         let (vault, call, seen) = (vault.clone(), call.clone(), seen.clone());
-        let (base, body, hsm) = (base.to_owned(), body.clone(), shared.is_hsm(&seen.vault));
+        let (base, body) = (base.to_owned(), body.clone());
         let begun = tokio::task::spawn_blocking(move || {
             let asked = Asked {
                 vault: &vault,
-                hsm,
+                hsm: seen.is_hsm(),
                 call: &call,
                 base: &base,
                 query: &seen.query,

@@ -147,7 +147,7 @@ async fn run(
     let (head, body_to_come) = request.into_parts();
     let wanted = Wanted {
         vault: &seen.vault,
-        shown: &shared.name_of(&seen.vault),
+        shown: shared.name_of(&seen.vault),
         target: Target::AnyKey,
         action: own.action(),
         permission: own.permission(),
@@ -155,7 +155,7 @@ async fn run(
     };
     authorize(shared, caller, &wanted)?;
     let body = body(body_to_come, BODY_MAX).await?;
-    authorize_still(shared, caller, audience(shared, &seen.vault), &wanted)?;
+    authorize_still(shared, caller, audience(seen.kind), &wanted)?;
     let (blocking, seen) = (shared.clone(), seen.clone());
     let done = tokio::task::spawn_blocking(move || {
         let vault = seen.open(&blocking)?;
