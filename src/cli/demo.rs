@@ -17,9 +17,9 @@ Examples:
   atrest demo --sql shop.db --files ~/Documents  with your own data, which is only read
   atrest demo --json | jq '.claims[].verdict'    for machines
 
-The directory stays, with report.json and report.html in it. It holds a copy of the data, also an
-unprotected one: delete it when you are done. The exit code is 0 only if every claim holds, or is
-declared not to be protected.")]
+The directory stays, with report.html, report.json and report.junit.xml in it. It holds a copy of
+the data, also an unprotected one: delete it when you are done. The exit code is 0 only if every
+claim holds, or is declared not to be protected.")]
 pub struct Args {
     /// Your own SQLite database instead of a made-up one; it is only read
     #[arg(long, value_name = "FILE")]

@@ -20,7 +20,7 @@ Examples:
   atrest prove --list                    what is tried, and what is not yet
   atrest prove                           everything, on every protected resource
   atrest prove --only 6,7,8 --resource sql/ledger
-  atrest prove --out evidence            with report.html and report.json
+  atrest prove --out evidence            with report.html, .json and .junit.xml
 
 The working directory is only read: attacks work on copies, in a private temporary directory that
 goes away at the end. An unprotected twin of each resource is made there, as the control, so the
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     resource: Vec<ResourceAddress>,
 
-    /// Write report.json and report.html into this directory, which is made when it is missing
+    /// Write report.html, report.json and report.junit.xml into this directory, which is made when it is missing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
@@ -89,6 +89,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         if let Some(files) = &written {
             text.push_str(&format!("\nFor people    {}\n", files.html.display()));
             text.push_str(&format!("For machines  {}\n", files.json.display()));
+            text.push_str(&format!("JUnit XML     {}\n", files.junit.display()));
         }
         Ok(())
     })?;

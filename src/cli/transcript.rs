@@ -72,6 +72,7 @@ impl Transcript {
         self.fact("Claims", &sum);
         self.fact("For people", &demo.written.html.display().to_string());
         self.fact("For machines", &demo.written.json.display().to_string());
+        self.fact("JUnit XML", &demo.written.junit.display().to_string());
         match self.failed {
             Some(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(CliError::output(e)),
             _ => Ok(()),

@@ -27,7 +27,10 @@ pub use detect::{
 pub use encodings::Encoding;
 pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, Stranger};
 pub use registry::{ATTACKS, Attack, Outcome, Run, Selection, run};
-pub use report::{Claim, FiguresPair, KeyChain, Report, ReportMeta, SCHEMA, Step, Theft, Written};
+pub use report::{
+    Claim, FiguresPair, JunitCase, JunitResult, JunitSuite, KeyChain, Report, ReportMeta, SCHEMA,
+    Step, Theft, Written,
+};
 pub use scene::{Scene, set_scene};
 pub use theft::{Manifest, StolenFile, steal};
 pub use verdict::{Control, Evidence, Finding, Tally, Verdict};

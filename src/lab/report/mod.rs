@@ -1,8 +1,9 @@
 //! The evidence report: `report.json` for machines and auditors, `report.html` for people. The
-//! page needs nothing but itself: no script, no network, no font.
+//! page needs nothing but itself: no script, no network, no font. `report.junit.xml` is for build servers.
 
 mod chart;
 mod html;
+mod junit;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use crate::base::write_atomic;
 use crate::crypto::{KeyKind, WrapAlgorithm};
 
 use super::{Evidence, Figures, LabError, Manifest, Outcome, Verdict};
+
+pub use junit::{JunitCase, JunitResult, JunitSuite};
 
 /// The schema of `report.json`. A field may be added under the same name; a changed or removed one
 /// makes a new name.
@@ -155,6 +158,8 @@ pub struct Written {
     pub json: PathBuf,
     /// The one for people.
     pub html: PathBuf,
+    /// The one for build servers.
+    pub junit: PathBuf,
 }
 
 impl Report {
@@ -230,8 +235,8 @@ impl Report {
         u8::from(bad || self.count(Verdict::Holds) == 0)
     }
 
-    /// Writes `report.json` and `report.html` into the existing directory `dir`, each whole or not
-    /// at all.
+    /// Writes `report.json`, `report.html` and `report.junit.xml` into the existing directory `dir`, each
+    /// whole or not at all.
     pub fn write(&self, dir: &Path) -> Result<Written, LabError> {
         let json = serde_json::to_vec_pretty(self);
         let mut json = json.map_err(|e| LabError::Report(e.to_string()))?;
@@ -240,9 +245,17 @@ impl Report {
         let written = Written {
             json: dir.join("report.json"),
             html: dir.join("report.html"),
+            junit: dir.join("report.junit.xml"),
         };
-        write_atomic(&written.json, &json).map_err(|e| LabError::io(&written.json, e))?;
-        write_atomic(&written.html, html.as_bytes()).map_err(|e| LabError::io(&written.html, e))?;
+        let junit = JunitSuite::from(self).to_xml();
+        let files: [(&Path, &[u8]); 3] = [
+            (&written.json, &json),
+            (&written.html, html.as_bytes()),
+            (&written.junit, &junit),
+        ];
+        for (path, bytes) in files {
+            write_atomic(path, bytes).map_err(|e| LabError::io(path, e))?;
+        }
         Ok(written)
     }
 }
