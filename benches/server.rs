@@ -9,12 +9,14 @@
 //!
 //! The server's processor time stands beside the rate, since client and server share the machine. For unwrap
 //! the server has the first processor and the client the second; the loop has the first, before and after.
+//! Beside it runs the least that could answer at all: TLS and HTTP around the bare operation, in a thread for
+//! each connection, with no token, no rules, no record and no disk.
 
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -29,8 +31,10 @@ use atrest::world::{AskPassphrase, WhichVault, Workspace};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
 use serde_json::Value;
 
 const HOST: &str = "customer.vault.azure.net";
@@ -87,22 +91,7 @@ impl Served {
     }
 
     fn connect(&self) -> Tls {
-        let mut roots = RootCertStore::empty();
-        let ca = self.dir.path().join("server/ca.pem");
-        roots
-            .add(CertificateDer::from_pem_file(ca).unwrap())
-            .unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from(HOST).unwrap();
-        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        StreamOwned::new(tls, stream)
+        connect(self.address, &self.dir.path().join("server/ca.pem"))
     }
 
     fn token(&self) -> String {
@@ -121,11 +110,6 @@ impl Served {
         body["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// Seconds of processor time, all threads.
-    fn processor(&self) -> f64 {
-        processor(&self.child.id().to_string())
-    }
-
     /// Resident MiB: now, of these not of mapped files, and the most there ever were.
     fn memory(&self) -> [f64; 3] {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -136,6 +120,25 @@ impl Served {
         };
         ["VmRSS:", "RssAnon:", "VmHWM:"].map(of)
     }
+}
+
+/// A connection to the server at `address`, whose certificate `ca` answers for.
+fn connect(address: SocketAddr, ca: &Path) -> Tls {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(ca).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(HOST).unwrap();
+    let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    StreamOwned::new(tls, stream)
 }
 
 impl Drop for Served {
@@ -183,14 +186,12 @@ fn request(token: &str, method: &str, path: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends one request and reads its answer: status and body.
-fn ask(stream: &mut Tls, request: &[u8], buffer: &mut Vec<u8>) -> (u16, usize) {
-    stream.write_all(request).unwrap();
+/// Reads one message into `buffer`: where its body begins; `None` at the stream's end.
+fn message(stream: &mut impl Read, buffer: &mut Vec<u8>) -> Option<usize> {
     buffer.clear();
     let mut chunk = [0; 16 << 10];
     loop {
-        let read = stream.read(&mut chunk).unwrap();
-        assert!(read > 0, "the server closed the connection");
+        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
         buffer.extend_from_slice(&chunk[..read]);
         let Some(head) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
             continue;
@@ -200,11 +201,18 @@ fn ask(stream: &mut Tls, request: &[u8], buffer: &mut Vec<u8>) -> (u16, usize) {
             let (name, value) = line.split_once(':')?;
             (name.eq_ignore_ascii_case("content-length")).then(|| value.trim().parse().unwrap())
         });
-        let end = head + 4 + length.unwrap_or(0_usize);
-        if buffer.len() >= end {
-            return (text[9..12].parse().unwrap(), head + 4);
+        if buffer.len() >= head + 4 + length.unwrap_or(0_usize) {
+            return Some(head + 4);
         }
     }
+}
+
+/// Sends one request and reads its answer: status and where the body begins.
+fn ask(stream: &mut Tls, request: &[u8], buffer: &mut Vec<u8>) -> (u16, usize) {
+    stream.write_all(request).unwrap();
+    let body = message(stream, buffer).expect("the server closed the connection");
+    let status = std::str::from_utf8(&buffer[9..12]).unwrap();
+    (status.parse().unwrap(), body)
 }
 
 fn json(stream: &mut Tls, request: &[u8]) -> Value {
@@ -262,15 +270,29 @@ fn load(
     until: Until,
     rate: Option<f64>,
 ) -> Load {
+    let connect = || served.connect();
+    load_on(&served.child, connect, request, connections, until, rate)
+}
+
+/// The same, of the server that is the process `child`.
+fn load_on(
+    child: &Child,
+    connect: impl Fn() -> Tls,
+    request: &[u8],
+    connections: usize,
+    until: Until,
+    rate: Option<f64>,
+) -> Load {
+    let of_server = || processor(&child.id().to_string());
     let streams: Vec<_> = (0..connections)
         .map(|_| {
-            let mut stream = served.connect();
+            let mut stream = connect();
             assert_eq!(ask(&mut stream, request, &mut vec![]).0, 200);
             stream
         })
         .collect();
     let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (begun, processor) = (Instant::now(), served.processor());
+    let (begun, before) = (Instant::now(), of_server());
     let latencies = thread::scope(|scope| {
         let workers: Vec<_> = (streams.into_iter().enumerate())
             .map(|(n, mut stream)| {
@@ -312,7 +334,7 @@ fn load(
     Load {
         done: latencies.len() as u64,
         seconds: begun.elapsed().as_secs_f64(),
-        processor: served.processor() - processor,
+        processor: of_server() - before,
         latencies,
     }
 }
@@ -381,6 +403,11 @@ fn unwrap(served: &Served, seconds: f64) {
     let before = loop_once();
     let full = load(served, &request, 32, Until::Seconds(seconds), None);
     full.print("unwrapKey RSA-2048, 32 connections");
+    let least = Least::new(served.dir.path());
+    pin(least.child.id(), 0);
+    let until = Until::Seconds(seconds);
+    let least = load_on(&least.child, || least.connect(), &request, 32, until, None);
+    least.print("the least that could answer");
     let after = loop_once();
     let (rate, cost) = (before.0.midpoint(after.0), before.1.midpoint(after.1));
     println!(
@@ -388,13 +415,93 @@ fn unwrap(served: &Served, seconds: f64) {
         "the same in a bare loop",
         cost * 1e6
     );
-    println!(
-        "{:38} {:7.1} %  (by processor time {:.1} %)",
-        "server to bare loop",
-        full.rate() * 100.0 / rate,
-        cost * 100.0 / (full.processor / full.done as f64),
-    );
+    for (what, load) in [
+        ("server to bare loop", full),
+        ("the least to bare loop", least),
+    ] {
+        println!(
+            "{what:38} {:7.1} %  (by processor time {:.1} %)",
+            load.rate() * 100.0 / rate,
+            cost * 100.0 / (load.processor / load.done as f64),
+        );
+    }
     pin_anywhere();
+}
+
+/// The least that could answer: this program again, as a child.
+struct Least {
+    child: Child,
+    address: SocketAddr,
+    certificate: PathBuf,
+}
+
+/// By which the child is told what it is, and where its certificate goes.
+const LEAST: &str = "the-least";
+
+impl Least {
+    fn new(dir: &Path) -> Self {
+        let certificate = dir.join("least.pem");
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([Path::new(LEAST), &certificate])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let out = child.stdout.take().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        let address = line.trim().parse().unwrap();
+        Self {
+            child,
+            address,
+            certificate,
+        }
+    }
+
+    fn connect(&self) -> Tls {
+        connect(self.address, &self.certificate)
+    }
+
+    /// Serves, in the child, until it is killed.
+    fn serve(certificate: &Path) {
+        let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        fs::write(certificate, made.cert.pem()).unwrap();
+        let secret = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], secret)
+            .unwrap();
+        let config = Arc::new(config);
+        let key = Arc::new(KeyEncryptionKey::generate(KeyKind::Rsa2048));
+        let algorithm = EncryptionAlgorithm::RsaOaep256;
+        let sealed = Arc::new(key.wrap_bytes(algorithm, &[9; 32]).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let tls = ServerConnection::new(config.clone()).unwrap();
+            let (key, sealed) = (key.clone(), sealed.clone());
+            thread::spawn(move || {
+                let (mut stream, mut buffer) = (StreamOwned::new(tls, stream), vec![]);
+                // As long as an answer of the vault's.
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 160\r\n\r\n{:160}", "");
+                while message(&mut stream, &mut buffer).is_some() {
+                    key.unwrap_bytes(algorithm, &sealed).unwrap();
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Least {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Whether the generation of keys keeps others waiting.
@@ -514,6 +621,10 @@ fn main() {
         .skip(1)
         .filter(|arg| !arg.starts_with("--"));
     let what = args.next().unwrap_or_else(|| "all".into());
+    if what == LEAST {
+        let certificate = args.next().expect("a path");
+        return Least::serve(Path::new(&certificate));
+    }
     let seconds: f64 = args.next().map_or(5.0, |text| text.parse().unwrap());
     let is = |name: &str| what == "all" || what == name;
     if is("wrap") || is("create") || is("million") {
