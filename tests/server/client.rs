@@ -138,6 +138,11 @@ impl Served {
         answer(&mut stream)
     }
 
+    /// A connection to `host`, without the proxy; nothing when the server has gone.
+    pub fn try_connect(&self, host: &str) -> Option<StreamOwned<ClientConnection, TcpStream>> {
+        Some(self.tls(host, TcpStream::connect(self.address).ok()?))
+    }
+
     /// A connection to `host` through the proxy.
     pub fn tunnel(&self, host: &str) -> StreamOwned<ClientConnection, TcpStream> {
         let mut stream = TcpStream::connect(self.address).unwrap();
