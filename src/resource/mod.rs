@@ -144,6 +144,9 @@ pub enum ResourceError {
     /// A block cannot be put or committed.
     #[error("{0}")]
     BadBlock(String),
+    /// The rules of a storage account forbid it.
+    #[error("{0}")]
+    Refused(#[from] blob::Refusal),
     /// It exists already.
     #[error("{0}: exists already; choose another name, or remove it first")]
     Exists(String),

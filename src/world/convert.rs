@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::base::{KeyVersionRef, ResourceId, beside, sync_names};
 use crate::envelope::Envelope;
-use crate::resource::blob::{AccountHeader, BlobInfo, Conditions, ContainerName, StorageAccount};
+use crate::resource::blob::{AccountHeader, Conditions, ContainerName, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::sqlite::{self, Conversion, SealedDatabase, SealedError};
@@ -210,7 +210,7 @@ impl Workspace {
         let into = StorageAccount::create(new, id, to.clone(), service_key, &self.wrapper())?;
         let before = state()?;
         copy_containers(&from, &into)?;
-        copy_blobs(&from, &into, &before.0, progress)?;
+        into.take_over(&from, progress)?;
         // A put or delete that another process made meanwhile is not in the copy; and one that
         // still has the catalog open may make one next.
         let changed = state()? != before;
@@ -235,42 +235,6 @@ fn copy_containers(from: &StorageAccount, into: &StorageAccount) -> Result<(), W
     into.delete_container(&ContainerName::default(), &any)?;
     for container in from.containers("", "", usize::MAX)? {
         into.create_container(&container.name, &container.metadata)?;
-    }
-    Ok(())
-}
-
-/// Copies these blobs, in constant memory: one thread opens what another one seals.
-fn copy_blobs(
-    from: &StorageAccount,
-    into: &StorageAccount,
-    blobs: &[BlobInfo],
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<(), WorldError> {
-    let total = blobs.iter().map(|b| b.size).sum();
-    let mut before = 0;
-    for blob in blobs {
-        let failed = |e| WorldError::io(into.dir(), e);
-        let path = blob.path();
-        let (_, said) = from.attributes(&path, &Conditions::default())?;
-        let (mut reader, mut writer) = io::pipe().map_err(failed)?;
-        std::thread::scope(|scope| {
-            let put = scope.spawn(|| {
-                let any = Conditions::default();
-                let mut attributes = || Ok(said.clone());
-                let put = into.put_with(&path, &mut reader, &any, &mut attributes, &mut |_| ());
-                drop(reader);
-                put
-            });
-            let got = from.get(&path, None, &mut writer, &mut |done| {
-                progress(before + done, total)
-            });
-            // The end of the blob, or of what can be had of it: then all of this is thrown away.
-            drop(writer);
-            let put = put.join().expect("storing a blob does not panic");
-            put?;
-            got.map(drop)
-        })?;
-        before += blob.size;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::attributes::{Etag, Pairs, Properties};
 use super::catalog::{Catalog, Entry};
 use super::key::AccountKeys;
 use super::store::ExtentStore;
-use super::{AccountHeader, BlobName, BlobPath, ContainerName};
+use super::{AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Snapshot};
 
 /// How long blocks that are not committed are kept after the last one of their blob, as in Azure.
 const BLOCKS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -39,6 +39,12 @@ pub struct BlobInfo {
     pub properties: Properties,
     /// Its index tags.
     pub tags: Pairs,
+    /// Which snapshot this is; `None` of the blob itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
+    /// How it may be written, and where it came from.
+    #[serde(skip_serializing_if = "BlobStatus::is_default")]
+    pub status: BlobStatus,
 }
 
 impl BlobInfo {
@@ -47,6 +53,14 @@ impl BlobInfo {
         BlobPath {
             container: self.container.clone(),
             name: self.name.clone(),
+        }
+    }
+
+    /// Which blob or snapshot it is; `path` is what [`BlobInfo::path`] gives.
+    pub fn at<'a>(&self, path: &'a BlobPath) -> BlobAt<'a> {
+        BlobAt {
+            path,
+            snapshot: self.snapshot,
         }
     }
 }
@@ -227,11 +241,15 @@ impl StorageAccount {
         }
     }
 
-    /// Every blob of the account, by container and name. Needs the catalog's key only.
+    /// Every blob of the account, by container and name, each after its snapshots. Needs the catalog's key
+    /// only.
     pub fn blobs(&self) -> Result<Vec<BlobInfo>, ResourceError> {
         let mut found = Vec::new();
         for container in self.containers("", "", usize::MAX)? {
-            found.extend(self.list(&container.name, "")?);
+            self.walk(&container.name, "", ("", None), true, &mut |blob| {
+                found.push(blob);
+                true
+            })?;
         }
         Ok(found)
     }
@@ -244,28 +262,31 @@ impl StorageAccount {
         prefix: &str,
     ) -> Result<Vec<BlobInfo>, ResourceError> {
         let mut found = Vec::new();
-        self.walk(container, prefix, "", &mut |blob| {
+        self.walk(container, prefix, ("", None), false, &mut |blob| {
             found.push(blob);
             true
         })?;
         Ok(found)
     }
 
-    /// Shows `visit` the blobs of a container whose names start with `prefix` and come at or after `from`,
-    /// in the order of their names' bytes, as long as it wants more.
+    /// Shows `visit` the blobs of a container whose names start with `prefix` and come at or after the name
+    /// `from`, and after that snapshot of it, in the order of their names' bytes, each after its snapshots
+    /// where those are wanted, as long as it wants more.
     pub fn walk(
         &self,
         container: &ContainerName,
         prefix: &str,
-        from: &str,
+        from: (&str, Option<Snapshot>),
+        with_snapshots: bool,
         visit: &mut dyn FnMut(BlobInfo) -> bool,
     ) -> Result<(), ResourceError> {
         self.catalog.container(container)?;
         let mut malformed = None;
-        self.catalog.walk(
+        (self.catalog).walk(
             container,
             prefix,
             from,
+            with_snapshots,
             &mut |entry| match self.blob_info(entry) {
                 Ok(blob) => visit(blob),
                 Err(e) => {
@@ -277,9 +298,9 @@ impl StorageAccount {
         malformed.map_or(Ok(()), Err)
     }
 
-    /// What is known of the blob at `path` without the customer's key.
-    pub fn info(&self, path: &BlobPath) -> Result<BlobInfo, ResourceError> {
-        self.blob_info(self.catalog.entry(path)?)
+    /// What is known of a blob or snapshot without the customer's key.
+    pub fn info<'a>(&self, blob: impl Into<BlobAt<'a>>) -> Result<BlobInfo, ResourceError> {
+        self.blob_info(self.catalog.entry(blob.into())?)
     }
 
     pub(super) fn blob_info(&self, entry: Entry) -> Result<BlobInfo, ResourceError> {
@@ -297,6 +318,8 @@ impl StorageAccount {
             extents: entry.extents,
             properties: entry.properties,
             tags: entry.tags,
+            snapshot: entry.snapshot,
+            status: entry.status,
         })
     }
 }

@@ -3,7 +3,7 @@ use std::io::Read;
 
 use jiff::Timestamp;
 
-use crate::base::{ExtentId, GenerationId};
+use crate::base::GenerationId;
 use crate::resource::ResourceError;
 
 use super::account::unauthentic;
@@ -13,7 +13,7 @@ use super::change::TRIES;
 use super::content::new_entry;
 use super::extent::chunk_count;
 use super::manifest::{Extent, Generation, Manifest, Subject};
-use super::{BlobInfo, BlobPath, BlockId, ExtentReader, StorageAccount};
+use super::{BlobInfo, BlobPath, BlockId, ExtentReader, GenerationKey, StorageAccount};
 
 /// A block that a blob shall be made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +67,11 @@ impl StorageAccount {
         check: &mut dyn FnMut() -> Result<(), ResourceError>,
     ) -> Result<u64, ResourceError> {
         self.catalog.check_put(path, &Conditions::default())?;
-        let stored = self.store(source, Some(id.clone()), &mut |_| ())?;
+        let key = GenerationKey::random();
+        let stored = self.store(source, Some(id.clone()), &key, &mut |_| ())?;
         let staged = StagedBlock {
             id: id.clone(),
-            generation: stored.generation.id(),
+            generation: key.id(),
             extent: stored.extent.id,
             size: stored.extent.len,
         };
@@ -78,14 +79,9 @@ impl StorageAccount {
             check()?;
             let now = Timestamp::now().as_microsecond();
             let mut manifest = Manifest::new(now, vec![stored.extent.clone()]);
+            manifest.generations = self.wrapped(&key)?;
             let subject = Subject::Block(path, id);
-            let sealed = match &self.keys {
-                None => manifest.to_bytes(),
-                Some(keys) => keys.account().with_key(|key| {
-                    manifest.generations = vec![stored.generation.wrap(key, self.id)];
-                    manifest.seal(key, self.id, staged.generation, subject)
-                })?,
-            };
+            let sealed = self.seal_manifest(&manifest, staged.generation, subject)?;
             self.catalog.stage(path, &staged, now, &sealed)
         };
         let unwanted = put().inspect_err(|_| self.give_up(staged.extent))?;
@@ -118,20 +114,9 @@ impl StorageAccount {
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
             let entry = new_entry(path, &manifest, attributes);
-            let (generation, subject) = (entry.generation, Subject::Blob(path));
-            let sealed = match &self.keys {
-                None => manifest.to_bytes(),
-                Some(keys) => keys
-                    .account()
-                    .with_key(|key| manifest.seal(key, self.id, generation, subject))?,
-            };
-            // A block may be there more than once.
-            let mut ids: Vec<ExtentId> = manifest.extents.iter().map(|e| e.id).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            let replaced = self
-                .catalog
-                .replace(entry, &sealed, &ids, true, conditions)?;
+            let sealed = self.seal_manifest(&manifest, entry.generation, Subject::Blob(path))?;
+            let ids = manifest.extent_ids();
+            let replaced = (self.catalog).replace(entry, &sealed, &ids, true, conditions)?;
             if let Some((entry, unwanted)) = replaced {
                 self.extents.remove(&unwanted);
                 return self.blob_info(entry);
@@ -153,7 +138,7 @@ impl StorageAccount {
                 size: b.size,
             })
             .collect();
-        let (entry, manifest) = match self.find(path) {
+        let (entry, manifest) = match self.find(path.into()) {
             Err(ResourceError::NotFound(_)) if !uncommitted.is_empty() => {
                 return Ok(BlockList {
                     uncommitted,
@@ -220,7 +205,7 @@ impl StorageAccount {
     fn assemble(&self, path: &BlobPath, blocks: &[Block]) -> Result<Manifest, ResourceError> {
         let from_blob = |block: &Block| !matches!(block, Block::Uncommitted(_));
         let committed = match blocks.iter().any(from_blob) {
-            true => match self.find(path) {
+            true => match self.find(path.into()) {
                 Ok((_, manifest)) => Some(manifest),
                 Err(ResourceError::NotFound(_)) => None,
                 Err(e) => return Err(e),

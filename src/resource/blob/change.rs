@@ -3,7 +3,7 @@ use crate::resource::ResourceError;
 use super::attributes::{Attributes, Conditions, Pairs, Properties};
 use super::content::attributes_of;
 use super::manifest::Subject;
-use super::{BlobInfo, BlobPath, ContainerInfo, ContainerName, StorageAccount};
+use super::{BlobAt, BlobInfo, BlobPath, ContainerInfo, ContainerName, Snapshots, StorageAccount};
 
 /// How often a change is begun anew, since the blob that it is of was replaced meanwhile.
 pub(super) const TRIES: usize = 16;
@@ -64,20 +64,34 @@ impl StorageAccount {
 
     /// Removes the blob at `path` for good: its key goes with its manifest. Needs the catalog's key
     /// only.
+    ///
+    /// # Errors
+    /// [`Refusal::SnapshotsPresent`](super::Refusal::SnapshotsPresent) when it has snapshots.
     pub fn delete(&self, path: &BlobPath, conditions: &Conditions) -> Result<(), ResourceError> {
-        let unwanted = self.catalog.remove(path, conditions)?;
+        self.delete_with(path.into(), Snapshots::Refuse, conditions)
+    }
+
+    /// The same, with a say in what becomes of the blob's snapshots; or one of those alone.
+    pub fn delete_with(
+        &self,
+        blob: BlobAt<'_>,
+        snapshots: Snapshots,
+        conditions: &Conditions,
+    ) -> Result<(), ResourceError> {
+        let unwanted = self.catalog.remove(blob, snapshots, conditions)?;
         self.extents.remove(&unwanted);
         Ok(())
     }
 
-    /// What is said of the blob at `path`. Needs the account key: the manifest is authenticated.
-    pub fn attributes(
+    /// What is said of a blob, or was of a snapshot of it. Needs the account key: the manifest is authenticated.
+    pub fn attributes<'a>(
         &self,
-        path: &BlobPath,
+        blob: impl Into<BlobAt<'a>>,
         conditions: &Conditions,
     ) -> Result<(BlobInfo, Attributes), ResourceError> {
-        let (entry, manifest) = self.find(path)?;
-        conditions.check(path, Some((entry.etag, entry.modified_micros)))?;
+        let blob = blob.into();
+        let (entry, manifest) = self.find(blob)?;
+        conditions.check(&blob, Some((entry.etag, entry.modified_micros)))?;
         let info = self.blob_info(entry)?;
         let attributes = attributes_of(&info, &manifest);
         Ok((info, attributes))
@@ -90,22 +104,23 @@ impl StorageAccount {
         properties: &Properties,
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
-        let entry = self.catalog.change(path, conditions, true, &mut |entry| {
+        let entry = (self.catalog).change(path.into(), conditions, true, &mut |entry| {
             entry.properties = properties.clone();
             Ok(None)
         })?;
         self.blob_info(entry)
     }
 
-    /// Replaces a blob's index tags, which does not make a new state of it. Needs the catalog's key
-    /// only.
-    pub fn set_tags(
+    /// Replaces the index tags of a blob or snapshot, which does not make a new state of it. Needs the
+    /// catalog's key only.
+    pub fn set_tags<'a>(
         &self,
-        path: &BlobPath,
+        blob: impl Into<BlobAt<'a>>,
         tags: &Pairs,
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
-        let entry = self.catalog.change(path, conditions, false, &mut |entry| {
+        let blob = blob.into();
+        let entry = self.catalog.change(blob, conditions, false, &mut |entry| {
             entry.tags = tags.clone();
             Ok(None)
         })?;
@@ -120,18 +135,13 @@ impl StorageAccount {
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
         for _ in 0..TRIES {
-            let (found, mut manifest) = self.find(path)?;
+            let (found, mut manifest) = self.find(path.into())?;
             manifest.metadata = metadata.clone();
-            let subject = Subject::Blob(path);
-            let sealed = match &self.keys {
-                None => manifest.to_bytes(),
-                Some(keys) => keys
-                    .account()
-                    .with_key(|key| manifest.seal(key, self.id, found.generation, subject))?,
-            };
+            let sealed = self.seal_manifest(&manifest, found.generation, Subject::Blob(path))?;
             let mut replaced = false;
-            let changed = self.catalog.change(path, conditions, true, &mut |entry| {
-                replaced = entry.generation != found.generation;
+            let changed = (self.catalog).change(path.into(), conditions, true, &mut |entry| {
+                // Whatever changes a manifest makes a new state.
+                replaced = entry.etag != found.etag;
                 match replaced {
                     true => Err(self.busy()),
                     false => Ok(Some(sealed.clone())),

@@ -13,11 +13,12 @@ use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions, Etag};
 use super::catalog::Entry;
 use super::extent::chunk_count;
-use super::manifest::{Extent, Manifest, Subject};
+use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::store::NewExtent;
 use super::writer::write_extent;
 use super::{
-    BlobInfo, BlobPath, BlockId, ExtentCipher, ExtentReader, GenerationKey, StorageAccount,
+    BlobAt, BlobInfo, BlobPath, BlobStatus, BlockId, ExtentCipher, ExtentReader, GenerationKey,
+    StorageAccount,
 };
 
 /// Extents whose files a read opens before it begins.
@@ -36,7 +37,7 @@ pub struct BlobReader<'a> {
 /// What keeps the extents of a part from being removed.
 enum Held {
     /// They are open.
-    Files(Vec<File>),
+    Files(Vec<(ExtentId, File)>),
     /// There are too many for that.
     All { _lock: FileLock },
 }
@@ -46,7 +47,6 @@ pub(super) struct Stored {
     /// Keeps it from being taken for garbage.
     _new: NewExtent,
     pub extent: Extent,
-    pub generation: GenerationKey,
 }
 
 impl StorageAccount {
@@ -78,8 +78,9 @@ impl StorageAccount {
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
         self.catalog.check_put(path, conditions)?;
-        let stored = self.store(source, None, progress)?;
-        let (id, generation) = (stored.extent.id, stored.generation.id());
+        let key = GenerationKey::random();
+        let stored = self.store(source, None, &key, progress)?;
+        let (id, generation) = (stored.extent.id, key.id());
         let mut put = || {
             let attributes = attributes()?;
             let mut manifest = Manifest::new(
@@ -88,15 +89,10 @@ impl StorageAccount {
             );
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
+            manifest.generations = self.wrapped(&key)?;
             let mut entry = new_entry(path, &manifest, &attributes);
             entry.generation = generation;
-            let sealed = match &self.keys {
-                None => manifest.to_bytes(),
-                Some(keys) => keys.account().with_key(|key| {
-                    manifest.generations = vec![stored.generation.wrap(key, self.id)];
-                    manifest.seal(key, self.id, generation, Subject::Blob(path))
-                })?,
-            };
+            let sealed = self.seal_manifest(&manifest, generation, Subject::Blob(path))?;
             let replaced = self
                 .catalog
                 .replace(entry, &sealed, &[id], false, conditions)?;
@@ -107,17 +103,17 @@ impl StorageAccount {
         self.blob_info(entry)
     }
 
-    /// Writes an extent, sealed under a key of its own.
+    /// Writes an extent, sealed under the key of `generation`.
     pub(super) fn store(
         &self,
         source: &mut (dyn Read + Send),
         block: Option<BlockId>,
+        generation: &GenerationKey,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Stored, ResourceError> {
         let allowed = self.permission()?;
         let id = random_id(ExtentId::from_bytes);
-        let generation = GenerationKey::random();
-        let cipher = (self.keys.as_ref()).map(|_| ExtentCipher::create(self.id, id, &generation));
+        let cipher = (self.keys.as_ref()).map(|_| ExtentCipher::create(self.id, id, generation));
         let mut new = self.extents.begin(id)?;
         let (file, path) = (new.file(), new.path());
         let len = write_extent(file, path, cipher.as_ref(), source, &allowed, progress)?;
@@ -130,7 +126,6 @@ impl StorageAccount {
                 len,
                 block,
             },
-            generation,
         })
     }
 
@@ -162,27 +157,28 @@ impl StorageAccount {
         Ok(reader.info)
     }
 
-    /// Begins to read the part that `choose` says of the blob at `path`, if that meets `conditions`.
+    /// Begins to read the part that `choose` says of a blob or snapshot, if that meets `conditions`.
     ///
     /// # Errors
     /// [`ResourceError::Usage`] when the part does not lie within the blob; what `choose` says.
-    pub fn reader(
+    pub fn reader<'b>(
         &self,
-        path: &BlobPath,
+        blob: impl Into<BlobAt<'b>>,
         conditions: &Conditions,
         choose: &mut dyn FnMut(&BlobInfo) -> Result<Range<u64>, ResourceError>,
     ) -> Result<BlobReader<'_>, ResourceError> {
+        let blob = blob.into();
         let mut tried = None;
         let mut all = None;
         loop {
-            let (entry, manifest) = self.find(path)?;
-            conditions.check(path, Some((entry.etag, entry.modified_micros)))?;
+            let (entry, manifest) = self.find(blob)?;
+            conditions.check(&blob, Some((entry.etag, entry.modified_micros)))?;
             let generation = entry.generation;
             let info = self.blob_info(entry)?;
             let range = choose(&info)?;
             if range.start > range.end || range.end > info.size {
                 return Err(ResourceError::Usage(format!(
-                    "bytes {} to {} do not lie within {path}, which has {} bytes",
+                    "bytes {} to {} do not lie within {blob}, which has {} bytes",
                     range.start, range.end, info.size
                 )));
             }
@@ -195,8 +191,9 @@ impl StorageAccount {
                     continue;
                 }
                 (false, _) => {
-                    let files = ids.into_iter().map(|id| self.extents.open(id));
-                    let files: Option<Vec<File>> = files.collect::<Result<_, _>>()?;
+                    let open = |id| Ok(self.extents.open(id)?.map(|file| (id, file)));
+                    let files = ids.into_iter().map(open);
+                    let files: Option<Vec<_>> = files.collect::<Result<_, ResourceError>>()?;
                     files.map(Held::Files)
                 }
             };
@@ -217,16 +214,42 @@ impl StorageAccount {
         }
     }
 
-    /// The blob at `path`, its manifest authenticated under the account key.
-    pub(super) fn find(&self, path: &BlobPath) -> Result<(Entry, Manifest), ResourceError> {
-        let (entry, bytes) = self.catalog.find(path)?;
-        let manifest = self.open_manifest(&bytes, entry.generation, Subject::Blob(path))?;
+    /// A blob or snapshot, its manifest authenticated under the account key.
+    pub(super) fn find(&self, blob: BlobAt<'_>) -> Result<(Entry, Manifest), ResourceError> {
+        let (entry, bytes) = self.catalog.find(blob)?;
+        let manifest = self.open_manifest(&bytes, entry.generation, blob.subject())?;
         let extents = manifest.extents.len() as u64;
         let listed = (entry.size, entry.created_micros, entry.extents);
         if listed != (manifest.size, manifest.created_micros, extents) {
             return Err(unauthentic(self.catalog.path()));
         }
         Ok((entry, manifest))
+    }
+
+    /// The bytes that the catalog keeps of a manifest.
+    pub(super) fn seal_manifest(
+        &self,
+        manifest: &Manifest,
+        generation: GenerationId,
+        subject: Subject<'_>,
+    ) -> Result<Vec<u8>, ResourceError> {
+        match &self.keys {
+            None => Ok(manifest.to_bytes()),
+            Some(keys) => {
+                (keys.account()).with_key(|key| manifest.seal(key, self.id, generation, subject))
+            }
+        }
+    }
+
+    /// A generation as a manifest lists it; none in a plain account.
+    pub(super) fn wrapped(
+        &self,
+        generation: &GenerationKey,
+    ) -> Result<Vec<Generation>, ResourceError> {
+        match &self.keys {
+            None => Ok(Vec::new()),
+            Some(keys) => (keys.account()).with_key(|key| vec![generation.wrap(key, self.id)]),
+        }
     }
 
     pub(super) fn open_manifest(
@@ -308,25 +331,52 @@ impl BlobReader<'_> {
         let account = self.account;
         let allowed = account.permission()?;
         let mut done = 0;
-        for (at, (extent, within)) in parts(&self.manifest, &self.range).enumerate() {
-            let opened;
-            let file = match &self.held {
-                Held::Files(files) => &files[at],
-                Held::All { .. } => {
-                    let file = account.extents.open(extent.id)?;
-                    opened = file.ok_or_else(|| unauthentic(account.extents.dir()))?;
-                    &opened
-                }
-            };
-            let path = account.extents.path(extent.id);
-            let generation = account.generation_key(&self.manifest, extent, &path)?;
-            let reader = ExtentReader::open(file, &path, account.id, extent, generation.as_ref())?;
-            reader.read(within, sink, &allowed, &mut |given| {
+        for (extent, within) in parts(&self.manifest, &self.range) {
+            self.read_extent(extent, within, sink, &allowed, &mut |given| {
                 done += given;
                 progress(done);
             })?;
         }
         Ok(())
+    }
+
+    /// Gives the bytes `within` of an extent to `sink`.
+    pub(super) fn read_extent(
+        &self,
+        extent: &Extent,
+        within: Range<u64>,
+        sink: &mut (dyn Write + Send),
+        allowed: &dyn Fn() -> Result<(), ResourceError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ResourceError> {
+        let account = self.account;
+        let held = match &self.held {
+            Held::Files(files) => files.iter().find(|(id, _)| *id == extent.id),
+            Held::All { .. } => None,
+        };
+        let opened;
+        let file = match held {
+            Some((_, file)) => file,
+            None => {
+                let file = account.extents.open(extent.id)?;
+                opened = file.ok_or_else(|| unauthentic(account.extents.dir()))?;
+                &opened
+            }
+        };
+        let path = account.extents.path(extent.id);
+        let generation = account.generation_key(&self.manifest, extent, &path)?;
+        let reader = ExtentReader::open(file, &path, account.id, extent, generation.as_ref())?;
+        reader.read(within, sink, allowed, progress)
+    }
+
+    /// The manifest of the whole blob.
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The account that is read from.
+    pub(super) fn account(&self) -> &StorageAccount {
+        self.account
     }
 }
 
@@ -355,11 +405,18 @@ pub(super) fn attributes_of(info: &BlobInfo, manifest: &Manifest) -> Attributes 
     }
 }
 
+/// A state that no other blob was ever in.
+pub(super) fn new_generation() -> GenerationId {
+    random_id(GenerationId::from_bytes)
+}
+
 /// What the catalog will say of a blob with this manifest, in a state of its own.
 pub(super) fn new_entry(path: &BlobPath, manifest: &Manifest, attributes: &Attributes) -> Entry {
     Entry {
         path: path.clone(),
-        generation: random_id(GenerationId::from_bytes),
+        snapshot: None,
+        status: BlobStatus::default(),
+        generation: new_generation(),
         size: manifest.size,
         extents: manifest.extents.len() as u64,
         created_micros: manifest.created_micros,

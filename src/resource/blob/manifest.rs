@@ -6,7 +6,7 @@ use crate::crypto::{
 };
 
 use super::extent::MAX_EXTENT_LEN;
-use super::{BlobPath, BlockId};
+use super::{BlobPath, BlockId, Snapshot};
 
 // Layout of a sealed manifest (docs/format.md, "Manifest"). Integers are little-endian.
 const MAGIC_AT: usize = 0;
@@ -19,6 +19,7 @@ const SALT_LEN: usize = 32;
 
 const BLOB_MAGIC: &[u8; 8] = b"atrestBM";
 const BLOCK_MAGIC: &[u8; 8] = b"atrestBK";
+const SNAPSHOT_MAGIC: &[u8; 8] = b"atrestBS";
 const VERSION: u16 = 2;
 const AES_256_GCM: u8 = 1;
 
@@ -79,6 +80,8 @@ pub enum Subject<'a> {
     Blob(&'a BlobPath),
     /// A block that waits for being committed to a blob. Its manifest lists one extent.
     Block(&'a BlobPath, &'a BlockId),
+    /// A blob as it was when a snapshot of it was taken.
+    Snapshot(&'a BlobPath, Snapshot),
 }
 
 impl Manifest {
@@ -97,6 +100,14 @@ impl Manifest {
     /// The generation of one of its extents; `None` in a plain account.
     pub(super) fn generation_of(&self, extent: &Extent) -> Option<&Generation> {
         self.generations.get(extent.generation as usize)
+    }
+
+    /// Its extents, each once.
+    pub(super) fn extent_ids(&self) -> Vec<ExtentId> {
+        let mut ids: Vec<ExtentId> = self.extents.iter().map(|e| e.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// Seals it for `subject` of `account`, in the state `generation`.
@@ -251,6 +262,7 @@ impl Subject<'_> {
         match self {
             Self::Blob(_) => BLOB_MAGIC,
             Self::Block(..) => BLOCK_MAGIC,
+            Self::Snapshot(..) => SNAPSHOT_MAGIC,
         }
     }
 }
@@ -303,23 +315,30 @@ fn manifest_key(account_key: &Secret<32>, account: ResourceId, salt: &[u8]) -> A
 }
 
 // Neither a container's name nor a blob's holds a zero byte, so the parts cannot be taken for others;
-// and blobs and blocks are told apart by the magic, in the head.
+// and blobs, blocks and snapshots are told apart by the magic, in the head.
 fn aad(
     head: &[u8],
     account: ResourceId,
     generation: GenerationId,
     subject: Subject<'_>,
 ) -> Vec<u8> {
-    let (Subject::Blob(path) | Subject::Block(path, _)) = subject;
+    let (Subject::Blob(path) | Subject::Block(path, _) | Subject::Snapshot(path, _)) = subject;
     let mut aad = head.to_vec();
     aad.extend_from_slice(account.as_bytes());
     aad.extend_from_slice(generation.as_bytes());
     aad.extend_from_slice(path.container.as_str().as_bytes());
     aad.push(0);
     aad.extend_from_slice(path.name.as_str().as_bytes());
-    if let Subject::Block(_, id) = subject {
-        aad.push(0);
-        aad.extend_from_slice(id.as_bytes());
+    match subject {
+        Subject::Blob(_) => {}
+        Subject::Block(_, id) => {
+            aad.push(0);
+            aad.extend_from_slice(id.as_bytes());
+        }
+        Subject::Snapshot(_, snapshot) => {
+            aad.push(0);
+            aad.extend_from_slice(&snapshot.micros().to_le_bytes());
+        }
     }
     aad
 }

@@ -36,7 +36,8 @@ impl ProtectedResource for StorageAccount {
         let (mut done, mut chunks) = (0, 0);
         let mut whole = |blob: &BlobInfo| Ok(0..blob.size);
         for blob in blobs {
-            let reader = match self.reader(&blob.path(), &Conditions::default(), &mut whole) {
+            let path = blob.path();
+            let reader = match self.reader(blob.at(&path), &Conditions::default(), &mut whole) {
                 // Deleted since it was listed.
                 Err(ResourceError::NotFound(_) | ResourceError::NoContainer(_)) => continue,
                 reader => reader?,

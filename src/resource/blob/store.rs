@@ -44,11 +44,15 @@ impl ExtentStore {
         self.dir.join(extent.to_string())
     }
 
+    /// While what is returned lives, no process collects garbage.
+    pub(super) fn writing(&self) -> Result<FileLock, ResourceError> {
+        let locked = File::open(&self.dir).and_then(FileLock::shared);
+        locked.map_err(|e| ResourceError::io(&self.dir, e))
+    }
+
     /// Starts an extent. While it lives, no process collects garbage.
     pub(super) fn begin(&self, extent: ExtentId) -> Result<NewExtent, ResourceError> {
-        let failed = |e| ResourceError::io(&self.dir, e);
-        let dir = File::open(&self.dir).and_then(FileLock::shared);
-        let dir = dir.map_err(failed)?;
+        let dir = self.writing()?;
         let path = self.path(extent);
         let temporary = path.with_extension(TEMPORARY);
         let file = OpenOptions::new()

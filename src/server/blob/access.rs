@@ -26,14 +26,25 @@ pub(super) struct Access {
     pub(super) who: String,
     /// Whether he may only make what is not there yet.
     pub(super) only_new: bool,
+    /// By what he showed that he may.
+    pub(super) by: By,
     /// Whether the query may say other properties than the blob's (`rsct` and its like): they are signed.
     pub(super) overrides: bool,
 }
 
+/// What shows that a request may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Key,
+    Signature,
+    Token,
+}
+
 impl Access {
-    fn full(who: String) -> Self {
+    fn full(who: String, by: By) -> Self {
         Self {
             who,
+            by,
             only_new: false,
             overrides: false,
         }
@@ -79,6 +90,7 @@ pub(super) fn access(
         let who = format!("a shared access signature by key{by}");
         return Ok(Access {
             who,
+            by: By::Signature,
             only_new,
             overrides: !sas.is_of_account()?,
         });
@@ -90,7 +102,7 @@ pub(super) fn access(
                 return Err(Fault::authentication());
             }
             let by = signed(&string_to_sign(name, head), signature)?;
-            Ok(Access::full(format!("key{by} of {name}")))
+            Ok(Access::full(format!("key{by} of {name}"), By::Key))
         }
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("bearer") => {
             let caller = authenticate(shared, &head.headers, STORAGE_AUDIENCE).map_err(|_| {
@@ -100,7 +112,7 @@ pub(super) fn access(
             })?;
             let may = |need: &Need| caller.may(need.action);
             match may(&call.need()) && of_tags.as_ref().is_none_or(may) {
-                true => Ok(Access::full(caller.shown())),
+                true => Ok(Access::full(caller.shown(), By::Token)),
                 false => Err(permission_mismatch()),
             }
         }

@@ -37,7 +37,12 @@ pub(super) enum ContainerCall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlobCall {
     Put,
+    PutFromUrl,
+    Copy,
+    AbortCopy,
+    Snapshot,
     PutBlock,
+    PutBlockFromUrl,
     PutBlockList,
     GetBlockList,
     Get,
@@ -130,6 +135,11 @@ impl Call {
             },
             Self::Blob(call, _) => match call {
                 BlobCall::Put => "PutBlob",
+                BlobCall::PutFromUrl => "PutBlobFromUrl",
+                BlobCall::Copy => "CopyBlob",
+                BlobCall::AbortCopy => "AbortCopyBlob",
+                BlobCall::Snapshot => "SnapshotBlob",
+                BlobCall::PutBlockFromUrl => "PutBlockFromUrl",
                 BlobCall::PutBlock => "PutBlock",
                 BlobCall::PutBlockList => "PutBlockList",
                 BlobCall::GetBlockList => "GetBlockList",
@@ -162,10 +172,30 @@ impl Call {
         }
     }
 
+    /// Whether it reads from another blob, which `x-ms-copy-source` names.
+    pub(super) fn copies(&self) -> bool {
+        matches!(
+            self,
+            Self::Blob(
+                BlobCall::PutFromUrl | BlobCall::Copy | BlobCall::PutBlockFromUrl,
+                _
+            )
+        )
+    }
+
+    /// Whether it may be of a snapshot.
+    pub(super) fn is_of_snapshots(&self) -> bool {
+        matches!(self, Self::Blob(BlobCall::Delete | BlobCall::SetTags, _))
+            || (self.reads() && matches!(self, Self::Blob(..)))
+    }
+
     /// What else one must be allowed where the request touches index tags on its way.
     pub(super) fn need_of_tags(&self, head: &Head) -> Result<Option<Need>, Fault> {
         let (action, level, touches) = match self {
-            Self::Blob(BlobCall::Put | BlobCall::PutBlockList, _) => (
+            Self::Blob(
+                BlobCall::Put | BlobCall::PutFromUrl | BlobCall::Copy | BlobCall::PutBlockList,
+                _,
+            ) => (
                 DataAction::BlobTagsWrite,
                 'o',
                 head.header("x-ms-tags")?
@@ -202,9 +232,14 @@ impl Call {
                 ContainerCall::List => (BlobsRead, "l"),
             },
             Self::Blob(call, _) => match call {
-                BlobCall::Put => (BlobsWrite, "wc"),
+                BlobCall::Put | BlobCall::PutFromUrl | BlobCall::Copy => (BlobsWrite, "wc"),
+                // It takes the place of nothing.
+                BlobCall::Snapshot => (BlobsWrite, "cw"),
                 // `c` is for a blob of one piece: a block may take the place of another's.
-                BlobCall::PutBlock | BlobCall::PutBlockList => (BlobsWrite, "w"),
+                BlobCall::PutBlock | BlobCall::PutBlockFromUrl | BlobCall::PutBlockList => {
+                    (BlobsWrite, "w")
+                }
+                BlobCall::AbortCopy => (BlobsWrite, "w"),
                 BlobCall::Get | BlobCall::GetProperties | BlobCall::GetBlockList => {
                     (BlobsRead, "r")
                 }
@@ -255,17 +290,22 @@ fn container_call(
 }
 
 fn blob_call(head: &Head, comp: Option<&str>) -> Result<BlobCall, Fault> {
+    let from_url = head.headers.contains_key("x-ms-copy-source");
     match (&head.method, comp) {
         (&Method::PUT, None) => match head.header("x-ms-blob-type")? {
+            Some("BlockBlob") if from_url => Ok(BlobCall::PutFromUrl),
             Some("BlockBlob") => Ok(BlobCall::Put),
             Some("AppendBlob" | "PageBlob") => Err(Fault::not_here("append blobs and page blobs")),
             Some(_) => Err(Fault::header("x-ms-blob-type")),
-            None if head.headers.contains_key("x-ms-copy-source") => Err(Fault::not_here("copies")),
+            None if from_url => Ok(BlobCall::Copy),
             None => Err(Fault::bad(
                 "MissingRequiredHeader",
                 "An HTTP header that's mandatory for this request is not specified: x-ms-blob-type.",
             )),
         },
+        (&Method::PUT, Some("snapshot")) => Ok(BlobCall::Snapshot),
+        (&Method::PUT, Some("copy")) => Ok(BlobCall::AbortCopy),
+        (&Method::PUT, Some("block")) if from_url => Ok(BlobCall::PutBlockFromUrl),
         (&Method::PUT, Some("block")) => Ok(BlobCall::PutBlock),
         (&Method::PUT, Some("blocklist")) => Ok(BlobCall::PutBlockList),
         (&Method::GET, Some("blocklist")) => Ok(BlobCall::GetBlockList),

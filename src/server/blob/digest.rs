@@ -1,7 +1,7 @@
 //! MD5 (RFC 1321), as a field of the protocol: clients compare it to find faults of transport. It
 //! protects nothing: that is what the chunks' tags are for.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
@@ -37,6 +37,27 @@ pub(super) fn mismatch() -> Fault {
 
 pub(super) fn md5(bytes: &[u8]) -> [u8; 16] {
     Md5::digest(bytes).into()
+}
+
+/// Digests what is written to it.
+#[derive(Default)]
+pub(super) struct Sum(Md5);
+
+impl Sum {
+    pub(super) fn md5(self) -> [u8; 16] {
+        self.0.finalize().into()
+    }
+}
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Digests what is read through it.

@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::resource::ResourceError;
+use crate::resource::blob::Refusal;
 use crate::server::reply::{Reply, whole};
 
 use super::xml;
@@ -120,6 +121,7 @@ impl Fault {
             ResourceError::ConditionNotMet { unchanged, .. } => {
                 Self::condition(*unchanged && reads)
             }
+            ResourceError::Refused(refusal) => Self::refused(*refusal),
             ResourceError::BadBlock(why) => Self::bad("InvalidBlockList", why.as_str()),
             ResourceError::Usage(why) => Self::bad("InvalidInput", why.as_str()),
             ResourceError::Busy { .. } => Self::new(
@@ -133,6 +135,42 @@ impl Fault {
             ),
             other => failed(other),
         }
+    }
+
+    /// The same, of the blob that is copied.
+    pub(super) fn of_source(self) -> Self {
+        Self {
+            code: "CannotVerifyCopySource",
+            challenge: None,
+            ..self
+        }
+    }
+
+    /// What the rules of a storage account forbid.
+    fn refused(refusal: Refusal) -> Self {
+        let (status, code) = match refusal {
+            Refusal::SnapshotsPresent => (StatusCode::CONFLICT, "SnapshotsPresent"),
+            Refusal::SourceMissing => (StatusCode::NOT_FOUND, "CannotVerifyCopySource"),
+            Refusal::SourceConditionNotMet => {
+                (StatusCode::PRECONDITION_FAILED, "SourceConditionNotMet")
+            }
+            Refusal::NoPendingCopy => (StatusCode::CONFLICT, "NoPendingCopyOperation"),
+            Refusal::BlobType => (StatusCode::CONFLICT, "InvalidBlobType"),
+            Refusal::Sealed => (StatusCode::CONFLICT, "BlobIsSealed"),
+            Refusal::AppendPosition => (
+                StatusCode::PRECONDITION_FAILED,
+                "AppendPositionConditionNotMet",
+            ),
+            Refusal::MaxBlobSize => (
+                StatusCode::PRECONDITION_FAILED,
+                "MaxBlobSizeConditionNotMet",
+            ),
+            Refusal::BlockCount => (StatusCode::CONFLICT, "BlockCountExceedsLimit"),
+        };
+        let text = refusal.to_string();
+        let first = text.chars().next().map(|c| c.to_ascii_uppercase());
+        let text: String = first.into_iter().chain(text.chars().skip(1)).collect();
+        Self::new(status, code, text + ".")
     }
 
     /// As an answer.

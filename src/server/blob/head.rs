@@ -8,9 +8,10 @@ use hyper::http::request::Parts;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
-use crate::resource::blob::{Conditions, Matching, Pairs, Properties};
+use crate::resource::blob::{Conditions, Matching, Pairs, Properties, Snapshot};
 
 use super::Address;
+use super::call::Call;
 use super::fault::Fault;
 
 /// The most bytes of metadata.
@@ -89,6 +90,16 @@ impl Head {
 
     /// The conditions under which it shall be done.
     pub(super) fn conditions(&self) -> Result<Conditions, Fault> {
+        self.conditions_named("")
+    }
+
+    /// The conditions that the blob which is copied must meet.
+    pub(super) fn source_conditions(&self) -> Result<Conditions, Fault> {
+        self.conditions_named("x-ms-source-")
+    }
+
+    fn conditions_named(&self, prefix: &str) -> Result<Conditions, Fault> {
+        let named = |name: &str| format!("{prefix}{name}");
         let tags = |name: &str| {
             let tag = |text: &str| text.trim().trim_matches('"').to_owned();
             Ok(self.header(name)?.map(|text| match text {
@@ -106,14 +117,16 @@ impl Head {
                 .map(|text| parse(text).ok_or_else(|| Fault::header(name)))
                 .transpose()
         };
-        if self.header("x-ms-if-tags")?.is_some() {
-            return Err(Fault::not_here("conditions on tags (x-ms-if-tags)"));
+        for name in ["x-ms-if-tags", "x-ms-source-if-tags"] {
+            if self.header(name)?.is_some() {
+                return Err(Fault::not_here("conditions on tags (x-ms-if-tags)"));
+            }
         }
         Ok(Conditions {
-            if_match: tags("if-match")?,
-            if_none_match: tags("if-none-match")?,
-            if_modified_since: time("if-modified-since")?,
-            if_unmodified_since: time("if-unmodified-since")?,
+            if_match: tags(&named("if-match"))?,
+            if_none_match: tags(&named("if-none-match"))?,
+            if_modified_since: time(&named("if-modified-since"))?,
+            if_unmodified_since: time(&named("if-unmodified-since"))?,
         })
     }
 
@@ -166,7 +179,7 @@ impl Head {
 
     /// Refuses what changes the meaning of a request and is not there: to pass over it would be to store
     /// under another key than was asked for, or without the check that was asked for.
-    pub(super) fn refuse_unknown(&self) -> Result<(), Fault> {
+    pub(super) fn refuse_unknown(&self, call: &Call) -> Result<(), Fault> {
         const NOT_HERE: [(&str, &str); 9] = [
             ("x-ms-encryption-key", "keys given by the client (CPK)"),
             (
@@ -178,7 +191,10 @@ impl Head {
             ("x-ms-content-crc64", "CRC64 checksums"),
             ("x-ms-structured-body", "structured bodies"),
             ("x-ms-lease-id", "leases"),
-            ("x-ms-copy-source", "copies"),
+            (
+                "x-ms-source-encryption-key",
+                "keys given by the client (CPK)",
+            ),
             ("x-ms-legal-hold", "legal holds"),
         ];
         for (name, what) in NOT_HERE {
@@ -186,11 +202,33 @@ impl Head {
                 return Err(Fault::not_here(what));
             }
         }
-        for name in ["snapshot", "versionid"] {
-            if self.query(name)?.is_some() {
-                return Err(Fault::not_here("snapshots and versions"));
-            }
+        if self.query("versionid")?.is_some() {
+            return Err(Fault::not_here("versions of blobs"));
+        }
+        if self.headers.contains_key("x-ms-copy-source") && !call.copies() {
+            return Err(Fault::bad(
+                "UnsupportedHeader",
+                "One of the HTTP headers specified in the request is not supported: x-ms-copy-source.",
+            ));
+        }
+        if self.snapshot()?.is_some() && !call.is_of_snapshots() {
+            return Err(Fault::bad(
+                "UnsupportedQueryParameter",
+                "A snapshot is as it was: the query parameter snapshot is not supported for this operation.",
+            ));
         }
         Ok(())
+    }
+
+    /// Which snapshot it is of.
+    pub(super) fn snapshot(&self) -> Result<Option<Snapshot>, Fault> {
+        // An empty one is none, as clients send it.
+        let text = self.query("snapshot")?.filter(|text| !text.is_empty());
+        let parse = |text: &str| {
+            let why = "The value of the query parameter snapshot is invalid.";
+            let bad = |_| Fault::bad("InvalidQueryParameterValue", why);
+            text.parse().map_err(bad)
+        };
+        text.map(parse).transpose()
     }
 }

@@ -4,11 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::resource::ResourceError;
-use crate::resource::blob::{BlobInfo, Conditions, ContainerName, StorageAccount};
+use crate::resource::blob::{BlobInfo, Conditions, ContainerName, Snapshot, StorageAccount};
 
 use super::fault::Fault;
 use super::head::Head;
-use super::out::http_time;
+use super::out::{blob_type, http_time};
 use super::xml::Document;
 
 /// The most entries of an answer (the service's).
@@ -142,9 +142,13 @@ pub(super) fn blobs(
             Entry::Blob(blob) => {
                 document.open("Blob");
                 document.name(blob.name.as_str());
+                if let Some(snapshot) = blob.snapshot {
+                    document.text("Snapshot", &snapshot.to_string());
+                }
                 // Only what needs the customer's key asks for it: a plain list goes on without it.
                 let said = match query.wants("metadata") {
-                    true => match account.attributes(&blob.path(), &Conditions::default()) {
+                    true => match account.attributes(blob.at(&blob.path()), &Conditions::default())
+                    {
                         Ok((_, said)) => Some(said),
                         // Deleted since it was listed.
                         Err(ResourceError::NotFound(_)) => None,
@@ -152,7 +156,7 @@ pub(super) fn blobs(
                     },
                     false => None,
                 };
-                properties(&mut document, blob, is_encrypted);
+                properties(&mut document, blob, is_encrypted, query.wants("copy"));
                 if let Some(said) = said {
                     document.pairs("Metadata", &said.metadata);
                 }
@@ -167,7 +171,7 @@ pub(super) fn blobs(
     Ok(end(document, next.as_deref()))
 }
 
-fn properties(document: &mut Document, blob: &BlobInfo, is_encrypted: bool) {
+fn properties(document: &mut Document, blob: &BlobInfo, is_encrypted: bool, with_copies: bool) {
     document.open("Properties");
     document.text("Creation-Time", &http_time(blob.created));
     document.text("Last-Modified", &http_time(blob.modified));
@@ -187,7 +191,14 @@ fn properties(document: &mut Document, blob: &BlobInfo, is_encrypted: bool) {
     ] {
         document.text(name, value.as_deref().unwrap_or_default());
     }
-    document.text("BlobType", "BlockBlob");
+    document.text("BlobType", blob_type(&blob.status));
+    if let Some(copy) = blob.status.copy.as_ref().filter(|_| with_copies) {
+        document.text("CopyId", &copy.id);
+        document.text("CopySource", &copy.source);
+        document.text("CopyStatus", "success");
+        document.text("CopyProgress", &format!("{0}/{0}", copy.bytes));
+        document.text("CopyCompletionTime", &http_time(copy.completed));
+    }
     document.text("LeaseStatus", "unlocked");
     document.text("LeaseState", "available");
     document.text(
@@ -205,7 +216,8 @@ enum Entry {
     Prefix(String),
 }
 
-/// A page of a list, and the name that the next one begins with.
+/// A page of a list, and the name that the next one begins with; with the last snapshot of that name, when
+/// the page ends between it and the next.
 fn page(
     account: &StorageAccount,
     container: &ContainerName,
@@ -213,38 +225,60 @@ fn page(
     delimiter: Option<&str>,
 ) -> Result<(Vec<Entry>, Option<String>), ResourceError> {
     let mut entries: Vec<Entry> = Vec::new();
-    let mut from = query.marker.clone();
+    let (mut from, snapshot) = match query.marker.split_once('\0') {
+        None => (query.marker.clone(), None),
+        Some((name, snapshot)) => {
+            let bad = |_| ResourceError::Usage("the marker is not one that was given".into());
+            (name.to_owned(), Some(snapshot.parse().map_err(bad)?))
+        }
+    };
+    let mut snapshot: Option<Snapshot> = snapshot;
+    let with_snapshots = query.wants("snapshots");
     loop {
         let (mut next, mut skip) = (None, None);
-        account.walk(container, query.prefix, &from, &mut |blob| {
-            let name = blob.name.as_str();
-            let below = &name[query.prefix.len()..];
-            let group = delimiter.and_then(|delimiter| {
-                let at = below.find(delimiter)? + delimiter.len();
-                Some(name[..query.prefix.len() + at].to_owned())
-            });
-            if let (Some(group), Some(Entry::Prefix(last))) = (&group, entries.last())
-                && group == last
-            {
-                return true;
-            }
-            if entries.len() == query.limit {
-                next = Some(name.to_owned());
-                return false;
-            }
-            match group {
-                None => {
-                    entries.push(Entry::Blob(Box::new(blob)));
-                    true
+        account.walk(
+            container,
+            query.prefix,
+            (&from, snapshot.take()),
+            with_snapshots,
+            &mut |blob| {
+                let name = blob.name.as_str();
+                let below = &name[query.prefix.len()..];
+                let group = delimiter.and_then(|delimiter| {
+                    let at = below.find(delimiter)? + delimiter.len();
+                    Some(name[..query.prefix.len() + at].to_owned())
+                });
+                if let (Some(group), Some(Entry::Prefix(last))) = (&group, entries.last())
+                    && group == last
+                {
+                    return true;
                 }
-                Some(group) => {
-                    // What else begins so is not looked at.
-                    skip = Some(format!("{group}\u{10ffff}"));
-                    entries.push(Entry::Prefix(group));
-                    false
+                if entries.len() == query.limit {
+                    let last = match entries.last() {
+                        Some(Entry::Blob(last)) if last.name == blob.name => last.snapshot,
+                        _ => None,
+                    };
+                    // No name holds a zero byte.
+                    next = Some(match last {
+                        None => name.to_owned(),
+                        Some(last) => format!("{name}\0{last}"),
+                    });
+                    return false;
                 }
-            }
-        })?;
+                match group {
+                    None => {
+                        entries.push(Entry::Blob(Box::new(blob)));
+                        true
+                    }
+                    Some(group) => {
+                        // What else begins so is not looked at.
+                        skip = Some(format!("{group}\u{10ffff}"));
+                        entries.push(Entry::Prefix(group));
+                        false
+                    }
+                }
+            },
+        )?;
         match skip {
             Some(after) => from = after,
             None => return Ok((entries, next)),

@@ -3,6 +3,7 @@
 
 mod access;
 mod call;
+mod copy;
 mod digest;
 mod fault;
 mod head;
@@ -12,6 +13,7 @@ mod perform;
 mod range;
 mod sas;
 mod shared_key;
+mod source;
 mod storage;
 mod transfer;
 mod xml;
@@ -24,7 +26,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use jiff::civil::Date;
 
-use crate::resource::blob::StorageAccount;
+use crate::resource::blob::{BlobAt, BlobPath, StorageAccount};
 
 use super::reply::Reply;
 use super::shared::{Answer, Shared};
@@ -32,6 +34,7 @@ use access::{Access, access};
 use call::{BlobCall, Call};
 use fault::Fault;
 use head::Head;
+use source::Source;
 
 pub(in crate::server) use storage::Storage;
 
@@ -46,6 +49,18 @@ struct Admitted {
     call: Call,
     head: Head,
     access: Access,
+    /// What is copied from.
+    source: Option<Source>,
+}
+
+impl Admitted {
+    /// What a call of this blob is of: the blob, or a snapshot of it.
+    fn at<'a>(&self, path: &'a BlobPath) -> Result<BlobAt<'a>, Fault> {
+        Ok(BlobAt {
+            path,
+            snapshot: self.head.snapshot()?,
+        })
+    }
 }
 
 /// How a request names its storage account.
@@ -149,8 +164,13 @@ async fn run(shared: &Arc<Shared>, name: &str, head: Head, body: Incoming) -> An
 fn admit(shared: &Shared, name: &str, head: Head, call: Call) -> Result<Admitted, Fault> {
     let account = storage::account(shared, name)?;
     let access = access(shared, name, &account, &head, &call)?;
-    head.refuse_unknown()?;
+    head.refuse_unknown(&call)?;
+    let source = match call.copies() {
+        true => Some(Source::of(shared, name, &head, &access)?),
+        false => None,
+    };
     Ok(Admitted {
+        source,
         account,
         call,
         head,
@@ -180,7 +200,15 @@ async fn perform(
             };
             let body = transfer::small(body, max).await?;
             let name = name.to_owned();
-            blocking(move || perform::perform(&name, &asked, &body).map_err(explain)).await
+            let permit = match asked.call.copies() {
+                true => Some(transfer::turn(shared).await?),
+                false => None,
+            };
+            blocking(move || {
+                let _permit = permit;
+                perform::perform(&name, &asked, &body).map_err(explain)
+            })
+            .await
         }
     }
 }

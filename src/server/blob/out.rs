@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use crate::resource::blob::{Attributes, BlobInfo, ContainerInfo, Etag, Pairs};
+use crate::resource::blob::{Attributes, BlobInfo, BlobStatus, ContainerInfo, Etag, Pairs};
 use crate::server::reply::{Reply, whole};
 
 use super::Admitted;
@@ -100,7 +100,14 @@ impl Out {
             self.set("content-type", "application/octet-stream");
         }
         self.set("accept-ranges", "bytes");
-        self.set("x-ms-blob-type", "BlockBlob");
+        self.set("x-ms-blob-type", blob_type(&blob.status));
+        if let Some(copy) = &blob.status.copy {
+            self.set("x-ms-copy-id", &copy.id);
+            self.set("x-ms-copy-source", &copy.source);
+            self.set("x-ms-copy-status", "success");
+            self.set("x-ms-copy-progress", &format!("{0}/{0}", copy.bytes));
+            self.set("x-ms-copy-completion-time", &http_time(copy.completed));
+        }
         self.set("x-ms-creation-time", &http_time(blob.created));
         self.set("x-ms-lease-status", "unlocked");
         self.set("x-ms-lease-state", "available");
@@ -124,6 +131,14 @@ impl Out {
 
     pub(super) fn done(self) -> Reply {
         self.0
+    }
+}
+
+/// What kind of blob it is, in the service's words.
+pub(super) fn blob_type(status: &BlobStatus) -> &'static str {
+    match status.append {
+        true => "AppendBlob",
+        false => "BlockBlob",
     }
 }
 

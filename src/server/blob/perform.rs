@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 
 use crate::resource::ResourceError;
-use crate::resource::blob::{Attributes, BlobPath, ContainerName};
+use crate::resource::blob::{Attributes, BlobPath, ContainerName, Refusal, Snapshots};
 use crate::server::reply::Reply;
 
 use super::Admitted;
@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::out::Out;
 use super::storage::is_encrypted;
 use super::transfer::{tags, write_conditions, write_refused};
-use super::{list, xml};
+use super::{copy, list, xml};
 
 /// Does what was asked for of the account `name`.
 pub(super) fn perform(name: &str, asked: &Admitted, body: &[u8]) -> Result<Reply, Fault> {
@@ -104,7 +104,7 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
     let encrypted = is_encrypted(account);
     let of = |e: ResourceError| Fault::of(&e, asked.call.reads(), false);
     let mut out = Out::new(match call {
-        BlobCall::PutBlockList => StatusCode::CREATED,
+        BlobCall::PutBlockList | BlobCall::Snapshot => StatusCode::CREATED,
         BlobCall::Delete => StatusCode::ACCEPTED,
         BlobCall::SetTags => StatusCode::NO_CONTENT,
         _ => StatusCode::OK,
@@ -146,7 +146,7 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
             }
         }
         BlobCall::GetProperties => {
-            let found = account.attributes(path, &head.conditions()?);
+            let found = account.attributes(asked.at(path)?, &head.conditions()?);
             let (blob, said) = found.map_err(of)?;
             out.blob(asked, &blob, &said)?;
             out.set("content-length", &blob.size.to_string());
@@ -159,13 +159,13 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
             }
         }
         BlobCall::GetTags => {
-            let found = account.info(path).map_err(of)?;
+            let found = account.info(asked.at(path)?).map_err(of)?;
             out = Out::xml(xml::tags(&found.tags));
         }
         BlobCall::SetTags => {
             let tags = xml::read_tags(body)?;
             account
-                .set_tags(path, &tags, &head.conditions()?)
+                .set_tags(asked.at(path)?, &tags, &head.conditions()?)
                 .map_err(of)?;
         }
         BlobCall::SetMetadata => {
@@ -183,10 +183,33 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
             out.state(set.etag, set.modified);
         }
         BlobCall::Delete => {
-            if head.header("x-ms-delete-snapshots")? == Some("only") {
-                return Err(Fault::not_here("snapshots and versions"));
-            }
-            account.delete(path, &head.conditions()?).map_err(of)?;
+            let blob = asked.at(path)?;
+            let snapshots = match head.header("x-ms-delete-snapshots")? {
+                None => Snapshots::Refuse,
+                Some("include") if blob.snapshot.is_none() => Snapshots::Include,
+                Some("only") if blob.snapshot.is_none() => Snapshots::Only,
+                Some(_) => return Err(Fault::header("x-ms-delete-snapshots")),
+            };
+            account
+                .delete_with(blob, snapshots, &head.conditions()?)
+                .map_err(of)?;
+            out.set("x-ms-delete-type-permanent", "true");
+        }
+        BlobCall::Snapshot => {
+            let metadata = head.metadata()?;
+            let metadata = Some(&metadata).filter(|metadata| !metadata.is_empty());
+            let taken = account.snapshot(path, metadata, &head.conditions()?);
+            let taken = taken.map_err(of)?;
+            out.written(&taken, encrypted);
+            let time = taken.snapshot.map(|time| time.to_string());
+            out.set("x-ms-snapshot", &time.unwrap_or_default());
+        }
+        BlobCall::Copy | BlobCall::PutFromUrl => return copy::copy(asked, call, path),
+        BlobCall::PutBlockFromUrl => return copy::block(asked, path),
+        BlobCall::AbortCopy => {
+            // A copy is there when its request is answered: none is ever under way.
+            account.info(path).map_err(of)?;
+            return Err(of(Refusal::NoPendingCopy.into()));
         }
         BlobCall::Put | BlobCall::PutBlock | BlobCall::Get => {
             return Err(Fault::not_here("this operation"));

@@ -21,6 +21,14 @@ impl ByteRange {
         Ok(text.and_then(Self::parse))
     }
 
+    /// The bytes of a copy's source, `x-ms-source-range`; `None` when that is all of it.
+    pub(super) fn of_source(head: &Head) -> Result<Option<Self>, Fault> {
+        let text = head.header("x-ms-source-range")?;
+        let bad = || Fault::header("x-ms-source-range");
+        text.map(|text| Self::parse(text).ok_or_else(bad))
+            .transpose()
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let number = |digits: &str| {
             let digits = Some(digits).filter(|d| d.bytes().all(|b| b.is_ascii_digit()));

@@ -80,6 +80,9 @@ impl<'a> Sas<'a> {
             ("c", Call::Container(_, container)) => format!("/blob/{account}/{container}"),
             ("c", Call::Blob(_, path)) => format!("/blob/{account}/{}", path.container),
             ("b", Call::Blob(_, path)) => format!("/blob/{account}/{path}"),
+            ("bs", Call::Blob(_, path)) if !self.get("snapshot")?.is_empty() => {
+                format!("/blob/{account}/{path}")
+            }
             _ => return Err(mismatch("ResourceType", "resource types")),
         };
         let before = values(&["sp", "st", "se"])?;

@@ -44,7 +44,7 @@ const DIGEST_MAX: u64 = 4 << 20;
 const DRAIN_MAX: usize = 256 << 20;
 
 /// A turn to send or take a blob. Who takes it slowly keeps it: others wait, but not for ever.
-async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Fault> {
+pub(super) async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Fault> {
     let turn = shared.storage.transfers.clone().acquire_owned();
     match timeout(PATIENCE, turn).await {
         Ok(Ok(permit)) => Ok(permit),
@@ -223,13 +223,18 @@ fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault
     Ok(out.done())
 }
 
-fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
-    let (head, encrypted) = (&asked.head, is_encrypted(&asked.account));
+/// The identifier of the block that is put.
+pub(super) fn block_id(head: &Head) -> Result<BlockId, Fault> {
     let id = head.query("blockid")?.and_then(BlockId::from_base64);
-    let id = id.ok_or_else(|| {
+    id.ok_or_else(|| {
         let why = "Value for one of the query parameters specified in the request URI is invalid: blockid.";
         Fault::bad("InvalidQueryParameterValue", why)
-    })?;
+    })
+}
+
+fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
+    let (head, encrypted) = (&asked.head, is_encrypted(&asked.account));
+    let id = block_id(head)?;
     if head.header("content-length")? == Some("0") {
         return Err(Fault::header("Content-Length"));
     }
@@ -311,7 +316,7 @@ fn reader(asked: &Admitted) -> Result<BlobReader<'_>, Fault> {
     let range = ByteRange::of(&asked.head)?;
     let conditions = asked.head.conditions()?;
     let mut outside = None;
-    let reader = (asked.account).reader(path, &conditions, &mut |blob| match range {
+    let reader = (asked.account).reader(asked.at(path)?, &conditions, &mut |blob| match range {
         None => Ok(0..blob.size),
         Some(range) => range.within(blob.size).ok_or_else(|| {
             outside = Some(blob.size);

@@ -5,15 +5,21 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::base::{ExtentId, GenerationId};
 use crate::resource::ResourceError;
 use crate::resource::blob::attributes::{Conditions, Etag, Pairs, Properties};
-use crate::resource::blob::{BlobName, BlobPath, ContainerName};
+use crate::resource::blob::{
+    BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Refusal, Snapshot, Snapshots,
+};
 
 use super::containers::exists;
+use super::extents::{is_there, referred_to, unreferenced};
+use super::snapshots::newest_snapshot;
 use super::{BAD_ROW, Catalog, Refused, get, get_count, get_json, next_change, to_json};
 
 /// What the catalog says of a blob without the customer's key: what a list shows.
 #[derive(Clone)]
 pub(in crate::resource::blob) struct Entry {
     pub path: BlobPath,
+    /// Which snapshot it is of; `None` for the blob itself.
+    pub snapshot: Option<Snapshot>,
     pub generation: GenerationId,
     pub size: u64,
     /// How many extents it has.
@@ -23,33 +29,37 @@ pub(in crate::resource::blob) struct Entry {
     pub etag: Etag,
     pub properties: Properties,
     pub tags: Pairs,
+    pub status: BlobStatus,
 }
+
+/// What the column `snapshot` has for the blob itself, so that it comes after its snapshots.
+pub(super) const ITSELF: i64 = i64::MAX;
 
 /// What is done to an entry, and the manifest that it has then, if that changes.
 type Change<'a> = dyn FnMut(&mut Entry) -> Result<Option<Vec<u8>>, ResourceError> + 'a;
 
-const COLUMNS: &str =
-    "container, name, generation, size, extents, created, modified, etag, properties, tags";
+const COLUMNS: &str = "container, name, snapshot, generation, size, extents, created, modified, \
+                       etag, properties, tags, status";
+const ONE: &str = "container = ?1 AND name = ?2 AND snapshot = ?3";
 
 impl Catalog {
-    /// The blob at `path`, with its manifest (sealed, or plain in a plain account).
+    /// A blob or snapshot, with its manifest (sealed, or plain in a plain account).
     pub(in crate::resource::blob) fn find(
         &self,
-        path: &BlobPath,
+        blob: BlobAt<'_>,
     ) -> Result<(Entry, Vec<u8>), ResourceError> {
-        let sql =
-            format!("SELECT {COLUMNS}, manifest FROM blobs WHERE container = ?1 AND name = ?2");
+        let sql = format!("SELECT {COLUMNS}, manifest FROM blobs WHERE {ONE}");
         let found = self.run(|c| {
             c.prepare_cached(&sql)?
-                .query_row(names(path), |row| Ok((entry(row), row.get(10)?)))
+                .query_row(key(blob), |row| Ok((entry(row), row.get(12)?)))
                 .optional()
         })?;
         match found {
             Some((Some(entry), manifest)) => Ok((entry, manifest)),
             Some((None, _)) => Err(self.malformed(BAD_ROW)),
             None => {
-                self.container(&path.container)?;
-                Err(ResourceError::NotFound(path.to_string()))
+                self.container(&blob.path.container)?;
+                Err(ResourceError::NotFound(blob.to_string()))
             }
         }
     }
@@ -66,27 +76,37 @@ impl Catalog {
         })
     }
 
-    /// What is known of the blob at `path` without its manifest.
-    pub(in crate::resource::blob) fn entry(&self, path: &BlobPath) -> Result<Entry, ResourceError> {
-        self.read(|c| required(c, path))
+    /// What is known of a blob or snapshot without its manifest.
+    pub(in crate::resource::blob) fn entry(
+        &self,
+        blob: BlobAt<'_>,
+    ) -> Result<Entry, ResourceError> {
+        self.read(|c| required(c, blob))
     }
 
-    /// The blobs of `container` whose names start with `prefix` and come at or after `from`, by the
-    /// bytes of their names, as long as `visit` wants more.
+    /// The blobs of `container` whose names start with `prefix` and come at or after the name `from`, and
+    /// after that snapshot of it, by the bytes of their names, each after its snapshots where those are
+    /// wanted, as long as `visit` wants more.
     pub(in crate::resource::blob) fn walk(
         &self,
         container: &ContainerName,
         prefix: &str,
-        from: &str,
+        from: (&str, Option<Snapshot>),
+        with_snapshots: bool,
         visit: &mut dyn FnMut(Entry) -> bool,
     ) -> Result<(), ResourceError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM blobs
-             WHERE container = ?1 AND name >= ?2 AND name >= ?3 ORDER BY name"
+             WHERE container = ?1 AND (name, snapshot) > (?2, ?3) AND (?4 OR snapshot = {ITSELF})
+             ORDER BY name, snapshot"
         );
+        let (name, snapshot) = match prefix > from.0 {
+            true => (prefix, i64::MIN),
+            false => (from.0, from.1.map_or(i64::MIN, Snapshot::micros)),
+        };
         let whole = self.run(|c| {
             let mut query = c.prepare_cached(&sql)?;
-            let mut rows = query.query([container.as_str(), prefix, from])?;
+            let mut rows = query.query((container.as_str(), name, snapshot, with_snapshots))?;
             while let Some(row) = rows.next()? {
                 let Some(entry) = entry(row) else {
                     return Ok(false);
@@ -103,10 +123,10 @@ impl Catalog {
         }
     }
 
-    /// Makes `entry`, with its manifest and extents, the blob of its path, if the one that is there
-    /// meets the conditions. Blocks that wait for being committed go. Gives the entry as it was
-    /// written, and the extents that nothing refers to any more; or nothing, when `extents` were to
-    /// be of the blob or its blocks already, and are not any more.
+    /// Makes `entry`, with its manifest and extents, the blob of its path, or a snapshot of it, if the one that is there
+    /// meets the conditions. Blocks that wait for being committed go; snapshots stay. Gives the entry as it
+    /// was written, and the extents that nothing refers to any more; or nothing, when `extents` were to be
+    /// there already, and are not any more.
     pub(in crate::resource::blob) fn replace(
         &self,
         mut entry: Entry,
@@ -115,61 +135,57 @@ impl Catalog {
         are_there: bool,
         conditions: &Conditions,
     ) -> Result<Option<(Entry, Vec<ExtentId>)>, ResourceError> {
-        let size = i64::try_from(entry.size).map_err(|_| self.malformed("a blob is too long"))?;
         self.write_unless_outdated(|c| {
             exists(c, &entry.path)?;
             check(c, &entry.path, conditions)?;
-            let mut old = remove(c, &entry.path)?;
-            let known: HashSet<_> = old.iter().copied().collect();
-            if are_there && !extents.iter().all(|id| known.contains(id)) {
-                return Err(Refused::Outdated);
+            let at = BlobAt {
+                path: &entry.path,
+                snapshot: entry.snapshot,
+            };
+            let mut old = of_blob(c, at)?;
+            if are_there {
+                let own: HashSet<_> = old.iter().copied().collect();
+                let mut elsewhere = extents.iter().filter(|id| !own.contains(id));
+                if !elsewhere
+                    .try_fold(true, |all, id| Ok::<_, Refused>(all && is_there(c, *id)?))?
+                {
+                    return Err(Refused::Outdated);
+                }
             }
-            let kept: HashSet<_> = extents.iter().collect();
-            old.retain(|id| !kept.contains(id));
+            c.prepare_cached(&format!("DELETE FROM blobs WHERE {ONE}"))?
+                .execute(key(at))?;
+            forget_blocks(c, at.path)?;
             (entry.etag, entry.modified_micros) = next_change(c)?;
-            c.prepare_cached(
-                "INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            )?
-            .execute((
-                entry.path.container.as_str(),
-                entry.path.name.as_str(),
-                entry.generation.as_bytes(),
-                size,
-                i64::try_from(entry.extents).map_err(|_| Refused::Malformed)?,
-                entry.created_micros,
-                entry.modified_micros,
-                entry.etag.0,
-                to_json(&entry.properties),
-                to_json(&entry.tags),
-                manifest,
-            ))?;
+            insert(c, &entry, manifest)?;
             let mut insert = c.prepare_cached("INSERT INTO extents VALUES (?1, ?2)")?;
             for extent in extents {
                 insert.execute((extent.as_bytes(), entry.generation.as_bytes()))?;
             }
-            Ok((entry, old))
+            let kept: HashSet<_> = extents.iter().collect();
+            old.retain(|id| !kept.contains(id));
+            Ok((entry, unreferenced(c, old)?))
         })
     }
 
-    /// Changes what is said of the blob at `path`. `change` is given the entry as it is in the
+    /// Changes what is said of a blob or snapshot. `change` is given the entry as it is in the
     /// transaction; the manifest that it returns, if any, must be of its generation.
     pub(in crate::resource::blob) fn change(
         &self,
-        path: &BlobPath,
+        blob: BlobAt<'_>,
         conditions: &Conditions,
         is_new_state: bool,
         change: &mut Change<'_>,
     ) -> Result<Entry, ResourceError> {
         self.write(|c| {
-            let mut entry = required(c, path)?;
-            check(c, path, conditions)?;
+            let mut entry = required(c, blob)?;
+            conditions.check(&blob, Some((entry.etag, entry.modified_micros)))?;
             let manifest = change(&mut entry)?;
             if is_new_state {
                 (entry.etag, entry.modified_micros) = next_change(c)?;
             }
             c.prepare_cached(
-                "UPDATE blobs SET modified = ?2, etag = ?3, properties = ?4, tags = ?5,
-                     manifest = coalesce(?6, manifest) WHERE generation = ?1",
+                "UPDATE blobs SET modified = ?2, etag = ?3, properties = ?4, tags = ?5, status = ?6,
+                     manifest = coalesce(?7, manifest) WHERE generation = ?1",
             )?
             .execute((
                 entry.generation.as_bytes(),
@@ -177,35 +193,48 @@ impl Catalog {
                 entry.etag.0,
                 to_json(&entry.properties),
                 to_json(&entry.tags),
+                to_json(&entry.status),
                 manifest,
             ))?;
             Ok(entry)
         })
     }
 
-    /// Removes the blob at `path`; the extents that nothing refers to any more.
+    /// Removes a blob, its snapshots, or one of those; the extents that nothing refers to any more.
     pub(in crate::resource::blob) fn remove(
         &self,
-        path: &BlobPath,
+        blob: BlobAt<'_>,
+        snapshots: Snapshots,
         conditions: &Conditions,
     ) -> Result<Vec<ExtentId>, ResourceError> {
         self.write(|c| {
-            required(c, path)?;
-            check(c, path, conditions)?;
-            remove(c, path)
-        })
-    }
-
-    /// Whether a blob or a block refers to the extent.
-    pub(in crate::resource::blob) fn refers_to(
-        &self,
-        extent: ExtentId,
-    ) -> Result<bool, ResourceError> {
-        self.run(|c| {
+            let entry = required(c, blob)?;
+            conditions.check(&blob, Some((entry.etag, entry.modified_micros)))?;
+            let [container, name] = names(blob.path);
+            let (first, last) = match (blob.snapshot, snapshots) {
+                (Some(snapshot), _) => (snapshot.micros(), snapshot.micros()),
+                (None, Snapshots::Refuse) if newest_snapshot(c, blob.path)?.is_some() => {
+                    return Err(ResourceError::from(Refusal::SnapshotsPresent).into());
+                }
+                (None, Snapshots::Refuse) => (ITSELF, ITSELF),
+                (None, Snapshots::Include) => (i64::MIN, ITSELF),
+                (None, Snapshots::Only) => (i64::MIN, ITSELF - 1),
+            };
+            let mut old = referred_to(
+                c,
+                "SELECT id FROM extents JOIN blobs USING (generation)
+                 WHERE container = ?1 AND name = ?2 AND snapshot BETWEEN ?3 AND ?4",
+                (container, name, first, last),
+            )?;
             c.prepare_cached(
-                "SELECT 1 FROM extents WHERE id = ?1 UNION ALL SELECT 1 FROM blocks WHERE extent = ?1",
+                "DELETE FROM blobs WHERE container = ?1 AND name = ?2 AND snapshot BETWEEN ?3 AND ?4",
             )?
-            .exists([extent.as_bytes()])
+            .execute((container, name, first, last))?;
+            if last == ITSELF {
+                old.extend(of_blocks(c, blob.path)?);
+                forget_blocks(c, blob.path)?;
+            }
+            unreferenced(c, old)
         })
     }
 }
@@ -214,43 +243,83 @@ pub(super) fn names(path: &BlobPath) -> [&str; 2] {
     [path.container.as_str(), path.name.as_str()]
 }
 
-fn required(c: &Connection, path: &BlobPath) -> Result<Entry, Refused> {
-    let sql = format!("SELECT {COLUMNS} FROM blobs WHERE container = ?1 AND name = ?2");
+/// The values of [`ONE`].
+pub(super) fn key<'a>(blob: BlobAt<'a>) -> (&'a str, &'a str, i64) {
+    let [container, name] = names(blob.path);
+    let snapshot = blob.snapshot.map_or(ITSELF, Snapshot::micros);
+    (container, name, snapshot)
+}
+
+pub(super) fn required(c: &Connection, blob: BlobAt<'_>) -> Result<Entry, Refused> {
+    let sql = format!("SELECT {COLUMNS} FROM blobs WHERE {ONE}");
     let found = c
         .prepare_cached(&sql)?
-        .query_row(names(path), |row| Ok(entry(row)))
+        .query_row(key(blob), |row| Ok(entry(row)))
         .optional()?;
     match found {
         Some(entry) => entry.ok_or(Refused::Malformed),
         None => {
-            exists(c, path)?;
-            Err(ResourceError::NotFound(path.to_string()).into())
+            exists(c, blob.path)?;
+            Err(ResourceError::NotFound(blob.to_string()).into())
         }
     }
 }
 
-fn check(c: &Connection, path: &BlobPath, conditions: &Conditions) -> Result<(), Refused> {
+/// Writes the row of an entry.
+pub(super) fn insert(c: &Connection, entry: &Entry, manifest: &[u8]) -> Result<(), Refused> {
+    let number = |n: u64| i64::try_from(n).map_err(|_| Refused::Malformed);
+    c.prepare_cached(
+        "INSERT INTO blobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?
+    .execute((
+        entry.path.container.as_str(),
+        entry.path.name.as_str(),
+        entry.snapshot.map_or(ITSELF, Snapshot::micros),
+        entry.generation.as_bytes(),
+        number(entry.size)?,
+        number(entry.extents)?,
+        entry.created_micros,
+        entry.modified_micros,
+        entry.etag.0,
+        to_json(&entry.properties),
+        to_json(&entry.tags),
+        to_json(&entry.status),
+        manifest,
+    ))?;
+    Ok(())
+}
+
+pub(super) fn check(
+    c: &Connection,
+    path: &BlobPath,
+    conditions: &Conditions,
+) -> Result<(), Refused> {
     let now = c
-        .prepare_cached("SELECT etag, modified FROM blobs WHERE container = ?1 AND name = ?2")?
-        .query_row(names(path), |row| Ok((Etag(row.get(0)?), row.get(1)?)))
+        .prepare_cached(&format!("SELECT etag, modified FROM blobs WHERE {ONE}"))?
+        .query_row(key(path.into()), |row| Ok((Etag(row.get(0)?), row.get(1)?)))
         .optional()?;
     Ok(conditions.check(path, now)?)
 }
 
-/// Removes the blob at `path` and its blocks, as far as there are any; their extents.
-fn remove(c: &Connection, path: &BlobPath) -> Result<Vec<ExtentId>, Refused> {
-    let extents = c
-        .prepare_cached(
-            "SELECT id FROM extents JOIN blobs USING (generation) WHERE container = ?1 AND name = ?2
-             UNION ALL SELECT extent FROM blocks WHERE container = ?1 AND blob = ?2",
-        )?
-        .query_map(names(path), |row| row.get(0).map(ExtentId::from_bytes))?
-        .collect::<Result<Vec<_>, _>>()?;
-    c.prepare_cached("DELETE FROM blobs WHERE container = ?1 AND name = ?2")?
-        .execute(names(path))?;
-    c.prepare_cached("DELETE FROM blocks WHERE container = ?1 AND blob = ?2")?
-        .execute(names(path))?;
+/// The extents of a blob or snapshot, and of the blob's blocks.
+fn of_blob(c: &Connection, blob: BlobAt<'_>) -> Result<Vec<ExtentId>, Refused> {
+    let mut extents = referred_to(
+        c,
+        &format!("SELECT id FROM extents JOIN blobs USING (generation) WHERE {ONE}"),
+        key(blob),
+    )?;
+    extents.extend(of_blocks(c, blob.path)?);
     Ok(extents)
+}
+
+fn of_blocks(c: &Connection, path: &BlobPath) -> Result<Vec<ExtentId>, Refused> {
+    let sql = "SELECT extent FROM blocks WHERE container = ?1 AND blob = ?2";
+    referred_to(c, sql, names(path))
+}
+
+fn forget_blocks(c: &Connection, path: &BlobPath) -> rusqlite::Result<usize> {
+    c.prepare_cached("DELETE FROM blocks WHERE container = ?1 AND blob = ?2")?
+        .execute(names(path))
 }
 
 fn entry(row: &Row<'_>) -> Option<Entry> {
@@ -259,13 +328,18 @@ fn entry(row: &Row<'_>) -> Option<Entry> {
             container: get::<String>(row, 0)?.parse().ok()?,
             name: BlobName::parse(&get::<String>(row, 1)?).ok()?,
         },
-        generation: GenerationId::from_bytes(get(row, 2)?),
-        size: get_count(row, 3)?,
-        extents: get_count(row, 4)?,
-        created_micros: get(row, 5)?,
-        modified_micros: get(row, 6)?,
-        etag: Etag(get(row, 7)?),
-        properties: get_json(row, 8)?,
-        tags: get_json(row, 9)?,
+        snapshot: match get(row, 2)? {
+            ITSELF => None,
+            micros => Some(Snapshot::from_micros(micros)?),
+        },
+        generation: GenerationId::from_bytes(get(row, 3)?),
+        size: get_count(row, 4)?,
+        extents: get_count(row, 5)?,
+        created_micros: get(row, 6)?,
+        modified_micros: get(row, 7)?,
+        etag: Etag(get(row, 8)?),
+        properties: get_json(row, 9)?,
+        tags: get_json(row, 10)?,
+        status: get_json(row, 11)?,
     })
 }

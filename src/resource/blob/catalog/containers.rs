@@ -7,6 +7,7 @@ use crate::resource::ResourceError;
 use crate::resource::blob::attributes::{Conditions, Etag, Pairs};
 use crate::resource::blob::{BlobPath, ContainerName};
 
+use super::extents::{referred_to, unreferenced};
 use super::{BAD_ROW, Catalog, Refused, get, get_json, next_change, to_json};
 
 /// What is known of a container.
@@ -100,16 +101,15 @@ impl Catalog {
     ) -> Result<Vec<ExtentId>, ResourceError> {
         self.write(|c| {
             check(c, name, conditions)?;
-            let extents = c
-                .prepare_cached(
-                    "SELECT id FROM extents JOIN blobs USING (generation) WHERE container = ?1
-                     UNION ALL SELECT extent FROM blocks WHERE container = ?1",
-                )?
-                .query_map([name.as_str()], |row| row.get(0).map(ExtentId::from_bytes))?
-                .collect::<Result<Vec<_>, _>>()?;
+            let extents = referred_to(
+                c,
+                "SELECT id FROM extents JOIN blobs USING (generation) WHERE container = ?1
+                 UNION SELECT extent FROM blocks WHERE container = ?1",
+                [name.as_str()],
+            )?;
             c.prepare_cached("DELETE FROM containers WHERE name = ?1")?
                 .execute([name.as_str()])?;
-            Ok(extents)
+            unreferenced(c, extents)
         })
     }
 }

@@ -4,6 +4,8 @@ mod access_keys;
 mod blobs;
 mod blocks;
 mod containers;
+mod extents;
+mod snapshots;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,7 +29,7 @@ pub(super) use blocks::StagedBlock;
 pub use containers::ContainerInfo;
 
 // docs/format.md, "Catalog".
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 const SCHEMA: &str = "
     CREATE TABLE account (
         one        INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
@@ -47,6 +49,7 @@ const SCHEMA: &str = "
     CREATE TABLE blobs (
         container  TEXT    NOT NULL REFERENCES containers ON DELETE CASCADE,
         name       TEXT    NOT NULL,
+        snapshot   INTEGER NOT NULL,
         generation BLOB    NOT NULL UNIQUE,
         size       INTEGER NOT NULL,
         extents    INTEGER NOT NULL,
@@ -55,12 +58,14 @@ const SCHEMA: &str = "
         etag       INTEGER NOT NULL,
         properties TEXT    NOT NULL,
         tags       TEXT    NOT NULL,
+        status     TEXT    NOT NULL,
         manifest   BLOB    NOT NULL,
-        PRIMARY KEY (container, name)
+        PRIMARY KEY (container, name, snapshot)
     ) STRICT;
     CREATE TABLE extents (
-        id         BLOB    NOT NULL PRIMARY KEY,
-        generation BLOB    NOT NULL REFERENCES blobs (generation) ON DELETE CASCADE
+        id         BLOB    NOT NULL,
+        generation BLOB    NOT NULL REFERENCES blobs (generation) ON DELETE CASCADE,
+        PRIMARY KEY (id, generation)
     ) STRICT;
     CREATE INDEX extents_by_generation ON extents (generation);
     CREATE TABLE blocks (

@@ -1,0 +1,63 @@
+//! Which extents are referred to: by blobs, by their snapshots, by copies of them, by blocks.
+
+use rusqlite::{Connection, Params};
+
+use crate::base::ExtentId;
+use crate::resource::ResourceError;
+
+use super::{Catalog, Refused};
+
+impl Catalog {
+    /// Whether a blob, a snapshot or a block refers to the extent.
+    pub(in crate::resource::blob) fn refers_to(
+        &self,
+        extent: ExtentId,
+    ) -> Result<bool, ResourceError> {
+        self.run(|c| is_there(c, extent))
+    }
+
+    /// Whether more than one blob or snapshot refers to the extent.
+    pub(in crate::resource::blob) fn is_shared(
+        &self,
+        extent: ExtentId,
+    ) -> Result<bool, ResourceError> {
+        self.run(|c| {
+            c.prepare_cached("SELECT 1 FROM extents WHERE id = ?1 LIMIT 1 OFFSET 1")?
+                .exists([extent.as_bytes()])
+        })
+    }
+}
+
+pub(super) fn is_there(c: &Connection, extent: ExtentId) -> rusqlite::Result<bool> {
+    c.prepare_cached(
+        "SELECT 1 FROM extents WHERE id = ?1 UNION ALL SELECT 1 FROM blocks WHERE extent = ?1",
+    )?
+    .exists([extent.as_bytes()])
+}
+
+/// The extents that a query gives.
+pub(super) fn referred_to(
+    c: &Connection,
+    sql: &str,
+    parameters: impl Params,
+) -> Result<Vec<ExtentId>, Refused> {
+    let mut query = c.prepare_cached(sql)?;
+    let rows = query.query_map(parameters, |row| row.get(0).map(ExtentId::from_bytes))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Those of `extents` that nothing refers to any more, each once.
+pub(super) fn unreferenced(
+    c: &Connection,
+    mut extents: Vec<ExtentId>,
+) -> Result<Vec<ExtentId>, Refused> {
+    extents.sort_unstable();
+    extents.dedup();
+    let mut unwanted = Vec::with_capacity(extents.len());
+    for extent in extents {
+        if !is_there(c, extent)? {
+            unwanted.push(extent);
+        }
+    }
+    Ok(unwanted)
+}
