@@ -79,7 +79,9 @@ fn snapshot_reads_as_the_blob_did_whatever_becomes_of_it() {
         for extent in fixture.extents() {
             assert!(before.contains(&(extent.clone(), std::fs::read(&extent).unwrap())));
         }
-        let own = fixture.account.snapshot(&path, Some(&pairs("own", "1")), &any);
+        let own = fixture
+            .account
+            .snapshot(&path, Some(&pairs("own", "1")), &any);
         let own = own.unwrap().snapshot.unwrap();
         assert!(own > one);
         put_bytes(&fixture.account, "a", b"second");
@@ -97,7 +99,12 @@ fn snapshot_reads_as_the_blob_did_whatever_becomes_of_it() {
         check(two, b"second", &Pairs::new());
         account.verify(&mut |_, _| ()).unwrap();
         assert_eq!(account.list(&path.container, "").unwrap().len(), 1);
-        let all: Vec<_> = account.blobs().unwrap().iter().map(|b| b.snapshot).collect();
+        let all: Vec<_> = account
+            .blobs()
+            .unwrap()
+            .iter()
+            .map(|b| b.snapshot)
+            .collect();
         assert_eq!(all, [Some(one), Some(own), Some(two), None]);
         // A list goes on between two of them.
         let mut rest = Vec::new();

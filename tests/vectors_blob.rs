@@ -17,7 +17,7 @@ use atrest::envelope::{Envelope, ResourceKind};
 use atrest::resource::ResourceError;
 use atrest::resource::blob::{
     AccountHeader, BlobName, BlobPath, BlockId, Extent, ExtentReader, GenerationKey, Manifest,
-    Subject,
+    Snapshot, Subject,
 };
 use common::Vector;
 use key_wrapper::MemoryVault;
@@ -62,7 +62,12 @@ fn manifest(vector: &Vector) -> &'static str {
         name: BlobName::parse(vector.get("name")).unwrap(),
     };
     let block = BlockId::from_bytes(&vector.hex("block"));
+    let snapshot = vector.hex("snapshot");
     let subject = match &block {
+        None if !snapshot.is_empty() => {
+            let micros = i64::from_le_bytes(array(&snapshot));
+            Subject::Snapshot(&path, Snapshot::from_micros(micros).unwrap())
+        }
         None => Subject::Blob(&path),
         Some(id) => Subject::Block(&path, id),
     };
@@ -139,6 +144,7 @@ const KEK: [u8; 32] = [0x88; 32];
 const NAME: &str = "invoices/2026/07.pdf";
 const CONTAINER: &str = "reports";
 const BLOCK: &[u8] = b"block-01";
+const SNAPSHOT: i64 = 1_767_225_601_000_000;
 
 fn write(name: &str, fields: &[(&str, String)], body: &[u8]) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/blob");
@@ -320,6 +326,8 @@ fn generate_manifests() {
     let block_head = [&b"atrestBK"[..], &head[8..]].concat();
     let path = format!("{CONTAINER}\0{NAME}");
     let block = sealed_for(&block_head, &path, BLOCK, &plain);
+    let snapshot_head = [&b"atrestBS"[..], &head[8..]].concat();
+    let snapshot = sealed_for(&snapshot_head, &path, &SNAPSHOT.to_le_bytes(), &plain);
     let cut = &plain[..plain.len() - 1];
     let trailing = [&plain[..], &[0]].concat();
     let mut huge = plain.clone();
@@ -368,7 +376,13 @@ fn generate_manifests() {
         ("manifest_other_generation", good.clone()),
         ("manifest_other_name", good.clone()),
         ("block_as_blob", block.clone()),
-        ("block_blob_as_block", good),
+        ("block_blob_as_block", good.clone()),
+        ("snapshot_as_blob", snapshot.clone()),
+        ("snapshot_blob_as_snapshot", good),
+        ("snapshot_block_as_snapshot", block.clone()),
+        ("snapshot_other_time", snapshot.clone()),
+        ("snapshot_other_name", snapshot.clone()),
+        ("snapshot", snapshot),
         ("block_other_id", block.clone()),
         ("block_other_name", block.clone()),
         ("block", block),
@@ -386,7 +400,7 @@ fn generate_manifests() {
         let fields = [
             (
                 "expect",
-                if name == "manifest" || name == "block" {
+                if ["manifest", "block", "snapshot"].contains(&name) {
                     "success"
                 } else {
                     "unauthentic"
@@ -411,6 +425,15 @@ fn generate_manifests() {
                 match name {
                     "block_other_id" => hex::encode(b"block-02"),
                     "block" | "block_other_name" | "block_blob_as_block" => hex::encode(BLOCK),
+                    _ => String::new(),
+                },
+            ),
+            (
+                "snapshot",
+                match name {
+                    "snapshot_as_blob" => String::new(),
+                    "snapshot_other_time" => hex::encode((SNAPSHOT + 1).to_le_bytes()),
+                    _ if name.starts_with("snapshot") => hex::encode(SNAPSHOT.to_le_bytes()),
                     _ => String::new(),
                 },
             ),

@@ -63,14 +63,13 @@ fn workspace() -> tempfile::TempDir {
     temp
 }
 
-/// The same with a storage account `documents`, of which the client is told the connection string.
+/// The same with storage accounts `documents` and `archive`, of the first of which the client is told the connection string.
 fn holds_on_blobs(program: &Path, script: &Path, steps: usize) {
     let temp = workspace();
-    assert!(
-        atrest(temp.path(), &["blob", "create", "documents"])
-            .status
-            .success()
-    );
+    for account in ["documents", "archive"] {
+        let made = atrest(temp.path(), &["blob", "create", account]);
+        assert!(made.status.success(), "{made:?}");
+    }
     let keys = atrest(temp.path(), &["--json", "blob", "keys", "documents"]).stdout;
     let keys: serde_json::Value = serde_json::from_slice(&keys).unwrap();
     let connection = keys["connection_string"].as_str().unwrap();
@@ -147,6 +146,12 @@ fn nothing_that_the_published_description_allows_or_forbids_makes_the_server_fai
 #[test]
 fn python_code_written_for_azure_uses_blobs_unchanged() {
     holds_on_blobs(&python(), &package("tests/clients/python/blobs.py"), 11);
+}
+
+#[test]
+fn python_code_written_for_azure_copies_blobs_unchanged() {
+    let script = package("tests/clients/python/blob_operations.py");
+    holds_on_blobs(&python(), &script, 4);
 }
 
 #[test]

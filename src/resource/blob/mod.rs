@@ -33,6 +33,7 @@ mod protected;
 mod reader;
 mod refusal;
 mod ring;
+mod sealing;
 mod snapshot;
 mod status;
 mod store;

@@ -1,0 +1,182 @@
+"""Azure's own client library for blobs: snapshots, copies and what else goes beyond putting and getting.
+
+Run by tests/clients/main.rs under `atrest with`. Fails with a traceback at the first thing that is not as
+Azure has it.
+"""
+
+import hashlib
+import os
+from datetime import datetime, timedelta, timezone
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.identity import DefaultAzureCredential
+from azure.keyvault.keys import KeyClient
+from azure.storage.blob import (
+    BlobBlock,
+    BlobClient,
+    BlobSasPermissions,
+    BlobServiceClient,
+    ContentSettings,
+    generate_blob_sas,
+)
+
+URL = "https://documents.blob.core.windows.net"
+CONNECTION = os.environ["AZURE_STORAGE_CONNECTION_STRING"]
+KEY = dict(part.split("=", 1) for part in CONNECTION.split(";"))["AccountKey"]
+service = BlobServiceClient.from_connection_string(CONNECTION)
+credential = DefaultAzureCredential()
+container = service.create_container("work")
+
+
+def refused(status, code, call):
+    """`call` is refused by the server, with this status and code."""
+    try:
+        call()
+    except HttpResponseError as e:
+        assert (e.status_code, e.error_code) == (status, code), (e.status_code, e.error_code, e)
+        return e
+    raise AssertionError(f"not refused with {status} {code}")
+
+
+def in_an_hour():
+    return datetime.now(timezone.utc) + timedelta(hours=1)
+
+
+def signed(name, permission=BlobSasPermissions(read=True), **more):
+    sas = generate_blob_sas("documents", "work", name, account_key=KEY, permission=permission, expiry=in_an_hour(), **more)
+    return f"{URL}/work/{name}?{sas}"
+
+
+def snapshots():
+    blob = container.get_blob_client("dated")
+    blob.upload_blob(b"first", metadata={"state": "one"}, tags={"t": "1"})
+    first = blob.create_snapshot()["snapshot"]
+    second = blob.create_snapshot(metadata={"own": "yes"})["snapshot"]
+    assert second > first
+    blob.upload_blob(b"second!", overwrite=True)
+    old = container.get_blob_client("dated", snapshot=first)
+    assert old.download_blob().readall() == b"first"
+    assert old.download_blob(offset=1, length=3).readall() == b"irs"
+    found = old.get_blob_properties()
+    assert (found.size, found.metadata) == (5, {"state": "one"})
+    assert container.get_blob_client("dated", snapshot=second).get_blob_properties().metadata == {"own": "yes"}
+    listed = [(b.name, b.snapshot, b.size) for b in container.list_blobs(include=["snapshots"])]
+    assert listed == [("dated", first, 5), ("dated", second, 5), ("dated", None, 7)], listed
+    pages = container.list_blobs(include=["snapshots"], results_per_page=1).by_page()
+    assert [[b.snapshot for b in page] for page in pages] == [[first], [second], [None]]
+    assert [b.snapshot for b in container.list_blobs()] == [None]
+    sas = generate_blob_sas("documents", "work", "dated", snapshot=first, account_key=KEY,
+                            permission=BlobSasPermissions(read=True), expiry=in_an_hour())
+    assert BlobClient(URL, "work", "dated", snapshot=first, credential=sas).download_blob().readall() == b"first"
+    refused(403, "AuthenticationFailed", BlobClient(URL, "work", "dated", snapshot=second, credential=sas).download_blob)
+    refused(409, "SnapshotsPresent", blob.delete_blob)
+    refused(404, "BlobNotFound", container.get_blob_client("dated", snapshot="2020-01-01T00:00:00.0000000Z").download_blob)
+    refused(404, "BlobNotFound", container.get_blob_client("none").create_snapshot)
+    refused(412, "ConditionNotMet", lambda: blob.create_snapshot(etag="0x1", match_condition=MatchConditions.IfNotModified))
+    old.delete_blob()
+    refused(404, "BlobNotFound", old.get_blob_properties)
+    blob.delete_blob(delete_snapshots="only")
+    assert [b.snapshot for b in container.list_blobs()] == [None]
+    blob.create_snapshot()
+    blob.delete_blob(delete_snapshots="include")
+    assert list(container.list_blobs(include=["snapshots"])) == []
+
+
+def copies():
+    source = container.get_blob_client("source")
+    source.upload_blob(b"content", metadata={"k": "v"}, tags={"t": "1"}, content_settings=ContentSettings(content_type="a/b"))
+    copy = container.get_blob_client("copy ü 1")
+    done = copy.start_copy_from_url(source.url)
+    assert done["copy_status"] == "success" and done["copy_id"]
+    found = copy.get_blob_properties()
+    assert (found.metadata, found.content_settings.content_type) == ({"k": "v"}, "a/b")
+    assert (found.copy.id, found.copy.status, found.copy.progress) == (done["copy_id"], "success", "7/7")
+    assert found.copy.source == source.url
+    copy.start_copy_from_url(source.url, metadata={"own": "1"})
+    assert copy.get_blob_properties().metadata == {"own": "1"}
+    refused(409, "NoPendingCopyOperation", lambda: copy.abort_copy(done["copy_id"]))
+    assert copy.start_copy_from_url(signed("source"), requires_sync=True, tags={"x": "y"})["copy_status"] == "success"
+    assert copy.get_blob_tags() == {"x": "y"}
+    copy.start_copy_from_url(signed("source"), requires_sync=True, tags="COPY")
+    assert copy.get_blob_tags() == {"t": "1"}
+    source.delete_blob()
+    assert copy.download_blob().readall() == b"content"
+    # A snapshot is promoted by copying it.
+    taken = copy.create_snapshot()
+    copy.upload_blob(b"spoilt", overwrite=True)
+    copy.start_copy_from_url(f"{copy.url}?snapshot={taken['snapshot']}")
+    assert copy.download_blob().readall() == b"content"
+    # Blocks come along.
+    blocks = container.get_blob_client("blocks")
+    for at in range(3):
+        blocks.stage_block(f"{at}", os.urandom(10))
+    blocks.commit_block_list([BlobBlock(f"{at}") for at in range(3)])
+    copy.delete_blob(delete_snapshots="include")
+    copy.start_copy_from_url(blocks.url)
+    assert [b.size for b in copy.get_block_list()[0]] == [10, 10, 10]
+    assert copy.download_blob().readall() == blocks.download_blob().readall()
+    refused(404, "CannotVerifyCopySource", lambda: copy.start_copy_from_url(f"{URL}/work/missing"))
+    refused(412, "SourceConditionNotMet", lambda: copy.start_copy_from_url(
+        blocks.url, source_etag="0x1", source_match_condition=MatchConditions.IfNotModified))
+    refused(412, "ConditionNotMet", lambda: copy.start_copy_from_url(
+        blocks.url, etag="0x1", match_condition=MatchConditions.IfNotModified))
+    refused(400, "CannotVerifyCopySource", lambda: copy.start_copy_from_url("https://example.org/x"))
+    # Another account: only with a right of its own.
+    other = "https://archive.blob.core.windows.net/default/kept"
+    refused(401, "CannotVerifyCopySource", lambda: copy.start_copy_from_url(other))
+    token = credential.get_token("https://storage.azure.com/.default").token
+    BlobClient("https://archive.blob.core.windows.net", "default", "kept", credential=credential).upload_blob(b"elsewhere")
+    copy.start_copy_from_url(other, requires_sync=True, source_authorization=f"Bearer {token}")
+    assert copy.download_blob().readall() == b"elsewhere"
+    own = BlobServiceClient(URL, credential).get_blob_client("work", "by-token")
+    own.start_copy_from_url(other)
+    assert own.download_blob().readall() == b"elsewhere"
+
+
+def from_urls():
+    data = os.urandom(100_000)
+    container.get_blob_client("origin").upload_blob(data, metadata={"k": "v"}, content_settings=ContentSettings(content_type="a/b"))
+    url = signed("origin")
+    blob = container.get_blob_client("from-url")
+    blob.upload_blob_from_url(url, tags={"a": "b"})
+    assert blob.download_blob().readall() == data
+    found = blob.get_blob_properties()
+    assert found.content_settings.content_type == "a/b" and found.copy.id is None
+    assert bytes(found.content_settings.content_md5) == hashlib.md5(data).digest()
+    blob.upload_blob_from_url(url, overwrite=True, include_source_blob_properties=False)
+    assert blob.get_blob_properties().content_settings.content_type == "application/octet-stream"
+    refused(409, "BlobAlreadyExists", lambda: blob.upload_blob_from_url(url, overwrite=False))
+    refused(400, "Md5Mismatch", lambda: blob.upload_blob_from_url(url, overwrite=True, source_content_md5=hashlib.md5(b"x").digest()))
+    blob.upload_blob_from_url(url, overwrite=True, source_content_md5=hashlib.md5(data).digest())
+    refused(403, "CannotVerifyCopySource", lambda: blob.upload_blob_from_url(
+        signed("origin", BlobSasPermissions(write=True)), overwrite=True))
+    blob.stage_block_from_url("1", url, source_offset=10, source_length=70_000)
+    blob.stage_block_from_url("2", url, source_offset=0, source_length=10, source_content_md5=hashlib.md5(data[:10]).digest())
+    refused(400, "Md5Mismatch", lambda: blob.stage_block_from_url(
+        "3", url, source_offset=0, source_length=10, source_content_md5=hashlib.md5(b"x").digest()))
+    refused(416, "InvalidRange", lambda: blob.stage_block_from_url("3", url, source_offset=200_000, source_length=10))
+    blob.commit_block_list([BlobBlock("1"), BlobBlock("2")])
+    assert blob.download_blob().readall() == data[10:70_010] + data[:10]
+
+
+def the_customers_key():
+    """What needs the customer's key ends when it is disabled, and comes back with it."""
+    keys = KeyClient("https://customer.vault.azure.net", credential)
+    blob = container.get_blob_client("sealed")
+    blob.upload_blob(b"sealed")
+    taken = blob.create_snapshot()
+    keys.update_key_properties("customer-key", enabled=False)
+    gone = (403, "KeyVaultEncryptionKeyNotFound")
+    refused(*gone, blob.create_snapshot)
+    refused(*gone, container.get_blob_client("sealed", snapshot=taken["snapshot"]).download_blob)
+    refused(*gone, lambda: container.get_blob_client("copied").start_copy_from_url(blob.url))
+    assert len(list(container.list_blobs(name_starts_with="sealed", include=["snapshots"]))) == 2
+    blob.delete_blob(delete_snapshots="include")
+    keys.update_key_properties("customer-key", enabled=True)
+    refused(404, "BlobNotFound", blob.download_blob)
+
+
+for step in (snapshots, copies, from_urls, the_customers_key):
+    step()
+    print(step.__name__, "ok", flush=True)
