@@ -106,7 +106,8 @@ mod tests {
             read.map_err(|e| ResourceError::io(std::path::Path::new("pipe"), e))?;
             Ok(got)
         };
-        let ok = piped(|sink| Ok(sink.write_all(b"abc").unwrap()), whole);
+        let failed = |e| ResourceError::io(std::path::Path::new("pipe"), e);
+        let ok = piped(|sink| sink.write_all(b"abc").map_err(failed), whole);
         assert_eq!(ok.unwrap(), b"abc");
         let broken = piped(
             |sink| {
@@ -120,10 +121,7 @@ mod tests {
         );
         assert!(matches!(broken, Err(ResourceError::Usage(_))));
         let left = piped(
-            |sink| {
-                let failed = |e| ResourceError::io(std::path::Path::new("pipe"), e);
-                (0..100).try_for_each(|_| sink.write_all(&[0; 9]).map_err(failed))
-            },
+            |sink| (0..100).try_for_each(|_| sink.write_all(&[0; 9]).map_err(failed)),
             |_| Err::<(), _>(refused()),
         );
         assert!(matches!(left, Err(ResourceError::Usage(_))));
