@@ -46,6 +46,7 @@ fn measure(kind: KeyKind) {
         identity: "administrator".into(),
         imds: false,
         any_token: false,
+        plain_http: false,
         throttle: None,
         inject: vec![],
         inject_seed: 0,

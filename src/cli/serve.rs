@@ -70,6 +70,10 @@ pub struct Served {
     #[arg(long)]
     insecure_any_token: bool,
 
+    /// Serve storage accounts over plain HTTP, too, at http://127.0.0.1:PORT/ACCOUNT: loopback addresses only
+    #[arg(long)]
+    plain_http: bool,
+
     /// Refuse more than Azure's documented limits, or SCALE times as much, with status 429
     #[arg(
         long,
@@ -110,6 +114,7 @@ impl Served {
             identity: self.identity.clone(),
             imds: self.imds,
             any_token: self.insecure_any_token,
+            plain_http: self.plain_http,
             throttle: self.throttle,
             inject: self.inject.clone(),
             inject_seed: seed,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
+use super::blob;
 use super::hosts::HostPort;
 use super::reply::{Reply, error_reply, json_reply, one, parameters, text_reply};
 use super::shared::{Answer, Shared};
@@ -48,6 +49,16 @@ pub(super) fn answer<B>(shared: &Shared, peer: IpAddr, request: &Request<B>) -> 
             let why = "Nothing is here. Key vaults are at https; see `atrest serve --help`.";
             refused("Unknown", StatusCode::NOT_FOUND, why)
         }
+    }
+}
+
+/// The storage account that a request over plain HTTP is for, by its path. Asked where those are served.
+pub(super) fn storage_account<B>(request: &Request<B>) -> Option<String> {
+    // As below: no web page whose name somebody points at this machine.
+    HostPort::of(request).filter(HostPort::is_own)?;
+    match request.method() {
+        &Method::CONNECT => None,
+        _ => blob::in_path(request),
     }
 }
 

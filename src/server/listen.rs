@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -44,6 +45,8 @@ pub(super) struct Front {
     pub(super) tls: TlsAcceptor,
     /// Nothing once the server stops.
     pub(super) graceful: Mutex<Option<GracefulShutdown>>,
+    /// Tells connections over plain HTTP, whose upgrades the other cannot watch, to end.
+    pub(super) stop: watch::Sender<bool>,
 }
 
 /// What is known of a connection.
@@ -123,12 +126,17 @@ impl Front {
         let front = self.clone();
         let service = service_fn(move |request| {
             let (front, peer) = (front.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(front.plain(peer, request)) }
+            async move { front.finish_plain(peer, request).await }
         });
         let connection = http().serve_connection(TokioIo::new(stream), service);
-        // Answers here are made at once: a stop need not wait for them. How a client goes away is its
-        // own affair.
-        let _ = connection.with_upgrades().await;
+        let mut connection = pin!(connection.with_upgrades());
+        let mut stop = self.stop.subscribe();
+        // How a client goes away is its own affair.
+        tokio::select! {
+            _ = &mut connection => return,
+            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
     }
 
     async fn over_tls(
@@ -169,9 +177,11 @@ impl Front {
             let mut graceful = self.graceful.lock().unwrap_or_else(PoisonError::into_inner);
             graceful.take()
         };
+        self.stop.send_replace(true);
         if let Some(graceful) = graceful {
             graceful.shutdown().await;
         }
+        self.stop.closed().await;
     }
 
     /// A request over plain HTTP.
@@ -183,6 +193,35 @@ impl Front {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answer = control::answer(&self.shared, peer.address, &request);
         self.finished("http", "-", &method, &path, answer, begun)
+    }
+
+    /// A request over plain HTTP that is no operation of a storage account, or, where those are served
+    /// over it, one in a task of its own, as over TLS.
+    async fn finish_plain(
+        self: Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Result<Reply, Infallible> {
+        let account = match self.shared.plain_http && peer.address.is_loopback() {
+            true => control::storage_account(&request),
+            false => None,
+        };
+        let Some(account) = account else {
+            return Ok(self.plain(peer, request));
+        };
+        let front = self.clone();
+        let done = tokio::spawn(async move {
+            let begun = Instant::now();
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let origin = blob::Origin::plain(peer.address);
+            let address = Address::InPath(account);
+            let answer = blob::answer(&front.shared, &address, origin, request).await;
+            front.finished("blob", "-", &method, &path, answer, begun)
+        });
+        Ok(done.await.unwrap_or_else(|panicked| {
+            let cause = ServerError::Usage(panicked.to_string());
+            self.shared.failed(&cause)
+        }))
     }
 
     /// CONNECT: the tunnel's other end is this server, or there is none.
@@ -250,7 +289,8 @@ impl Front {
                     let address = Address::InPath(name);
                     (
                         "blob",
-                        blob::answer(shared, &address, peer.address, request).await,
+                        blob::answer(shared, &address, blob::Origin::tls(peer.address), request)
+                            .await,
                     )
                 }
                 None => {
@@ -278,7 +318,7 @@ impl Front {
                 let address = Address::Host(name);
                 (
                     "blob",
-                    blob::answer(shared, &address, peer.address, request).await,
+                    blob::answer(shared, &address, blob::Origin::tls(peer.address), request).await,
                 )
             }
             _ => (

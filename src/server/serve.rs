@@ -12,7 +12,7 @@ use rustls::crypto::aws_lc_rs;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::base::{Clock, SystemClock, VaultName};
@@ -55,6 +55,8 @@ pub struct ServeOptions {
     pub imds: bool,
     /// Whether to take every bearer token for the administrator's.
     pub any_token: bool,
+    /// Whether to serve storage accounts over plain HTTP, too, to clients on this machine.
+    pub plain_http: bool,
     /// How much of Azure's limits is granted in ten seconds; everything when `None`.
     pub throttle: Option<ThrottleScale>,
     /// Failures on purpose.
@@ -86,6 +88,12 @@ impl Server {
         options: &ServeOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
+        if options.plain_http && !options.listen.ip().is_loopback() {
+            return Err(ServerError::Usage(format!(
+                "plain HTTP is for programs on this machine; it is not served at {}: listen on 127.0.0.1",
+                options.listen.ip()
+            )));
+        }
         allow_many_files();
         workspace.vault(&WhichVault::Customer)?;
         let further: Result<WhichVault, _> = options.vault.as_str().parse();
@@ -153,6 +161,7 @@ impl Server {
         let front = Arc::new(Front {
             tls: TlsAcceptor::from(Arc::new(config)),
             graceful: Mutex::new(Some(GracefulShutdown::new())),
+            stop: watch::Sender::new(false),
             shared: Arc::new(Shared {
                 workspace,
                 port: address.port(),
@@ -162,6 +171,7 @@ impl Server {
                 managed_identity: options.identity.clone(),
                 imds: options.imds,
                 any_token: options.any_token,
+                plain_http: options.plain_http,
                 throttle: options.throttle.map(Throttle::new),
                 injections: Injections::new(&options.inject, options.inject_seed),
                 clock,

@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) imds: bool,
     /// Whether every bearer token is taken for the administrator's.
     pub(super) any_token: bool,
+    /// Whether storage accounts are served over plain HTTP, too.
+    pub(super) plain_http: bool,
     pub(super) clock: Arc<dyn Clock>,
     /// Nothing when all is granted.
     pub(super) throttle: Option<Throttle>,

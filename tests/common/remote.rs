@@ -41,6 +41,7 @@ impl InProcess {
             identity: "administrator".into(),
             imds: false,
             any_token: false,
+            plain_http: false,
             throttle: None,
             inject: vec![],
             inject_seed: 0,

@@ -8,10 +8,15 @@ use std::io::Write;
 
 use crate::client::*;
 
-const HOST: &str = "documents.blob.core.windows.net";
+pub const HOST: &str = "documents.blob.core.windows.net";
 const VERSION: &str = "x-ms-version:2026-10-06";
 
 fn served() -> (Served, String) {
+    served_with(&[])
+}
+
+/// A server with a storage account `documents`, and its first access key.
+pub fn served_with(args: &[&str]) -> (Served, String) {
     let dir = workspace();
     let run = |args: &[&str]| {
         let ran = atrest(dir.path(), args).output().unwrap();
@@ -22,12 +27,12 @@ fn served() -> (Served, String) {
     let keys: serde_json::Value =
         serde_json::from_slice(&run(&["--json", "blob", "keys", "documents"])).unwrap();
     let key = keys["key1"].as_str().unwrap().to_owned();
-    (Served::at(dir, &[]), key)
+    (Served::at(dir, args), key)
 }
 
 /// A request signed with `key`, as docs of the Blob service say; `headers` are lines `name:value` of `x-ms-`
 /// headers. `change` alters what is sent after it was signed.
-fn signed(
+pub fn signed(
     key: &str,
     method: &str,
     path: &str,
@@ -81,7 +86,7 @@ fn signed_at(
     ))
 }
 
-fn error(answer: &Answer) -> (u16, &str) {
+pub fn error(answer: &Answer) -> (u16, &str) {
     let code = answer
         .head
         .lines()
@@ -89,7 +94,7 @@ fn error(answer: &Answer) -> (u16, &str) {
     (answer.status, code.unwrap_or(""))
 }
 
-const PUT: &[&str] = &["x-ms-blob-type:BlockBlob"];
+pub const PUT: &[&str] = &["x-ms-blob-type:BlockBlob"];
 
 #[test]
 fn request_that_was_altered_after_it_was_signed_is_refused() {

@@ -11,6 +11,7 @@ mod faults;
 mod flood;
 mod fuzz;
 mod killed;
+mod plain;
 mod refusals;
 mod running;
 mod vaults;

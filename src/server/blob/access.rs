@@ -104,7 +104,8 @@ pub(super) fn access(
             let by = signed(&string_to_sign(name, head), signature)?;
             Ok(Access::full(format!("key{by} of {name}"), By::Key))
         }
-        Some((scheme, _)) if scheme.eq_ignore_ascii_case("bearer") => {
+        // A token is good for more than this request: it is not taken from where others could read it.
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("bearer") && head.origin.over_tls => {
             let caller = authenticate(shared, &head.headers, STORAGE_AUDIENCE).map_err(|_| {
                 let why = "Server failed to authenticate the request. Please refer to the \
                            information in the www-authenticate header.";

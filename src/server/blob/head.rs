@@ -1,7 +1,5 @@
 //! What a request's head says.
 
-use std::net::IpAddr;
-
 use hyper::Method;
 use hyper::header::HeaderMap;
 use hyper::http::request::Parts;
@@ -10,9 +8,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::resource::blob::{Conditions, Matching, Pairs, Properties, Snapshot};
 
-use super::Address;
 use super::call::Call;
 use super::fault::Fault;
+use super::{Address, Origin};
 
 /// The most bytes of metadata.
 const METADATA_MAX: usize = 8 << 10;
@@ -27,11 +25,11 @@ pub(super) struct Head {
     /// Names and values, decoded; a `+` stands for itself.
     pub(super) query: Vec<(String, String)>,
     pub(super) headers: HeaderMap,
-    pub(super) peer: IpAddr,
+    pub(super) origin: Origin,
 }
 
 impl Head {
-    pub(super) fn new(parts: Parts, peer: IpAddr, address: &Address) -> Result<Self, Fault> {
+    pub(super) fn new(parts: Parts, origin: Origin, address: &Address) -> Result<Self, Fault> {
         let decoded = |text: &str| {
             let text = percent_decode_str(text).decode_utf8();
             text.map(|text| text.into_owned())
@@ -52,7 +50,7 @@ impl Head {
             },
             path,
             headers: parts.headers,
-            peer,
+            origin,
         })
     }
 

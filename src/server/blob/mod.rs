@@ -63,6 +63,26 @@ impl Admitted {
     }
 }
 
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin {
+    address: IpAddr,
+    /// Not over plain HTTP.
+    over_tls: bool,
+}
+
+impl Origin {
+    pub(super) fn tls(address: IpAddr) -> Self {
+        let over_tls = true;
+        Self { address, over_tls }
+    }
+
+    pub(super) fn plain(address: IpAddr) -> Self {
+        let over_tls = false;
+        Self { address, over_tls }
+    }
+}
+
 /// How a request names its storage account.
 pub(super) enum Address {
     /// By its host, `NAME.blob.core.windows.net`.
@@ -87,7 +107,7 @@ pub(super) fn in_path<B>(request: &Request<B>) -> Option<String> {
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     address: &Address,
-    peer: IpAddr,
+    origin: Origin,
     request: Request<Incoming>,
 ) -> Answer {
     let (parts, body) = request.into_parts();
@@ -99,7 +119,7 @@ pub(super) async fn answer(
         ),
     ];
     let (Address::Host(name) | Address::InPath(name)) = address;
-    let (mut answer, version) = match Head::new(parts, peer, address) {
+    let (mut answer, version) = match Head::new(parts, origin, address) {
         Ok(head) => {
             let version = version(&head).map(str::to_owned);
             match version {

@@ -111,11 +111,12 @@ impl<'a> Sas<'a> {
             return Err(Fault::authentication());
         }
         match self.get("spr")? {
-            "" | "https" | "https,http" => {}
+            "" | "https,http" => {}
+            "https" if self.head.origin.over_tls => {}
             _ => return Err(Fault::authentication()),
         }
         let from = self.get("sip")?;
-        if !from.is_empty() && !holds(from, self.head.peer) {
+        if !from.is_empty() && !holds(from, self.head.origin.address) {
             let why =
                 "This request is not authorized to perform this operation using this source IP.";
             return Err(Fault::forbidden("AuthorizationSourceIPMismatch", why));

@@ -78,7 +78,7 @@ mod tests {
     use hyper::Request;
 
     use super::*;
-    use crate::server::blob::Address;
+    use crate::server::blob::{Address, Origin};
 
     /// The example of the documentation, with a newer version and an encoded path.
     #[test]
@@ -94,7 +94,8 @@ mod tests {
             .unwrap();
         let (parts, ()) = request.into_parts();
         let address = Address::Host("myaccount".into());
-        let head = Head::new(parts, std::net::Ipv4Addr::LOCALHOST.into(), &address).unwrap();
+        let origin = Origin::tls(std::net::Ipv4Addr::LOCALHOST.into());
+        let head = Head::new(parts, origin, &address).unwrap();
         assert_eq!(
             string_to_sign("myaccount", &head),
             "GET\n\n\n\n\n\n\n\n\n\n\nbytes=0-1\nx-ms-date:Fri, 26 Jun 2015 23:39:12 GMT\n\
