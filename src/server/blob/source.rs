@@ -78,7 +78,7 @@ impl Source {
         *asked.uri_mut() = uri.clone();
         *asked.headers_mut() = headers;
         let (parts, ()) = asked.into_parts();
-        let asked = Head::new(parts, head.peer, &address)?;
+        let asked = Head::new(parts, head.origin, &address)?;
         let call = Call::of(&asked)?;
         let Call::Blob(BlobCall::Get, path) = &call else {
             return Err(bad());
