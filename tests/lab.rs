@@ -14,7 +14,7 @@ use atrest::crypto::{KeyKind, random_id};
 use atrest::envelope::ResourceKind;
 use atrest::lab::{
     ATTACKS, CanarySet, Exhibit, FiguresPair, KeyChain, Lab, Outcome, Report, ReportMeta, SCHEMA,
-    Searcher, Selection, StolenCopy, Stranger, Verdict, figures, run, steal,
+    Searcher, Selection, StolenCopy, Stranger, Verdict, run, steal,
 };
 use atrest::resource::blob::{BlobName, BlobPath, StorageAccount};
 use atrest::resource::sql::SqlDatabase;
@@ -253,14 +253,12 @@ fn the_report_is_whole_escaped_and_needs_nothing_else() {
     });
     assert_eq!(report.exit_code(), 1, "nothing was proved yet");
     let searcher = Searcher::new(&lab.canaries).unwrap();
-    let (plain, protected) = figures(&lab.exhibits[0], &searcher).unwrap();
-    assert_eq!(protected.alarms(), Vec::<&str>::new());
+    let stolen = crime.dir.path().join("stolen");
+    let pair = FiguresPair::take(&lab.exhibits[0], &stolen, &searcher).unwrap();
+    assert_eq!(pair.protected.figures.alarms(), Vec::<&str>::new());
+    assert_eq!(pair.protected.path.as_deref(), Some("protected/data.db"));
     let name = lab.exhibits[0].name.clone();
-    report.figures(FiguresPair {
-        name: name.clone(),
-        plain,
-        protected,
-    });
+    report.figures(pair);
     report.keys(KeyChain::new(name, "vault/keys/k", KeyKind::Rsa2048));
     assert_eq!(report.strength_bits(), Some(112));
     let only = Selection::parse(&["1".to_owned(), "2".to_owned(), "4".to_owned()], &[]).unwrap();

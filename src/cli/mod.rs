@@ -19,6 +19,7 @@ mod output;
 mod protect;
 mod protection;
 mod prove;
+mod report;
 mod restore;
 mod rewrap;
 mod serve;
@@ -158,6 +159,8 @@ enum Command {
     Restore(restore::Args),
     /// Attack a stolen copy, and give a verdict per claim
     Prove(prove::Args),
+    /// Evidence reports: verify
+    Report(report::Args),
     /// Serve the customer's vault to Azure's client libraries, over HTTPS
     Serve(serve::Args),
     /// Run a command with such a server beside it
@@ -233,6 +236,7 @@ fn run(cli: &Cli) -> Result<Outcome, CliError> {
         Command::Steal(args) => steal::run(args, &context),
         Command::Restore(args) => restore::run(args, &context),
         Command::Prove(args) => prove::run(args, &context),
+        Command::Report(args) => report::run(args, &context),
         Command::Serve(args) => serve::run(args, &context),
         Command::With(args) => with::run(args, &context),
         Command::Env(args) => environment::run(args, &context),

@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::base::{create_dir_private, write_atomic};
 use crate::lab::{
-    self, ATTACKS, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta, Scene,
-    Searcher, Selection, Verdict,
+    self, ATTACKS, CANARY_FILE, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta,
+    STOLEN, Scene, Searcher, Selection, Verdict, sign_report,
 };
-use crate::world::{ResourceAddress, Workspace};
+use crate::world::{ResourceAddress, WhichVault, Workspace};
 
 use super::vault::caller;
 use super::{CliError, Context, Outcome, table};
@@ -20,11 +21,13 @@ Examples:
   atrest prove --list                    what is tried, and what is not yet
   atrest prove                           everything, on every protected resource
   atrest prove --only 6,7,8 --resource sql/ledger
-  atrest prove --out evidence            with report.html, .json and .junit.xml
+  atrest prove --out evidence            with report.html, .json and .junit.xml, signed
+  atrest prove --out evidence --keep     and the stolen files, for `atrest report verify`
 
 The working directory is only read: attacks work on copies, in a private temporary directory that
 goes away at the end. An unprotected twin of each resource is made there, as the control, so the
-data lies there in plain meanwhile. The vaults note each use of a key in their audit records.")]
+data lies there in plain meanwhile. The vaults note each use of a key in their audit records. The key
+that signs reports, atrest-report, is made in the customer's vault when it has none.")]
 pub struct Args {
     /// Only these attacks, by number
     #[arg(long, value_name = "N", value_delimiter = ',')]
@@ -42,6 +45,15 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// Keep the stolen files in that directory, as `stolen`, and as `canaries.json` the texts that were looked
+    /// for, which are pieces of the data in plain
+    #[arg(long, requires = "out")]
+    keep: bool,
+
+    /// Do not sign the report
+    #[arg(long, requires = "out")]
+    unsigned: bool,
+
     /// The same seed makes the same random choices
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -57,6 +69,9 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let selection = Selection::parse(&args.only, &args.skip)?;
+    if let Some(out) = &args.out {
+        room(out, args.keep)?;
+    }
     if args.list {
         return list(&selection, context);
     }
@@ -75,21 +90,39 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let mut told = |done, total| progress.set(done, total);
     let scene = lab::set_scene(&workspace, &args.resource, dir.path(), args.seed, &mut told)?;
     drop(progress);
-    let report = report(args, &selection, &workspace, scene, dir.path(), context)?;
+    let canaries = scene.canaries.to_json();
+    let mut report = report(args, &selection, &workspace, scene, dir.path(), context)?;
     let written = match &args.out {
         None => None,
         Some(out) => {
-            crate::base::create_dir_private(out)
-                .map_err(|e| CliError::at(out, e, "give a directory that can be written to"))?;
-            Some(report.write(out)?)
+            if args.keep {
+                keep(&dir.path().join(STOLEN), &canaries, out)?;
+            }
+            let written = report.write(out)?;
+            let signed = match args.unsigned {
+                true => None,
+                false => {
+                    let vault = workspace.keys(&WhichVault::Customer, &caller())?;
+                    Some(sign_report(&written.json, &*vault)?)
+                }
+            };
+            Some((written, signed))
         }
     };
     context.output().answer(&report, |text| {
         text.push_str(&verdicts(report.claims()));
-        if let Some(files) = &written {
+        if let Some((files, signed)) = &written {
             text.push_str(&format!("\nFor people    {}\n", files.html.display()));
             text.push_str(&format!("For machines  {}\n", files.json.display()));
             text.push_str(&format!("JUnit XML     {}\n", files.junit.display()));
+            text.push_str(&match signed {
+                Some(s) => format!(
+                    "Signature     {}, by the key {}\n",
+                    s.path.display(),
+                    s.thumbprint
+                ),
+                None => "Signature     none\n".to_owned(),
+            });
         }
         Ok(())
     })?;
@@ -104,7 +137,7 @@ fn report(
     selection: &Selection,
     workspace: &Workspace,
     scene: Scene,
-    scratch: &std::path::Path,
+    scratch: &Path,
     context: &Context,
 ) -> Result<Report, CliError> {
     let mut report = Report::new(ReportMeta {
@@ -142,14 +175,14 @@ fn report(
         seed: args.seed,
         scratch: scratch.to_owned(),
     };
+    report.canaries(&lab.canaries);
     let searcher = Searcher::new(&lab.canaries)?;
     for exhibit in &lab.exhibits {
-        let (plain, protected) = lab::figures(exhibit, &searcher)?;
-        report.figures(FiguresPair {
-            name: exhibit.name.clone(),
-            plain,
-            protected,
-        });
+        report.figures(FiguresPair::take(
+            exhibit,
+            &scratch.join(STOLEN),
+            &searcher,
+        )?);
         if let Some(chain) = key_chain(workspace, exhibit)? {
             report.keys(chain);
         }
@@ -162,6 +195,34 @@ fn report(
         .into_iter()
         .for_each(|outcome| report.claim(outcome));
     Ok(report)
+}
+
+/// The directory for the report, and room in it for what is kept: before the work, not after it.
+fn room(out: &Path, keep: bool) -> Result<(), CliError> {
+    create_dir_private(out)
+        .map_err(|e| CliError::at(out, e, "give a directory that can be written to"))?;
+    let stolen = out.join(STOLEN);
+    match keep && stolen.exists() {
+        true => Err(CliError::at(
+            &stolen,
+            "is there already",
+            "give another directory, or remove it",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Keeps the stolen files and the known texts beside the report.
+fn keep(stolen: &Path, canaries: &[u8], out: &Path) -> Result<(), CliError> {
+    lab::steal(
+        stolen,
+        &[stolen.to_owned()],
+        &out.join(STOLEN),
+        &mut |_, _| (),
+    )?;
+    let path = out.join(CANARY_FILE);
+    write_atomic(&path, canaries)
+        .map_err(|e| CliError::at(&path, e, "give a directory that can be written to"))
 }
 
 fn key_chain(workspace: &Workspace, exhibit: &lab::Exhibit) -> Result<Option<KeyChain>, CliError> {

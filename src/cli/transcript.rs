@@ -73,6 +73,13 @@ impl Transcript {
         self.fact("For people", &demo.written.html.display().to_string());
         self.fact("For machines", &demo.written.json.display().to_string());
         self.fact("JUnit XML", &demo.written.junit.display().to_string());
+        let signed = &demo.signed;
+        let by = format!(
+            "{}, by the key {}",
+            signed.path.display(),
+            signed.thumbprint
+        );
+        self.fact("Signature", &by);
         match self.failed {
             Some(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(CliError::output(e)),
             _ => Ok(()),

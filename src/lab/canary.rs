@@ -70,6 +70,22 @@ impl fmt::Display for Canary {
     }
 }
 
+/// A canary in a file.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    hex: String,
+    origin: CanaryOrigin,
+}
+
+impl From<&Canary> for Kept {
+    fn from(canary: &Canary) -> Self {
+        Self {
+            hex: hex::encode(&canary.bytes),
+            origin: canary.origin.clone(),
+        }
+    }
+}
+
 /// The canaries of one run.
 #[derive(Clone, Debug, Default)]
 pub struct CanarySet {
@@ -84,6 +100,33 @@ const CANDIDATES: usize = 256;
 impl CanarySet {
     /// More than this many make the search slower and prove no more.
     pub const MAX: usize = 48;
+
+    /// As a file, for whoever shall search again: **pieces of the data in plain**.
+    pub fn to_json(&self) -> Vec<u8> {
+        let kept: Vec<_> = self.canaries.iter().map(Kept::from).collect();
+        serde_json::to_vec_pretty(&kept).expect("text and numbers")
+    }
+
+    /// What [`CanarySet::to_json`] wrote.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn from_json(json: &[u8]) -> Result<Self, LabError> {
+        let failed = |e: String| LabError::Report(format!("the known texts: {e}"));
+        let kept: Vec<Kept> = serde_json::from_slice(json).map_err(|e| failed(e.to_string()))?;
+        let canary = |kept: Kept| {
+            let bytes = hex::decode(&kept.hex).map_err(|e| failed(e.to_string()))?;
+            Ok(Canary {
+                bytes,
+                origin: kept.origin,
+            })
+        };
+        let canaries = kept
+            .into_iter()
+            .map(canary)
+            .collect::<Result<_, LabError>>()?;
+        Ok(Self { canaries })
+    }
 
     /// The canaries, in the order that they were added.
     pub fn all(&self) -> &[Canary] {

@@ -8,6 +8,7 @@ use crate::base::ResourceId;
 use crate::crypto::sha256;
 use crate::envelope::ResourceKind;
 use crate::resource::{Protection, ResourceError, Wrapper};
+use crate::vault::VaultError;
 use crate::world::WorldError;
 
 use super::CanarySet;
@@ -99,6 +100,9 @@ pub enum LabError {
     /// The working directory did not do what the lab's set-up needs.
     #[error(transparent)]
     World(#[from] WorldError),
+    /// The vault did not sign the report.
+    #[error("the report is not signed: {0}")]
+    Vault(#[from] VaultError),
     /// No attack has this number, or this name.
     #[error("no attack {0:?}: `atrest prove --list` lists them")]
     NoSuchAttack(String),

@@ -18,19 +18,19 @@ mod scene;
 mod theft;
 mod verdict;
 
-pub use attack::leak::figures;
 pub use canary::{Canary, CanaryOrigin, CanarySet};
 pub use detect::{
-    CHI_SQUARE_LIMIT, DEFLATE_LIMIT, Documented, Figures, Hit, MagicFound, PAGE, Scan, Searcher,
-    scan_copy, xor_of_copies,
+    CHI_SQUARE_LIMIT, DEFLATE_LIMIT, Documented, Figures, Hit, MagicFound, PAGE, PageKind, Profile,
+    Scan, Searcher, scan_copy, xor_of_copies,
 };
 pub use encodings::Encoding;
 pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, Stranger};
 pub use registry::{ATTACKS, Attack, Outcome, Run, Selection, run};
 pub use report::{
-    Claim, FiguresPair, JunitCase, JunitResult, JunitSuite, KeyChain, Report, ReportMeta, SCHEMA,
-    Step, Theft, Written,
+    CANARY_FILE, Check, Checked, Claim, FiguresPair, JunitCase, JunitResult, JunitSuite, KeyChain,
+    KnownTexts, Looked, Report, ReportMeta, ReportSignature, SCHEMA, SIGNATURE_FILE, SIGNING_KEY,
+    Signed, Step, Theft, Verification, Written, sign_report,
 };
-pub use scene::{Scene, set_scene};
+pub use scene::{STOLEN, Scene, set_scene};
 pub use theft::{Manifest, StolenFile, steal};
 pub use verdict::{Control, Evidence, Finding, Tally, Verdict};

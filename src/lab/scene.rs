@@ -11,6 +11,9 @@ use crate::world::{Kind, ResourceAddress, ResourceEntry, Workspace};
 use super::theft::{duplicate, list};
 use super::{CanarySet, Exhibit, LabError, Manifest, StolenCopy, steal};
 
+/// Where the stolen files are in the directory of a scene, and where they are kept.
+pub const STOLEN: &str = "stolen";
+
 /// A working directory's resources, stolen, each protected one beside a plain twin made for the
 /// purpose.
 pub struct Scene {
@@ -46,7 +49,7 @@ pub fn set_scene(
             .map(|a| workspace.resource(a))
             .collect::<Result<_, _>>()?,
     };
-    let stolen = dir.join("stolen");
+    let stolen = dir.join(STOLEN);
     let manifest = steal(workspace.dir(), &workspace.at_rest(), &stolen, progress)?;
     let mut scene = Scene {
         manifest,

@@ -145,6 +145,20 @@ fn copy(from: &Path, to: &Path, told: &mut dyn FnMut(u64)) -> Result<(u64, Strin
     Ok((size, hex::encode(hash.finalize())))
 }
 
+/// Size and SHA-256 (64 hexadecimal digits) of a file.
+pub(super) fn hash_file(path: &Path) -> Result<(u64, String), LabError> {
+    let mut file = File::open(path).map_err(|e| LabError::io(path, e))?;
+    let (mut hash, mut buffer, mut size) = (Sha256::new(), vec![0; 1 << 18], 0);
+    loop {
+        let n = file.read(&mut buffer).map_err(|e| LabError::io(path, e))?;
+        if n == 0 {
+            return Ok((size, hex::encode(hash.finalize())));
+        }
+        hash.update(&buffer[..n]);
+        size += n as u64;
+    }
+}
+
 /// Copies a resource (a database with the files that belong to it, or a whole directory) into `dir`,
 /// and returns where it is there. For copies of copies.
 pub(super) fn duplicate(path: &Path, dir: &Path) -> Result<PathBuf, LabError> {

@@ -10,8 +10,8 @@ use crate::base::{BadVaultName, Clock, EpochId, KeyRef, KeyVersionRef, VaultId, 
 use crate::crypto::{Secret, SecretBytes, WrapAlgorithm};
 use crate::sqlite::Position;
 use crate::vault::{
-    Epoch, EpochKeeper, KeyVault, KeyWrapper, LocalVault, RemoteOptions, RemoteVault, RootKeyKind,
-    RootKeySource, VaultError, WrappedKey, revision,
+    Cryptography, Epoch, EpochKeeper, KeyVault, KeyWrapper, LocalVault, RemoteOptions, RemoteVault,
+    RootKeyKind, RootKeySource, VaultError, WrappedKey, revision,
 };
 
 use super::config::Config;
@@ -87,9 +87,9 @@ pub enum VaultKind {
 }
 
 /// A vault, wherever it is.
-pub trait AnyVault: KeyVault + EpochKeeper {}
+pub trait AnyVault: KeyVault + EpochKeeper + Cryptography {}
 
-impl<T: KeyVault + EpochKeeper> AnyVault for T {}
+impl<T: KeyVault + EpochKeeper + Cryptography> AnyVault for T {}
 
 /// All vaults as one [`KeyWrapper`]: a key's vault identifier says which of them is asked. Each is
 /// opened when it is first needed, so that what needs no key asks for no passphrase.

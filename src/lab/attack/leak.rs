@@ -16,26 +16,32 @@ use super::database::Database;
 use super::sql::page_size;
 use super::vault::Arm;
 
-/// The detectors' figures of an exhibit: of its twin, and of its protected copy.
-pub fn figures(exhibit: &Exhibit, searcher: &Searcher) -> Result<(Figures, Figures), LabError> {
-    let scan = |copy: &StolenCopy| {
-        let root = match exhibit.kind {
-            ResourceKind::Sql => copy.path.parent().unwrap_or(&copy.path).to_owned(),
-            ResourceKind::Storage | ResourceKind::StorageCatalog => copy.path.clone(),
-        };
-        scan_files(&root, &files_of(exhibit.kind, copy)?, searcher, &|_| ())
+/// The detectors' figures of a resource of `kind` whose copy is at `path`.
+pub(in crate::lab) fn look(
+    kind: ResourceKind,
+    path: &Path,
+    searcher: &Searcher,
+) -> Result<Figures, LabError> {
+    let root = match kind {
+        ResourceKind::Sql => path.parent().unwrap_or(path),
+        ResourceKind::Storage | ResourceKind::StorageCatalog => path,
     };
-    Ok((scan(&exhibit.twin)?, scan(&exhibit.protected)?))
+    scan_files(root, &files_at(kind, path)?, searcher, &|_| ())
 }
 
-/// The files of a stolen copy: a database with its log and journal, or everything in an account.
+/// The files of a stolen copy.
 pub(super) fn files_of(kind: ResourceKind, copy: &StolenCopy) -> Result<Vec<PathBuf>, LabError> {
+    files_at(kind, &copy.path)
+}
+
+/// A database with its log and journal, or everything in an account.
+pub(in crate::lab) fn files_at(kind: ResourceKind, path: &Path) -> Result<Vec<PathBuf>, LabError> {
     if kind == ResourceKind::Sql {
-        return Ok(database_files(&copy.path));
+        return Ok(database_files(path));
     }
     let mut files = Vec::new();
-    for entry in walkdir::WalkDir::new(&copy.path).sort_by_file_name() {
-        let entry = entry.map_err(|e| LabError::io(&copy.path, e.into()))?;
+    for entry in walkdir::WalkDir::new(path).sort_by_file_name() {
+        let entry = entry.map_err(|e| LabError::io(path, e.into()))?;
         if entry.file_type().is_file() {
             files.push(entry.into_path());
         }
@@ -47,7 +53,8 @@ pub(super) fn files_of(kind: ResourceKind, copy: &StolenCopy) -> Result<Vec<Path
 pub(in crate::lab) fn search(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(2);
     let searcher = Searcher::new(&lab.canaries)?;
-    let (twin, protected) = figures(exhibit, &searcher)?;
+    let twin = look(exhibit.kind, &exhibit.twin.path, &searcher)?;
+    let protected = look(exhibit.kind, &exhibit.protected.path, &searcher)?;
     Ok(vec![
         attack.outcome(
             Some("known texts"),

@@ -8,6 +8,7 @@ mod figures;
 mod layout;
 mod magic;
 mod members;
+mod profile;
 mod scan;
 mod search;
 mod statistics;
@@ -15,6 +16,7 @@ mod statistics;
 pub use figures::{Figures, Hit, MagicFound};
 pub use layout::Documented;
 pub(super) use layout::{FRAME_HEADER, LOG_HEADER};
+pub use profile::{PageKind, Profile};
 pub use scan::{Scan, scan_copy, xor_of_copies};
 pub use search::Searcher;
 

@@ -45,12 +45,13 @@ struct Row {
 /// The page.
 pub(super) fn render(report: &Report) -> Result<String, LabError> {
     let pairs = report.figures.iter().map(|pair| {
-        let top = chart::top(&pair.plain, &pair.protected);
+        let (plain, protected) = (&pair.plain.figures, &pair.protected.figures);
+        let top = chart::top(plain, protected);
         Ok(Pair {
             name: &pair.name,
-            plain_chart: chart::distribution(&pair.plain, chart::PLAIN, top)?,
-            protected_chart: chart::distribution(&pair.protected, chart::PROTECTED, top)?,
-            rows: rows(&pair.plain, &pair.protected),
+            plain_chart: chart::distribution(plain, chart::PLAIN, top)?,
+            protected_chart: chart::distribution(protected, chart::PROTECTED, top)?,
+            rows: rows(plain, protected),
         })
     });
     let group = |&(verdict, class, meaning): &(Verdict, _, _)| Group {

@@ -2,8 +2,11 @@
 //! page needs nothing but itself: no script, no network, no font. `report.junit.xml` is for build servers.
 
 mod chart;
+mod figures;
 mod html;
 mod junit;
+mod sign;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,15 +15,21 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::write_atomic;
-use crate::crypto::{KeyKind, WrapAlgorithm};
+use crate::crypto::{KeyKind, WrapAlgorithm, sha256};
 
-use super::{Evidence, Figures, LabError, Manifest, Outcome, Verdict};
+use super::{CanarySet, Evidence, LabError, Manifest, Outcome, Verdict};
 
+pub use figures::{FiguresPair, Looked};
 pub use junit::{JunitCase, JunitResult, JunitSuite};
+pub use sign::{ReportSignature, SIGNATURE_FILE, SIGNING_KEY, Signed, sign_report};
+pub use verify::{Check, Checked, Verification};
 
 /// The schema of `report.json`. A field may be added under the same name; a changed or removed one
 /// makes a new name.
 pub const SCHEMA: &str = "atrest-report/1";
+
+/// The file that holds the known texts, where they are kept.
+pub const CANARY_FILE: &str = "canaries.json";
 
 /// What the report is about.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,17 +94,6 @@ impl From<Outcome> for Claim {
     }
 }
 
-/// What the detectors saw in a protected resource, beside its plain twin.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FiguresPair {
-    /// The resource.
-    pub name: String,
-    /// The plain twin.
-    pub plain: Figures,
-    /// The protected copy.
-    pub protected: Figures,
-}
-
 /// The keys between a resource's bytes and the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyChain {
@@ -137,6 +135,15 @@ pub struct Theft {
     pub manifest: Manifest,
 }
 
+/// The known texts that were looked for, without giving them away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownTexts {
+    /// How many.
+    pub count: usize,
+    /// SHA-256 of the file that holds them ([`CANARY_FILE`]), 64 hexadecimal digits.
+    pub sha256: String,
+}
+
 /// The report while it is being filled. Filling never fails; [`Report::write`] may.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -149,6 +156,9 @@ pub struct Report {
     figures: Vec<FiguresPair>,
     keys: Vec<KeyChain>,
     thefts: Vec<Theft>,
+    canaries: Option<KnownTexts>,
+    /// SHA-256 of each document that was written beside the report, by name.
+    documents: BTreeMap<String, String>,
 }
 
 /// Where a report was written.
@@ -184,6 +194,8 @@ impl Report {
             figures: Vec::new(),
             keys: Vec::new(),
             thefts: Vec::new(),
+            canaries: None,
+            documents: BTreeMap::new(),
         }
     }
 
@@ -213,6 +225,14 @@ impl Report {
         self.thefts.push(Theft { label, manifest });
     }
 
+    /// Says which texts were looked for.
+    pub fn canaries(&mut self, canaries: &CanarySet) {
+        self.canaries = Some(KnownTexts {
+            count: canaries.all().len(),
+            sha256: hex::encode(sha256(&[&canaries.to_json()])),
+        });
+    }
+
     /// The claims so far.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
@@ -237,17 +257,36 @@ impl Report {
 
     /// Writes `report.json`, `report.html` and `report.junit.xml` into the existing directory `dir`, each
     /// whole or not at all.
-    pub fn write(&self, dir: &Path) -> Result<Written, LabError> {
-        let json = serde_json::to_vec_pretty(self);
-        let mut json = json.map_err(|e| LabError::Report(e.to_string()))?;
-        json.push(b'\n');
+    /// The report holds the hashes of the two others, so that a signature over it covers all three; one
+    /// that lies there already, over an earlier report, is removed.
+    pub fn write(&mut self, dir: &Path) -> Result<Written, LabError> {
         let html = html::render(self)?;
         let written = Written {
             json: dir.join("report.json"),
             html: dir.join("report.html"),
             junit: dir.join("report.junit.xml"),
         };
-        let junit = JunitSuite::from(self).to_xml();
+        let junit = JunitSuite::from(&*self).to_xml();
+        let name = |path: &Path| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        self.documents = BTreeMap::from([
+            (name(&written.html), hex::encode(sha256(&[html.as_bytes()]))),
+            (name(&written.junit), hex::encode(sha256(&[&junit]))),
+        ]);
+        let json = serde_json::to_vec_pretty(self);
+        let mut json = json.map_err(|e| LabError::Report(e.to_string()))?;
+        json.push(b'\n');
+        let stale = dir.join(SIGNATURE_FILE);
+        match std::fs::remove_file(&stale) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(LabError::io(&stale, e));
+            }
+            _ => {}
+        }
         let files: [(&Path, &[u8]); 3] = [
             (&written.json, &json),
             (&written.html, html.as_bytes()),

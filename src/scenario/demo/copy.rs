@@ -101,18 +101,12 @@ pub(super) fn without_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), 
     );
 
     let searcher = Searcher::new(&stage.data.canaries)?;
-    for (kind, names) in [(Kind::Sql, SQL), (Kind::Storage, STORAGE)] {
-        let scan = |name| -> Result<Figures, DemoError> {
-            let copy = stage.stolen_copy(kind, name)?;
-            Ok(lab::scan_copy(&copy.path, &searcher, &|_| ())?)
-        };
-        let (plain, sealed) = (scan(names.twin)?, scan(names.protected)?);
-        figures(&names, &plain, &sealed, teller);
-        teller.report().figures(FiguresPair {
-            name: names.protected.to_owned(),
-            plain,
-            protected: sealed,
-        });
+    teller.report().canaries(&stage.data.canaries);
+    let exhibits = stage.exhibits()?;
+    for (exhibit, names) in exhibits.iter().zip([SQL, STORAGE]) {
+        let pair = FiguresPair::take(exhibit, &stage.stolen, &searcher)?;
+        figures(&names, &pair.plain.figures, &pair.protected.figures, teller);
+        teller.report().figures(pair);
     }
     let stranger = Stranger {
         name: "another customer's vault".to_owned(),

@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::base::create_dir_private;
+use crate::base::{create_dir_private, write_atomic};
 use crate::crypto::KeyKind;
-use crate::lab::{LabError, Report, ReportMeta, Written};
+use crate::lab::{CANARY_FILE, LabError, Report, ReportMeta, Signed, Written, sign_report};
 use crate::resource::ResourceError;
 use crate::vault::VaultError;
 use crate::world::WorldError;
@@ -65,6 +65,8 @@ pub struct Demo {
     pub report: Report,
     /// Where that was written.
     pub written: Written,
+    /// Who signed it: a key of the demo's vault.
+    pub signed: Signed,
 }
 
 /// Why the demo could not begin or end. Once it has begun, whatever goes wrong is a claim that
@@ -159,9 +161,17 @@ pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, D
     teller.attacks(copy::not_tried(&stage)?);
     let _ = fs::remove_dir_all(&stage.scratch);
 
-    let report = teller.finish();
+    let mut report = teller.finish();
+    let canaries = options.dir.join(CANARY_FILE);
+    write_atomic(&canaries, &stage.data.canaries.to_json())
+        .map_err(|e| DemoError::io(&canaries, e))?;
     let written = report.write(&options.dir)?;
-    Ok(Demo { report, written })
+    let signed = sign_report(&written.json, &stage.vault)?;
+    Ok(Demo {
+        report,
+        written,
+        signed,
+    })
 }
 
 fn meta(options: &DemoOptions) -> ReportMeta {

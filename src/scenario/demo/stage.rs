@@ -112,8 +112,8 @@ impl Stage {
         ))
     }
 
-    /// The lab, set up with the stolen copy.
-    pub(super) fn lab(&self, strangers: Vec<lab::Stranger>) -> Result<Lab, DemoError> {
+    /// The protected resources as the thief has them, each beside its twin.
+    pub(super) fn exhibits(&self) -> Result<Vec<Exhibit>, DemoError> {
         let exhibit = |kind: Kind, names: Pair<&str>| {
             Ok::<_, DemoError>(Exhibit {
                 name: names.protected.to_owned(),
@@ -122,8 +122,16 @@ impl Stage {
                 twin: self.stolen_copy(kind, names.twin)?,
             })
         };
+        Ok(vec![
+            exhibit(Kind::Sql, SQL)?,
+            exhibit(Kind::Storage, STORAGE)?,
+        ])
+    }
+
+    /// The lab, set up with the stolen copy.
+    pub(super) fn lab(&self, strangers: Vec<lab::Stranger>) -> Result<Lab, DemoError> {
         Ok(Lab {
-            exhibits: vec![exhibit(Kind::Sql, SQL)?, exhibit(Kind::Storage, STORAGE)?],
+            exhibits: self.exhibits()?,
             owner: self.workspace.wrapper(),
             strangers,
             canaries: self.data.canaries.clone(),
