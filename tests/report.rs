@@ -125,7 +125,7 @@ fn what_was_changed_after_the_run_is_found_whatever_it_is() {
     assert_eq!(right, 7, "{printed}");
 
     // The report.
-    let verdict = r#""verdict": "not-tried""#;
+    let verdict = r#""verdict": "not-protected""#;
     case.with(
         "e/report.json",
         replaced(verdict, r#""verdict": "holds""#),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::base::{create_dir_private, write_atomic};
 use crate::lab::{
     self, ATTACKS, CANARY_FILE, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta,
-    STOLEN, Scene, Searcher, Selection, Verdict, sign_report,
+    Run, STOLEN, Scene, Searcher, Selection, Verdict, sign_report,
 };
 use crate::world::{ResourceAddress, WhichVault, Workspace};
 
@@ -18,7 +18,7 @@ use super::{CliError, Context, Outcome, table};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  atrest prove --list                    what is tried, and what is not yet
+  atrest prove --list                    what is tried, and against what
   atrest prove                           everything, on every protected resource
   atrest prove --only 6,7,8 --resource sql/ledger
   atrest prove --out evidence            with report.html, .json and .junit.xml, signed
@@ -68,7 +68,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let selection = Selection::parse(&args.only, &args.skip)?;
+    let selection = Selection {
+        resources_only: !args.resource.is_empty(),
+        ..Selection::parse(&args.only, &args.skip)?
+    };
     if let Some(out) = &args.out {
         room(out, args.keep)?;
     }
@@ -167,6 +170,22 @@ fn report(
             },
         });
     }
+    for file in scene.readable {
+        let path = file.path.display();
+        report.claim(Claim {
+            id: format!("readable/{path}"),
+            text: format!("{path} is of no use to a thief."),
+            verdict: Verdict::NotProtected,
+            evidence: Evidence {
+                reason: Some(
+                    "it is no part of a resource, so nothing protects it: a backup from before, say, or an \
+                     export. Move it away, or remove it"
+                        .to_owned(),
+                ),
+                ..Evidence::of(format!("It can be read: {}.", file.why.join(", ")))
+            },
+        });
+    }
     let lab = Lab {
         exhibits: scene.exhibits,
         owner: workspace.wrapper(),
@@ -174,6 +193,7 @@ fn report(
         canaries: scene.canaries,
         seed: args.seed,
         scratch: scratch.to_owned(),
+        program: std::env::current_exe().ok(),
     };
     report.canaries(&lab.canaries);
     let searcher = Searcher::new(&lab.canaries)?;
@@ -250,22 +270,15 @@ fn chosen(args: &Args) -> String {
 }
 
 fn verdicts(claims: &[Claim]) -> String {
-    let tried = claims.iter().filter(|c| c.verdict != Verdict::NotTried);
-    let rows: Vec<Vec<String>> = tried
+    let rows: Vec<Vec<String>> = claims
+        .iter()
         .map(|claim| {
             let why = claim.evidence.reason.iter().map(|r| format!(" Why: {r}"));
             let summary = claim.evidence.summary.clone() + &why.collect::<String>();
             vec![claim.verdict.to_string(), claim.text.clone(), summary]
         })
         .collect();
-    let mut text = table(&["verdict", "claim", "what was seen"], &[], &rows);
-    let untried = claims.len() - rows.len();
-    if untried > 0 {
-        text.push_str(&format!(
-            "\nNot yet tried: {untried} known attacks; `atrest prove --list` names them.\n"
-        ));
-    }
-    text
+    table(&["verdict", "claim", "what was seen"], &[], &rows)
 }
 
 #[derive(Serialize)]
@@ -273,7 +286,7 @@ struct Listed {
     number: u8,
     name: &'static str,
     claim: &'static str,
-    built: bool,
+    against: Vec<String>,
 }
 
 fn list(selection: &Selection, context: &Context) -> Result<Outcome, CliError> {
@@ -283,20 +296,19 @@ fn list(selection: &Selection, context: &Context) -> Result<Outcome, CliError> {
             number: attack.number,
             name: attack.name,
             claim: attack.claim,
-            built: attack.run.is_some(),
+            against: match attack.run {
+                Run::Each(kinds, _) => kinds.iter().map(|kind| format!("each {kind}")).collect(),
+                Run::Once(target, _) => vec![target.to_owned()],
+            },
         })
         .collect();
     context.output().answer(&listed, |text| {
         let row = |a: &Listed| {
-            let tried = match a.built {
-                true => "",
-                false => "not yet tried",
-            };
             vec![
                 a.number.to_string(),
                 a.name.to_owned(),
                 a.claim.to_owned(),
-                tried.to_owned(),
+                a.against.join(", "),
             ]
         };
         let rows: Vec<Vec<String>> = listed.iter().map(row).collect();
@@ -304,7 +316,7 @@ fn list(selection: &Selection, context: &Context) -> Result<Outcome, CliError> {
             "",
             "what the thief does",
             "what correct protection shows",
-            "",
+            "against",
         ];
         text.push_str(&table(&header, &[0], &rows));
         Ok(())

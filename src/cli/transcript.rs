@@ -22,7 +22,7 @@ pub(super) struct Transcript {
     progress: Option<(&'static str, Progress)>,
     /// Each claim's verdict, for the end.
     verdicts: Vec<(Verdict, String)>,
-    not_tried: Vec<String>,
+    left_out: Vec<String>,
     /// The first failure to write; told at the end.
     failed: Option<io::Error>,
 }
@@ -35,7 +35,7 @@ impl Transcript {
             colours,
             progress: None,
             verdicts: Vec::new(),
-            not_tried: Vec::new(),
+            left_out: Vec::new(),
             failed: None,
         }
     }
@@ -54,14 +54,14 @@ impl Transcript {
         for (verdict, id) in std::mem::take(&mut self.verdicts) {
             self.verdict(verdict, &id);
         }
-        let not_tried = std::mem::take(&mut self.not_tried);
-        if !not_tried.is_empty() {
-            let text = format!("attacks {}", not_tried.join(", "));
+        let left_out = std::mem::take(&mut self.left_out);
+        if !left_out.is_empty() {
+            let text = format!("attacks {}", left_out.join(", "));
             self.verdict(Verdict::NotTried, &text);
         }
         let count = |verdict| demo.report.count(verdict);
         let sum = format!(
-            "{} hold, {} fail, {} inconclusive, {} declared not protected, {} not yet tried",
+            "{} hold, {} fail, {} inconclusive, {} declared not protected, {} left out",
             count(Verdict::Holds),
             count(Verdict::Fails),
             count(Verdict::Inconclusive),
@@ -142,7 +142,7 @@ impl Audience for Transcript {
             return;
         };
         if verdict == Verdict::NotTried {
-            self.not_tried.push(first.attack.to_string());
+            self.left_out.push(first.attack.to_string());
             return;
         }
         let mut tally = lab::Tally::default();

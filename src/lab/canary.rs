@@ -133,12 +133,12 @@ impl CanarySet {
         &self.canaries
     }
 
-    /// Adds texts that were put into the data. Returns how many were accepted: short or monotonous
-    /// ones prove nothing, and there is room for [`CanarySet::MAX`].
-    pub fn plant<S: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = S>) -> usize {
+    /// Adds texts or other bytes that were put into the data. Returns how many were accepted: short
+    /// or monotonous ones prove nothing, and there is room for [`CanarySet::MAX`].
+    pub fn plant<S: AsRef<[u8]>>(&mut self, texts: impl IntoIterator<Item = S>) -> usize {
         let found = texts
             .into_iter()
-            .filter_map(|t| Canary::new(t.as_ref().as_bytes(), CanaryOrigin::Planted))
+            .filter_map(|t| Canary::new(t.as_ref(), CanaryOrigin::Planted))
             .collect();
         self.add(found, usize::MAX)
     }

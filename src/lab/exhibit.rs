@@ -37,6 +37,12 @@ pub struct Exhibit {
     pub twin: StolenCopy,
 }
 
+impl AsRef<str> for Exhibit {
+    fn as_ref(&self) -> &str {
+        &self.name
+    }
+}
+
 /// Somebody who has the copy and no right to the key.
 #[derive(Clone)]
 pub struct Stranger {
@@ -62,6 +68,8 @@ pub struct Lab {
     /// An existing directory for copies of copies; each attack works in its own below it, and
     /// removes it.
     pub scratch: PathBuf,
+    /// This program, for attacks on a process or server of its own; without it these are inconclusive.
+    pub program: Option<PathBuf>,
 }
 
 impl Lab {

@@ -12,10 +12,13 @@ mod canary;
 mod detect;
 mod encodings;
 mod exhibit;
+mod inventory;
+mod process;
 mod registry;
 mod report;
 mod scene;
 mod theft;
+mod tools;
 mod verdict;
 
 pub use canary::{Canary, CanaryOrigin, CanarySet};
@@ -25,7 +28,8 @@ pub use detect::{
 };
 pub use encodings::Encoding;
 pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, Stranger};
-pub use registry::{ATTACKS, Attack, Outcome, Run, Selection, run};
+pub use inventory::{Readable, readable};
+pub use registry::{ATTACKS, Attack, OnExhibit, Once, Outcome, Run, Selection, run};
 pub use report::{
     CANARY_FILE, Check, Checked, Claim, FiguresPair, JunitCase, JunitResult, JunitSuite, KeyChain,
     KnownTexts, Looked, Report, ReportMeta, ReportSignature, SCHEMA, SIGNATURE_FILE, SIGNING_KEY,

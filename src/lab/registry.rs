@@ -10,7 +10,17 @@ use crate::envelope::ResourceKind;
 use super::{Evidence, Exhibit, Lab, LabError, Verdict, attack};
 
 /// How an attack runs on one exhibit. It may have several parts, each with its own outcome.
-pub type Run = fn(&Lab, &Exhibit) -> Result<Vec<Outcome>, LabError>;
+pub type OnExhibit = fn(&Lab, &Exhibit) -> Result<Vec<Outcome>, LabError>;
+/// How an attack runs on what the lab makes for it.
+pub type Once = fn(&Lab) -> Result<Vec<Outcome>, LabError>;
+
+/// What an attack is run against.
+pub enum Run {
+    /// Each protected resource of these kinds.
+    Each(&'static [ResourceKind], OnExhibit),
+    /// Something that a run has one of, under this name: a vault, a server, the process.
+    Once(&'static str, Once),
+}
 
 /// One thing that a thief does.
 pub struct Attack {
@@ -20,8 +30,8 @@ pub struct Attack {
     pub name: &'static str,
     /// What correct protection shows.
     pub claim: &'static str,
-    /// How it runs, and on which kinds of resource; `None` while it is not built.
-    pub run: Option<(Run, &'static [ResourceKind])>,
+    /// How it runs, and against what.
+    pub run: Run,
 }
 
 /// What came out of one part of one attack on one exhibit.
@@ -35,7 +45,7 @@ pub struct Outcome {
     pub claim: String,
     /// Which part of it, where it has several.
     pub part: Option<String>,
-    /// The exhibit's name; `None` when it was not tried.
+    /// The exhibit's name, or what else was attacked; `None` when it was not tried.
     pub exhibit: Option<String>,
     /// What came out.
     pub verdict: Verdict,
@@ -50,6 +60,8 @@ pub struct Selection {
     pub only: BTreeSet<u8>,
     /// Never these.
     pub skip: BTreeSet<u8>,
+    /// Leave out attacks that are not on a resource, unless `only` names them.
+    pub resources_only: bool,
 }
 
 impl Selection {
@@ -75,9 +87,12 @@ impl Selection {
         Ok(Self {
             only: numbers(only)?,
             skip: numbers(skip)?,
+            resources_only: false,
         })
     }
 }
+
+type Job<'a> = Box<dyn Fn() -> Result<Vec<Outcome>, LabError> + Sync + 'a>;
 
 /// Runs the chosen attacks on every exhibit that they apply to, side by side; the outcomes come in
 /// the attacks' order. An attack whose set-up fails is inconclusive, with the cause. `progress` is
@@ -87,28 +102,29 @@ pub fn run(
     selection: &Selection,
     progress: &(dyn Fn(usize, usize, &str) + Sync),
 ) -> Vec<Outcome> {
-    let mut jobs: Vec<(&Attack, Option<(Run, &Exhibit)>)> = Vec::new();
+    let mut jobs: Vec<(&Attack, &str, Job<'_>)> = Vec::new();
     for attack in ATTACKS.iter().filter(|a| selection.contains(a.number)) {
         match attack.run {
-            None => jobs.push((attack, None)),
-            Some((run, kinds)) => {
+            Run::Each(kinds, run) => {
                 let fits = lab.exhibits.iter().filter(|e| kinds.contains(&e.kind));
-                jobs.extend(fits.map(|e| (attack, Some((run, e)))));
+                jobs.extend(fits.map(|e| {
+                    let job: Job<'_> = Box::new(move || run(lab, e));
+                    (attack, e.name.as_str(), job)
+                }));
+            }
+            Run::Once(target, run) => {
+                if !selection.resources_only || selection.only.contains(&attack.number) {
+                    jobs.push((attack, target, Box::new(move || run(lab))));
+                }
             }
         }
     }
     let done = std::sync::atomic::AtomicUsize::new(0);
-    let one = |(attack, job): &(&Attack, Option<(Run, &Exhibit)>)| {
-        let outcomes = match job {
-            None => vec![attack.not_tried()],
-            Some((run, exhibit)) => match run(lab, exhibit) {
-                Ok(outcomes) => outcomes,
-                Err(e) => {
-                    let evidence = Evidence::of(format!("could not run: {e}"));
-                    vec![attack.outcome(None, exhibit, evidence)]
-                }
-            },
-        };
+    let one = |(attack, target, job): &(&Attack, &str, Job<'_>)| {
+        let outcomes = job().unwrap_or_else(|e| {
+            let evidence = Evidence::of(format!("could not run: {e}"));
+            vec![attack.outcome(None, target, evidence)]
+        });
         let count = 1 + done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         progress(count, jobs.len(), attack.name);
         outcomes
@@ -131,7 +147,7 @@ impl Attack {
     pub(super) fn outcome(
         &self,
         part: Option<&str>,
-        exhibit: &Exhibit,
+        target: &(impl AsRef<str> + ?Sized),
         evidence: Evidence,
     ) -> Outcome {
         Outcome {
@@ -139,7 +155,7 @@ impl Attack {
             name: self.name.to_owned(),
             claim: self.claim.to_owned(),
             part: part.map(str::to_owned),
-            exhibit: Some(exhibit.name.clone()),
+            exhibit: Some(target.as_ref().to_owned()),
             verdict: evidence.verdict(),
             evidence,
         }
@@ -150,7 +166,7 @@ impl Attack {
     pub(super) fn declared(
         &self,
         part: &str,
-        exhibit: &Exhibit,
+        target: &(impl AsRef<str> + ?Sized),
         mut evidence: Evidence,
         reason: &str,
     ) -> Outcome {
@@ -158,14 +174,15 @@ impl Attack {
         if succeeded {
             evidence.reason = Some(reason.to_owned());
         }
-        let mut outcome = self.outcome(Some(part), exhibit, evidence);
+        let mut outcome = self.outcome(Some(part), target, evidence);
         if succeeded {
             outcome.verdict = Verdict::NotProtected;
         }
         outcome
     }
 
-    fn not_tried(&self) -> Outcome {
+    /// That a run leaves this attack out.
+    pub fn left_out(&self) -> Outcome {
         Outcome {
             attack: self.number,
             name: self.name.to_owned(),
@@ -173,7 +190,7 @@ impl Attack {
             part: None,
             exhibit: None,
             verdict: Verdict::NotTried,
-            evidence: Evidence::of("the attack is not built yet"),
+            evidence: Evidence::of("left out of this run: `atrest prove` tries it"),
         }
     }
 }
@@ -182,178 +199,214 @@ const SQL: &[ResourceKind] = &[ResourceKind::Sql];
 const STORAGE: &[ResourceKind] = &[ResourceKind::Storage];
 const BOTH: &[ResourceKind] = &[ResourceKind::Sql, ResourceKind::Storage];
 
-const fn built(
+const fn each(
     number: u8,
     name: &'static str,
     claim: &'static str,
-    run: Run,
+    run: OnExhibit,
     kinds: &'static [ResourceKind],
 ) -> Attack {
     Attack {
         number,
         name,
         claim,
-        run: Some((run, kinds)),
+        run: Run::Each(kinds, run),
     }
 }
 
-const fn later(number: u8, name: &'static str, claim: &'static str) -> Attack {
+const fn once(
+    number: u8,
+    name: &'static str,
+    claim: &'static str,
+    target: &'static str,
+    run: Once,
+) -> Attack {
     Attack {
         number,
         name,
         claim,
-        run: None,
+        run: Run::Once(target, run),
     }
 }
+
+/// What attacks are on that are on no resource.
+pub(super) const VAULT: &str = "a vault";
+pub(super) const SERVER: &str = "the server";
+pub(super) const PROCESS: &str = "the process";
+pub(super) const FORMATS: &str = "every format";
 
 /// Every attack of the threat model, by number. The command line, the report, the documents and
 /// the tests read this one list.
 pub static ATTACKS: &[Attack] = &[
-    built(
+    each(
         1,
         "open the copy without a key, with a wrong key, with another tenant's key",
         "refused, and no row or byte is read",
         attack::open::without_the_key,
         BOTH,
     ),
-    built(
+    each(
         2,
         "search every byte taken for known texts, in every encoding, and carve files",
         "no canary, no file, no structure is found",
         attack::leak::search,
         BOTH,
     ),
-    built(
+    each(
         3,
         "look for stable bytes: file magic, page-1 constants, equal bytes over many resources",
         "nothing but the documented header",
         attack::leak::stable_bytes,
         BOTH,
     ),
-    built(
+    each(
         4,
         "put one old page or blob chunk back",
         "detected",
         attack::past::parts,
         BOTH,
     ),
-    built(
+    each(
         5,
         "put the whole old file back",
         "detected against the epoch that the vault keeps",
         attack::past::whole,
         BOTH,
     ),
-    built(
+    each(
         6,
         "transplant a page: from another place, from another database, from a fork of this one",
         "refused: file identity and page number are authenticated",
         attack::sql::transplant,
         SQL,
     ),
-    built(
+    each(
         7,
         "swap pages, flip every byte in turn, zero a page",
         "refused, all of them; zeroes are no hole",
         attack::sql::alter,
         SQL,
     ),
-    built(
+    each(
         8,
         "cut the header or the tail, append pages",
         "refused",
         attack::sql::cut,
         SQL,
     ),
-    built(
+    each(
         9,
         "cut, delete, reorder or forge the write-ahead log",
         "refused, or the lost commits are reported",
         attack::past::logs,
         SQL,
     ),
-    built(
+    each(
         10,
         "plant a hot rollback journal with old pages",
         "refused, or not played back",
         attack::past::journals,
         SQL,
     ),
-    built(
+    each(
         11,
         "use checksums of log frames as an oracle for a page's plaintext",
         "nothing to learn: frames are sealed whole, and the log's index is in memory only",
         attack::oracle::checksums,
         SQL,
     ),
-    built(
+    each(
         12,
         "watch temporary files: sorter spills, statement journals, VACUUM",
         "no plaintext is ever written",
         attack::temporary::files,
         SQL,
     ),
-    built(
+    each(
         13,
         "reorder, repeat, drop, extend a blob's chunks",
         "refused; no byte past the valid prefix, and a cut blob is never called complete",
         attack::blob::chunks,
         STORAGE,
     ),
-    built(
+    each(
         14,
         "move chunks between blobs or between versions of one blob",
         "refused",
         attack::blob::move_chunks,
         STORAGE,
     ),
-    built(
+    each(
         15,
         "swap wrapped data keys between resources",
         "refused: the resource's identity is bound",
         attack::envelope::swap,
         BOTH,
     ),
-    built(
+    each(
         16,
         "downgrade a key version, an algorithm, a format version in a header",
         "refused: all of it is authenticated",
         attack::envelope::downgrade,
         BOTH,
     ),
-    later(
+    each(
         17,
         "re-enable the old key after a rotation",
         "the new copy stays shut; copies taken before still open, and the report says so",
+        attack::past_keys::enabled_again,
+        BOTH,
     ),
-    later(
+    each(
         18,
         "read the raw disk after encryption was enabled in place",
         "nothing, or the tool had said that old bytes are not scrubbed",
+        attack::residue::in_place,
+        BOTH,
     ),
-    later(19, "read freelist pages and slack after deletes", "nothing"),
-    later(
+    each(
+        19,
+        "read freelist pages and slack after deletes",
+        "nothing",
+        attack::residue::deleted,
+        BOTH,
+    ),
+    each(
         20,
         "take a backup made before encryption was enabled",
         "the inventory lists it as plaintext",
+        attack::backup::before,
+        BOTH,
     ),
-    later(
+    once(
         21,
         "take a core dump or read process memory while unlocked, after revoke, after lock",
         "after: the known key bytes are gone; core dumps are off",
+        PROCESS,
+        attack::memory::dump,
     ),
-    later(22, "read swap", "key pages are locked in memory"),
-    later(
+    once(
+        22,
+        "read swap",
+        "key pages are locked in memory",
+        PROCESS,
+        attack::memory::swap,
+    ),
+    once(
         23,
         "read logs, errors, panics, audit records",
         "no key or data bytes in any encoding",
+        PROCESS,
+        attack::logs::read,
     ),
-    later(
+    each(
         24,
         "infer from sizes, names, times",
         "documented; names encrypted",
+        attack::inference::infer,
+        BOTH,
     ),
-    built(
+    each(
         25,
         "look for equal ciphertexts of equal plaintexts, and for repeated nonces over all pages, \
          versions and forked copies",
@@ -361,48 +414,68 @@ pub static ATTACKS: &[Attack] = &[
         attack::nonce::repeats,
         BOTH,
     ),
-    later(
+    each(
         26,
         "build a ciphertext that opens under two keys",
         "refused by key commitment",
+        attack::commitment::two_keys,
+        BOTH,
     ),
-    later(
+    once(
         27,
         "feed hostile headers: lengths of 2^31 and 2^63, nesting, key-derivation costs of 0 and huge",
         "refused before any allocation",
+        FORMATS,
+        attack::hostile::headers,
     ),
-    later(
+    once(
         28,
         "guess the passphrase that seals the vault's root",
         "costs what the report says a guess costs",
+        VAULT,
+        attack::passphrase::guess,
     ),
-    later(
+    once(
         29,
         "edit, delete, reorder audit records, cut the log's tail",
         "detected, the tail by an anchor kept elsewhere",
+        VAULT,
+        attack::audit::tamper,
     ),
-    built(
+    each(
         30,
         "restore an old vault file so that a purged key lives again",
         "detected",
         attack::purge::revived,
         SQL,
     ),
-    later(
+    once(
         31,
         "read a soft-deleted key from a stolen vault; look for a purged one",
         "sealed; gone",
+        VAULT,
+        attack::deleted_keys::read,
     ),
-    later(32, "restore a key backup into a foreign vault", "refused"),
-    later(
+    once(
+        32,
+        "restore a key backup into a foreign vault",
+        "refused",
+        VAULT,
+        attack::key_backup::foreign,
+    ),
+    once(
         33,
         "call the server with no token, alg=none, wrong audience, an expired token, old TLS",
         "401 or refused",
+        SERVER,
+        attack::server::calls,
     ),
-    later(
+    once(
         34,
         "path traversal in names: ..%2f, NUL, overlong UTF-8, case folding; planted symlinks",
         "400 or refused; nothing outside the root changes",
+        SERVER,
+        attack::traversal::names,
     ),
 ];
 

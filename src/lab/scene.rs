@@ -6,10 +6,12 @@ use crate::crypto::random_id;
 use crate::resource::blob::{ContainerName, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{Protection, Wrapper};
-use crate::world::{Kind, ResourceAddress, ResourceEntry, Workspace};
+use crate::sqlite::database_files;
+use crate::world::{CONFIG, Kind, ResourceAddress, ResourceEntry, Workspace};
 
+use super::inventory::{Readable, readable};
 use super::theft::{duplicate, list};
-use super::{CanarySet, Exhibit, LabError, Manifest, StolenCopy, steal};
+use super::{CanarySet, Exhibit, LabError, Manifest, Searcher, StolenCopy, steal};
 
 /// Where the stolen files are in the directory of a scene, and where they are kept.
 pub const STOLEN: &str = "stolen";
@@ -25,6 +27,8 @@ pub struct Scene {
     pub without_twin: Vec<(String, String)>,
     /// Resources that are not protected at all.
     pub plain: Vec<String>,
+    /// Files that lie among the data, are no part of a resource, and can be read by anybody.
+    pub readable: Vec<Readable>,
     /// Distinctive pieces of the data.
     pub canaries: CanarySet,
 }
@@ -56,6 +60,7 @@ pub fn set_scene(
         exhibits: Vec::new(),
         without_twin: Vec::new(),
         plain: Vec::new(),
+        readable: Vec::new(),
         canaries: CanarySet::default(),
     };
     for (number, (address, entry)) in resources.into_iter().enumerate() {
@@ -79,7 +84,38 @@ pub fn set_scene(
     for exhibit in &scene.exhibits {
         draw(&mut scene.canaries, exhibit, share, seed)?;
     }
+    if wanted.is_empty() {
+        let beside = beside_resources(workspace, &scene.manifest, &stolen)?;
+        scene.readable = readable(&beside, &Searcher::new(&scene.canaries)?)?;
+        for found in &mut scene.readable {
+            found.path = found
+                .path
+                .strip_prefix(&stolen)
+                .unwrap_or(&found.path)
+                .to_owned();
+        }
+    }
     Ok(scene)
+}
+
+/// The stolen files that are no part of a resource, and not the working directory's own.
+fn beside_resources(
+    workspace: &Workspace,
+    manifest: &Manifest,
+    stolen: &Path,
+) -> Result<Vec<PathBuf>, LabError> {
+    let mut known = vec![stolen.join(CONFIG)];
+    for (address, _) in workspace.resources() {
+        let live = workspace.path(&address)?;
+        let inside = live.strip_prefix(workspace.dir()).unwrap_or(&live);
+        let path = stolen.join(inside);
+        known.extend(database_files(&path));
+        known.push(path);
+    }
+    let all = manifest.files.iter().map(|file| stolen.join(&file.path));
+    Ok(all
+        .filter(|path| !known.iter().any(|k| path.starts_with(k)))
+        .collect())
 }
 
 fn exhibit(

@@ -15,7 +15,7 @@ pub enum Verdict {
     NotProtected,
     /// The attack did not succeed on the plain twin either, or could not run: it proves nothing.
     Inconclusive,
-    /// The attack is known and not built yet.
+    /// The attack is known, and this run left it out.
     NotTried,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Verdict {
             Self::Fails => "fails",
             Self::NotProtected => "not protected",
             Self::Inconclusive => "inconclusive",
-            Self::NotTried => "not yet tried",
+            Self::NotTried => "left out",
         })
     }
 }

@@ -36,8 +36,8 @@ impl Account {
     pub(super) fn specimen(dir: &Path, arm: &Arm) -> Result<Self, LabError> {
         let id = random_id(ResourceId::from_bytes);
         let protection = arm.protection.clone();
-        let key = protection.key();
-        StorageAccount::create(dir, id, protection.clone(), key, &arm.wrapper)?;
+        let service = arm.service_key();
+        StorageAccount::create(dir, id, protection.clone(), service.as_ref(), &arm.wrapper)?;
         Ok(Self {
             dir: dir.to_owned(),
             id,
@@ -79,6 +79,16 @@ impl Account {
             wrapper: owner.clone(),
         };
         Ok((account, taken))
+    }
+
+    /// The same account, as it is now, in another directory.
+    pub(super) fn fork(&self, dir: &Path) -> Result<Self, LabError> {
+        Ok(Self {
+            dir: duplicate(&self.dir, dir)?,
+            id: self.id,
+            protection: self.protection.clone(),
+            wrapper: self.wrapper.clone(),
+        })
     }
 
     pub(super) fn open(&self) -> Result<StorageAccount, ResourceError> {

@@ -82,8 +82,8 @@ impl Bout {
     pub(super) fn finish(mut self, did: &str) -> Evidence {
         let t = self.evidence.tally;
         let wrong = match t.succeeded {
-            0 => "none gave wrong data".to_owned(),
-            n => format!("{n} gave wrong data without an error"),
+            0 => "none succeeded".to_owned(),
+            n => format!("{n} succeeded without an error"),
         };
         let harmless = match t.harmless {
             0 => String::new(),

@@ -135,6 +135,14 @@ impl Database {
         }
     }
 
+    /// The same database, its vault reached through `wrapper`, of which nothing is remembered.
+    pub(super) fn through(&self, wrapper: Wrapper) -> Self {
+        Self {
+            wrapper,
+            ..self.forgotten()
+        }
+    }
+
     /// Takes what it reads as now for the truth.
     pub(super) fn measure(&mut self) -> Result<(), LabError> {
         self.truth = read(&self.open()?)?;

@@ -6,19 +6,36 @@
 //! accounts that the lab makes with the same engine and page size under a key of its own, where
 //! every byte can be tried.
 
+pub(super) mod audit;
+pub(super) mod backup;
 pub(super) mod blob;
+pub(super) mod commitment;
+pub(super) mod deleted_keys;
 pub(super) mod envelope;
+pub(super) mod hostile;
+pub(super) mod inference;
+pub(super) mod key_backup;
 pub(super) mod leak;
+pub(super) mod logs;
+pub(super) mod memory;
 pub(super) mod nonce;
 pub(super) mod open;
 pub(super) mod oracle;
+pub(super) mod passphrase;
 pub(super) mod past;
+pub(super) mod past_keys;
 pub(super) mod purge;
+pub(super) mod residue;
+pub(super) mod server;
 pub(super) mod sql;
 pub(super) mod temporary;
+pub(super) mod traversal;
 
 mod account;
 mod alter;
 mod bout;
 mod database;
+mod known;
+mod served;
+mod strongbox;
 mod vault;

@@ -177,12 +177,7 @@ fn forked_accounts(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
     let one = Account::specimen(&dir.join("restored"), arm)?;
     let elsewhere = dir.join("again");
     create_dir_private(&elsewhere).map_err(|e| LabError::io(&elsewhere, e))?;
-    let two = Account {
-        dir: crate::lab::theft::duplicate(&one.dir, &elsewhere)?,
-        id: one.id,
-        protection: one.protection.clone(),
-        wrapper: one.wrapper.clone(),
-    };
+    let two = one.fork(&elsewhere)?;
     let mut extents = Vec::new();
     for account in [&one, &two] {
         for name in ["a.txt", "b.txt"] {

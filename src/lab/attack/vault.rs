@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,6 +15,7 @@ use crate::vault::{Epoch, EpochKeeper, FreshnessCheck, KeyWrapper, VaultError, W
 pub(super) struct LabVault {
     id: VaultId,
     versions: Mutex<Vec<(KeyVersionRef, KeyEncryptionKey)>>,
+    disabled: Mutex<HashSet<KeyVersion>>,
     epochs: Mutex<HashMap<EpochId, Epoch>>,
     revision: Arc<AtomicU64>,
 }
@@ -25,6 +26,7 @@ impl LabVault {
         Arc::new(Self {
             id: random_id(VaultId::from_bytes),
             versions: Mutex::default(),
+            disabled: Mutex::default(),
             epochs: Mutex::default(),
             revision: Arc::default(),
         })
@@ -43,6 +45,20 @@ impl LabVault {
         self.versions().push((version, material));
         self.revision.fetch_add(1, Ordering::Release);
         key
+    }
+
+    /// Which versions of a key may be used from now on: the newest, and all before it.
+    fn enable(&self, key: &KeyRef, before: bool, newest: bool) {
+        let versions = self.versions();
+        let mut disabled = lock(&self.disabled);
+        disabled.clear();
+        let of_key = versions.iter().rev().map(|(version, _)| version);
+        for (age, version) in of_key.filter(|v| v.key() == *key).enumerate() {
+            if !(if age == 0 { newest } else { before }) {
+                disabled.insert(version.version);
+            }
+        }
+        self.revision.fetch_add(1, Ordering::Release);
     }
 
     fn versions(&self) -> MutexGuard<'_, Vec<(KeyVersionRef, KeyEncryptionKey)>> {
@@ -98,6 +114,9 @@ impl KeyWrapper for LabVault {
         let versions = self.versions();
         let found = versions.iter().find(|(v, _)| v == key);
         let (_, material) = found.ok_or_else(|| VaultError::KeyNotFound(key.to_string()))?;
+        if lock(&self.disabled).contains(&key.version) {
+            return Err(VaultError::KeyDisabled(key.to_string()));
+        }
         material
             .unwrap(algorithm, wrapped)
             .map_err(|_| VaultError::UnwrapFailed)
@@ -144,11 +163,12 @@ impl Arm {
     pub(super) fn like(copy: &StolenCopy) -> Self {
         match copy.protection {
             Protection::Plain => Self::plain(),
-            _ => Self::protected(),
+            _ => Self::with_key(),
         }
     }
 
-    fn protected() -> Self {
+    /// Protected by a fresh key of the lab.
+    pub(super) fn with_key() -> Self {
         let vault = LabVault::empty();
         let key = vault.add("specimen");
         Self {
@@ -168,6 +188,14 @@ impl Arm {
         }
     }
 
+    /// The same, its vault reached through `wrapper`.
+    pub(super) fn through(&self, wrapper: Wrapper) -> Self {
+        Self {
+            wrapper,
+            ..self.clone()
+        }
+    }
+
     /// Whether it is protected.
     pub(super) fn is_protected(&self) -> bool {
         self.protection.key().is_some()
@@ -179,6 +207,18 @@ impl Arm {
             epochs: self.vault.clone(),
             id: random_id(EpochId::from_bytes),
         }
+    }
+
+    /// Which versions of its key may be used from now on.
+    pub(super) fn enable(&self, before: bool, newest: bool) {
+        if let Some(key) = self.protection.key() {
+            self.vault.enable(key, before, newest);
+        }
+    }
+
+    /// A key beside it, as the provider's is beside the customer's.
+    pub(super) fn service_key(&self) -> Option<KeyRef> {
+        self.is_protected().then(|| self.vault.add("service"))
     }
 
     /// Makes a new version of the key, where there is one.

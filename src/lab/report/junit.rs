@@ -175,7 +175,7 @@ impl From<&Claim> for JunitCase {
             Verdict::Fails => JunitResult::Failed(evidence.summary.clone()),
             Verdict::Inconclusive => JunitResult::Error(because("inconclusive")),
             Verdict::NotProtected => JunitResult::Skipped(because("not protected")),
-            Verdict::NotTried => JunitResult::Skipped(because("not yet tried")),
+            Verdict::NotTried => JunitResult::Skipped(because("not tried in this run")),
         };
         let mut output = vec![claim.text.clone(), evidence.summary.clone()];
         let control = evidence.control.as_ref();

@@ -137,6 +137,7 @@ impl Stage {
             canaries: self.data.canaries.clone(),
             seed: self.seed,
             scratch: self.scratch.clone(),
+            program: None,
         })
     }
 
