@@ -151,7 +151,7 @@ fn python_code_written_for_azure_uses_blobs_unchanged() {
 #[test]
 fn python_code_written_for_azure_copies_blobs_unchanged() {
     let script = package("tests/clients/python/blob_operations.py");
-    holds_on_blobs(&python(), &script, 4);
+    holds_on_blobs(&python(), &script, 8);
 }
 
 #[test]
@@ -165,6 +165,15 @@ fn javascript_code_written_for_azure_uses_blobs_unchanged() {
         Path::new("node"),
         &node_script("tests/clients/node/blobs.mjs"),
         6,
+    );
+}
+
+#[test]
+fn javascript_code_written_for_azure_copies_blobs_unchanged() {
+    holds_on_blobs(
+        Path::new("node"),
+        &node_script("tests/clients/node/blob_operations.mjs"),
+        4,
     );
 }
 

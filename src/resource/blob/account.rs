@@ -1,10 +1,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::base::{KeyRef, ResourceId, create_dir_private};
+use crate::base::{Clock, KeyRef, ResourceId, create_dir_private};
 use crate::crypto::SecretBytes;
 use crate::envelope::Envelope;
 use crate::resource::{Protection, ResourceError, Wrapper};
@@ -13,7 +14,9 @@ use super::attributes::{Etag, Pairs, Properties};
 use super::catalog::{Catalog, Entry};
 use super::key::AccountKeys;
 use super::store::ExtentStore;
-use super::{AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Snapshot};
+use super::{
+    AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Lease, Snapshot,
+};
 
 /// How long blocks that are not committed are kept after the last one of their blob, as in Azure.
 const BLOCKS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -45,6 +48,9 @@ pub struct BlobInfo {
     /// How it may be written, and where it came from.
     #[serde(skip_serializing_if = "BlobStatus::is_default")]
     pub status: BlobStatus,
+    /// The lease on it.
+    #[serde(skip)]
+    pub lease: Option<Lease>,
 }
 
 impl BlobInfo {
@@ -79,6 +85,8 @@ pub struct StorageAccount {
     pub(super) keys: Option<AccountKeys>,
     pub(super) catalog: Catalog,
     pub(super) extents: ExtentStore,
+    /// Held while a block is appended.
+    pub(super) appends: Mutex<()>,
 }
 
 impl StorageAccount {
@@ -151,6 +159,7 @@ impl StorageAccount {
             keys,
             catalog,
             extents,
+            appends: Mutex::default(),
         })
     }
 
@@ -198,6 +207,7 @@ impl StorageAccount {
             keys,
             catalog,
             extents,
+            appends: Mutex::default(),
         };
         account.forget_old_blocks()?;
         let catalog = &account.catalog;
@@ -206,7 +216,13 @@ impl StorageAccount {
     }
 
     pub(super) fn forget_old_blocks(&self) -> Result<(), ResourceError> {
-        self.forget_blocks(Timestamp::now() - BLOCKS_KEPT)
+        self.forget_blocks(self.now() - BLOCKS_KEPT)
+    }
+
+    /// The same account, which goes by `clock`: leases run by it, and changes are dated by it.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.catalog.set_clock(clock);
+        self
     }
 
     /// The directory.
@@ -320,6 +336,7 @@ impl StorageAccount {
             tags: entry.tags,
             snapshot: entry.snapshot,
             status: entry.status,
+            lease: entry.lease,
         })
     }
 }

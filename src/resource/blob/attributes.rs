@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::ResourceError;
 
+use super::{LeaseId, TagQuery, Tier};
+
 /// The state of a container or blob, as a number that no two states of an account share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Etag(pub(super) i64);
@@ -60,6 +62,8 @@ pub struct Attributes {
     /// key, since it tells a guessed content from another. It is no protection: chunks are authenticated
     /// without it.
     pub content_md5: Option<[u8; 16]>,
+    /// The access tier; under the service's key.
+    pub tier: Option<Tier>,
 }
 
 /// The states in which something may be done (RFC 9110, section 13). They are looked at in the same
@@ -74,6 +78,10 @@ pub struct Conditions {
     pub if_modified_since: Option<Timestamp>,
     /// `If-Unmodified-Since`; not looked at beside `If-Match`.
     pub if_unmodified_since: Option<Timestamp>,
+    /// `x-ms-if-tags`; of blobs only.
+    pub tags: Option<TagQuery>,
+    /// The lease that is shown: what is written needs the one that there is.
+    pub lease: Option<LeaseId>,
 }
 
 /// Which states.

@@ -13,7 +13,9 @@ use super::change::TRIES;
 use super::content::new_entry;
 use super::extent::chunk_count;
 use super::manifest::{Extent, Generation, Manifest, Subject};
-use super::{BlobInfo, BlobPath, BlockId, ExtentReader, GenerationKey, StorageAccount};
+use super::{
+    BlobInfo, BlobPath, BlockId, ExtentReader, GenerationKey, LeaseId, Refusal, StorageAccount,
+};
 
 /// A block that a blob shall be made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +68,24 @@ impl StorageAccount {
         source: &mut (dyn Read + Send),
         check: &mut dyn FnMut() -> Result<(), ResourceError>,
     ) -> Result<u64, ResourceError> {
-        self.catalog.check_put(path, &Conditions::default())?;
+        self.put_block_under(path, id, source, check, None)
+    }
+
+    /// The same, where the blob has a lease.
+    pub fn put_block_under(
+        &self,
+        path: &BlobPath,
+        id: &BlockId,
+        source: &mut (dyn Read + Send),
+        check: &mut dyn FnMut() -> Result<(), ResourceError>,
+        lease: Option<LeaseId>,
+    ) -> Result<u64, ResourceError> {
+        let conditions = &Conditions {
+            lease,
+            ..Conditions::default()
+        };
+        self.check_block_blob(path)?;
+        self.catalog.check_put(path, conditions)?;
         let key = GenerationKey::random();
         let stored = self.store(source, Some(id.clone()), &key, &mut |_| ())?;
         let staged = StagedBlock {
@@ -77,7 +96,7 @@ impl StorageAccount {
         };
         let mut put = || {
             check()?;
-            let now = Timestamp::now().as_microsecond();
+            let now = self.now().as_microsecond();
             let mut manifest = Manifest::new(now, vec![stored.extent.clone()]);
             manifest.generations = self.wrapped(&key)?;
             let subject = Subject::Block(path, id);
@@ -110,6 +129,7 @@ impl StorageAccount {
         }
         for _ in 0..TRIES {
             self.catalog.check_put(path, conditions)?;
+            self.check_block_blob(path)?;
             let mut manifest = self.assemble(path, blocks)?;
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
@@ -123,6 +143,14 @@ impl StorageAccount {
             }
         }
         Err(self.busy())
+    }
+
+    fn check_block_blob(&self, path: &BlobPath) -> Result<(), ResourceError> {
+        match self.catalog.entry(path.into()) {
+            Ok(entry) if entry.status.append => Err(Refusal::BlobType.into()),
+            Ok(_) | Err(ResourceError::NotFound(_)) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     /// The blocks of the blob at `path`. Needs the account key when there are committed ones.
@@ -250,7 +278,7 @@ impl StorageAccount {
         if sizes.is_none_or(|sum| i64::try_from(sum).is_err()) {
             return Err(ResourceError::BadBlock("the blob would be too long".into()));
         }
-        let mut manifest = Manifest::new(Timestamp::now().as_microsecond(), extents);
+        let mut manifest = Manifest::new(self.now().as_microsecond(), extents);
         manifest.generations = generations;
         Ok(manifest)
     }

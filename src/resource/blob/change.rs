@@ -3,7 +3,10 @@ use crate::resource::ResourceError;
 use super::attributes::{Attributes, Conditions, Pairs, Properties};
 use super::content::attributes_of;
 use super::manifest::Subject;
-use super::{BlobAt, BlobInfo, BlobPath, ContainerInfo, ContainerName, Snapshots, StorageAccount};
+use super::{
+    BlobAt, BlobInfo, BlobPath, ContainerInfo, ContainerName, Refusal, Snapshots, StorageAccount,
+    Tier,
+};
 
 /// How often a change is begun anew, since the blob that it is of was replaced meanwhile.
 pub(super) const TRIES: usize = 16;
@@ -27,6 +30,15 @@ impl StorageAccount {
     /// [`ResourceError::NoContainer`]
     pub fn container(&self, name: &ContainerName) -> Result<ContainerInfo, ResourceError> {
         self.catalog.container(name)
+    }
+
+    /// The same, for one who shows a lease with it.
+    pub fn container_under(
+        &self,
+        name: &ContainerName,
+        conditions: &Conditions,
+    ) -> Result<ContainerInfo, ResourceError> {
+        self.catalog.container_under(name, conditions)
     }
 
     /// The containers whose names start with `prefix` and come after `after`, at most `limit`, in the
@@ -91,7 +103,7 @@ impl StorageAccount {
     ) -> Result<(BlobInfo, Attributes), ResourceError> {
         let blob = blob.into();
         let (entry, manifest) = self.find(blob)?;
-        conditions.check(&blob, Some((entry.etag, entry.modified_micros)))?;
+        self.catalog.may_read(&entry, conditions)?;
         let info = self.blob_info(entry)?;
         let attributes = attributes_of(&info, &manifest);
         Ok((info, attributes))
@@ -124,6 +136,39 @@ impl StorageAccount {
             entry.tags = tags.clone();
             Ok(None)
         })?;
+        self.blob_info(entry)
+    }
+
+    /// Gives a blob or snapshot an access tier, which does not make a new state of it. Needs the catalog's
+    /// key only.
+    ///
+    /// # Errors
+    /// [`Refusal::BlobType`]: it is no block blob.
+    pub fn set_tier(
+        &self,
+        blob: BlobAt<'_>,
+        tier: Tier,
+        conditions: &Conditions,
+    ) -> Result<BlobInfo, ResourceError> {
+        let now = self.now();
+        let entry = self.catalog.look(blob, conditions, &mut |entry| {
+            if entry.status.append {
+                return Err(Refusal::BlobType.into());
+            }
+            entry.status.tier = Some((tier, now));
+            Ok(None)
+        })?;
+        self.blob_info(entry)
+    }
+
+    /// What is known of a blob or snapshot that meets `conditions`. Needs the catalog's key only.
+    pub fn info_under(
+        &self,
+        blob: BlobAt<'_>,
+        conditions: &Conditions,
+    ) -> Result<BlobInfo, ResourceError> {
+        let entry = self.catalog.entry(blob)?;
+        self.catalog.may_read(&entry, conditions)?;
         self.blob_info(entry)
     }
 

@@ -82,10 +82,8 @@ impl StorageAccount {
         let (id, generation) = (stored.extent.id, key.id());
         let mut put = || {
             let attributes = attributes()?;
-            let mut manifest = Manifest::new(
-                Timestamp::now().as_microsecond(),
-                vec![stored.extent.clone()],
-            );
+            let mut manifest =
+                Manifest::new(self.now().as_microsecond(), vec![stored.extent.clone()]);
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
             manifest.generations = self.wrapped(&key)?;
@@ -171,7 +169,7 @@ impl StorageAccount {
         let mut all = None;
         loop {
             let (entry, manifest) = self.find(blob)?;
-            conditions.check(&blob, Some((entry.etag, entry.modified_micros)))?;
+            self.catalog.may_read(&entry, conditions)?;
             let generation = entry.generation;
             let info = self.blob_info(entry)?;
             let range = choose(&info)?;
@@ -332,6 +330,7 @@ pub(super) fn attributes_of(info: &BlobInfo, manifest: &Manifest) -> Attributes 
         tags: info.tags.clone(),
         metadata: manifest.metadata.clone(),
         content_md5: manifest.content_md5,
+        tier: info.status.tier.map(|(tier, _)| tier),
     }
 }
 
@@ -345,7 +344,13 @@ pub(super) fn new_entry(path: &BlobPath, manifest: &Manifest, attributes: &Attri
     Entry {
         path: path.clone(),
         snapshot: None,
-        status: BlobStatus::default(),
+        status: BlobStatus {
+            tier: attributes
+                .tier
+                .zip(Timestamp::from_microsecond(manifest.created_micros).ok()),
+            ..BlobStatus::default()
+        },
+        lease: None,
         generation: new_generation(),
         size: manifest.size,
         extents: manifest.extents.len() as u64,

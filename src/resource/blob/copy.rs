@@ -1,7 +1,5 @@
 use std::collections::HashMap;
 
-use jiff::Timestamp;
-
 use crate::base::ExtentId;
 use crate::resource::ResourceError;
 
@@ -53,9 +51,11 @@ impl CopySource<'_> {
             ResourceError::NotFound(_) | ResourceError::NoContainer(_) => {
                 Refusal::SourceMissing.into()
             }
-            ResourceError::ConditionNotMet { .. } | ResourceError::Exists(_) => {
-                Refusal::SourceConditionNotMet.into()
-            }
+            ResourceError::ConditionNotMet { .. }
+            | ResourceError::Exists(_)
+            | ResourceError::Refused(
+                Refusal::LeaseIdMismatch | Refusal::LeaseNotPresent | Refusal::LeaseLost,
+            ) => Refusal::SourceConditionNotMet.into(),
             other => other,
         }
     }
@@ -63,8 +63,7 @@ impl CopySource<'_> {
     fn find(&self) -> Result<(BlobInfo, Manifest), ResourceError> {
         let found = self.account.find(self.blob).map_err(Self::refused);
         let (entry, manifest) = found?;
-        let state = Some((entry.etag, entry.modified_micros));
-        let met = self.conditions.check(&self.blob, state);
+        let met = self.account.catalog.may_read(&entry, self.conditions);
         met.map_err(Self::refused)?;
         Ok((self.account.blob_info(entry)?, manifest))
     }
@@ -162,12 +161,13 @@ impl StorageAccount {
             let reader = from.reader(at, &any, &mut |blob| Ok(0..blob.size))?;
             moving.written.clear();
             let mut take = || {
-                let manifest =
+                let mut manifest =
                     self.sealed_anew(&reader, &mut moving, &mut |n| progress(done + n, total))?;
                 let info = reader.info();
                 let said = attributes_of(info, &manifest);
                 let mut entry = new_entry(&path, &manifest, &said);
                 (entry.snapshot, entry.status) = (blob.snapshot, info.status.clone());
+                manifest.generations.extend(self.own_generation(&entry)?);
                 let sealed = self.seal_manifest(&manifest, entry.generation, at.subject())?;
                 let ids = manifest.extent_ids();
                 let replaced = (self.catalog).replace(entry, &sealed, &ids, false, &any)?;
@@ -259,11 +259,12 @@ impl StorageAccount {
         said: &mut Said<'_>,
     ) -> Result<Option<BlobInfo>, ResourceError> {
         let (attributes, status) = said(source, attributes_of(source, &manifest))?;
-        manifest.created_micros = Timestamp::now().as_microsecond();
+        manifest.created_micros = self.now().as_microsecond();
         manifest.metadata = attributes.metadata.clone();
         manifest.content_md5 = attributes.content_md5;
         let mut entry = new_entry(into, &manifest, &attributes);
         entry.status = status;
+        manifest.generations.extend(self.own_generation(&entry)?);
         let sealed = self.seal_manifest(&manifest, entry.generation, Subject::Blob(into))?;
         let replaced = (self.catalog).replace(entry, &sealed, extents, are_there, conditions)?;
         let Some((entry, unwanted)) = replaced else {

@@ -15,6 +15,7 @@
 //! catalog is an ordinary SQLite file, and it has no `account.atrest`.
 
 mod account;
+mod append;
 mod attributes;
 mod block_id;
 mod blocks;
@@ -25,6 +26,7 @@ mod copy;
 mod extent;
 mod header;
 mod key;
+mod lease;
 mod manifest;
 mod name;
 mod path;
@@ -37,9 +39,11 @@ mod sealing;
 mod snapshot;
 mod status;
 mod store;
+mod tag_query;
 mod writer;
 
 pub use account::{BlobInfo, StorageAccount};
+pub use append::AppendConditions;
 pub use attributes::{Attributes, Conditions, Etag, Matching, Pairs, Properties};
 pub use block_id::BlockId;
 pub use blocks::{Block, BlockList, ListedBlock};
@@ -48,6 +52,7 @@ pub use content::BlobReader;
 pub use copy::CopySource;
 pub use extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, MAX_EXTENT_LEN};
 pub use header::AccountHeader;
+pub use lease::{Leasable, Lease, LeaseAction, LeaseChanged, LeaseId, LeaseState};
 pub use manifest::{Extent, Generation, Manifest, Subject};
 pub use name::{BadBlobName, BlobName};
 pub use path::{BadContainerName, BlobPath, ContainerName};
@@ -55,3 +60,4 @@ pub use reader::ExtentReader;
 pub use refusal::Refusal;
 pub use snapshot::{BadSnapshot, BlobAt, Snapshot, Snapshots};
 pub use status::{BlobStatus, Copied, Tier};
+pub use tag_query::{BadTagQuery, TagQuery};

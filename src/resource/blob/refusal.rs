@@ -14,6 +14,29 @@ pub enum Refusal {
     AppendPosition,
     MaxBlobSize,
     BlockCount,
+    LeaseAlreadyPresent,
+    LeaseIdMismatchWithLeaseOperation,
+    LeaseNotPresentWithLeaseOperation,
+    LeaseIsBreakingAndCannotBeAcquired,
+    LeaseIsBreakingAndCannotBeChanged,
+    LeaseIsBrokenAndCannotBeRenewed,
+    LeaseIdMissing,
+    LeaseIdMismatch,
+    LeaseNotPresent,
+    LeaseLost,
+    ContainerLeaseIdMismatch,
+    ContainerLeaseNotPresent,
+}
+
+impl Refusal {
+    /// The same of a container, where the service tells it from a blob's.
+    pub(super) fn of_container(self) -> Self {
+        match self {
+            Self::LeaseIdMismatch => Self::ContainerLeaseIdMismatch,
+            Self::LeaseNotPresent => Self::ContainerLeaseNotPresent,
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -30,6 +53,30 @@ impl fmt::Display for Refusal {
             Self::AppendPosition => "the append position condition specified was not met",
             Self::MaxBlobSize => "the maximum blob size condition specified was not met",
             Self::BlockCount => "the committed block count cannot exceed 50,000",
+            Self::LeaseAlreadyPresent => "there is already a lease present",
+            Self::LeaseIdMismatchWithLeaseOperation => {
+                "the lease ID specified did not match the lease ID"
+            }
+            Self::LeaseNotPresentWithLeaseOperation => "there is currently no lease",
+            Self::LeaseIsBreakingAndCannotBeAcquired => {
+                "the lease is in the breaking state, and cannot be acquired until it is broken"
+            }
+            Self::LeaseIsBreakingAndCannotBeChanged => {
+                "the lease is in the breaking state, and cannot be changed"
+            }
+            Self::LeaseIsBrokenAndCannotBeRenewed => {
+                "the lease has been broken explicitly and cannot be renewed"
+            }
+            Self::LeaseIdMissing => "there is currently a lease, and no lease ID was specified",
+            Self::LeaseIdMismatch => {
+                "the lease ID specified did not match the lease ID for the blob"
+            }
+            Self::LeaseNotPresent => "there is currently no lease on the blob",
+            Self::LeaseLost => "a lease ID was specified, but the lease has expired",
+            Self::ContainerLeaseIdMismatch => {
+                "the lease ID specified did not match the lease ID for the container"
+            }
+            Self::ContainerLeaseNotPresent => "there is currently no lease on the container",
         })
     }
 }

@@ -69,13 +69,23 @@ impl StorageAccount {
         extent: &Extent,
         path: &Path,
     ) -> Result<Option<GenerationKey>, ResourceError> {
-        let Some(keys) = &self.keys else {
+        if self.keys.is_none() {
             return Ok(None);
-        };
-        let unwrapped = keys.account().with_key(|key| {
-            let generation = manifest.generation_of(extent).ok_or(TagMismatch)?;
-            GenerationKey::unwrap(generation, key, self.id)
-        })?;
-        unwrapped.map(Some).map_err(|TagMismatch| unauthentic(path))
+        }
+        let generation = manifest.generation_of(extent);
+        let generation = generation.ok_or_else(|| unauthentic(path))?;
+        self.unwrap_generation(generation, path).map(Some)
+    }
+
+    /// The key of a generation of this account, which must be a protected one; `path` is for messages.
+    pub(super) fn unwrap_generation(
+        &self,
+        generation: &Generation,
+        path: &Path,
+    ) -> Result<GenerationKey, ResourceError> {
+        let keys = self.keys.as_ref().ok_or_else(|| unauthentic(path))?;
+        let unwrapped =
+            (keys.account()).with_key(|key| GenerationKey::unwrap(generation, key, self.id))?;
+        unwrapped.map_err(|TagMismatch| unauthentic(path))
     }
 }

@@ -125,7 +125,7 @@ impl StorageAccount {
                 manifest.metadata = metadata.clone();
             }
             let newest = self.catalog.newest_snapshot(path)?;
-            let now = Timestamp::now().as_microsecond();
+            let now = self.now().as_microsecond();
             let taken = newest.map_or(now, |newest| now.max(newest.micros() + 1));
             let taken = Snapshot::from_micros(taken).ok_or_else(|| self.busy())?;
             let mut entry = found.clone();

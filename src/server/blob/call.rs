@@ -32,6 +32,7 @@ pub(super) enum ContainerCall {
     GetAcl,
     SetMetadata,
     List,
+    Lease,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,12 @@ pub(super) enum BlobCall {
     SetMetadata,
     SetProperties,
     Delete,
+    CreateAppend,
+    AppendBlock,
+    AppendBlockFromUrl,
+    SealAppend,
+    Lease,
+    SetTier,
 }
 
 /// What one must be allowed.
@@ -132,6 +139,7 @@ impl Call {
                 ContainerCall::GetAcl => "GetContainerAcl",
                 ContainerCall::SetMetadata => "SetContainerMetadata",
                 ContainerCall::List => "ListBlobs",
+                ContainerCall::Lease => "LeaseContainer",
             },
             Self::Blob(call, _) => match call {
                 BlobCall::Put => "PutBlob",
@@ -150,6 +158,12 @@ impl Call {
                 BlobCall::SetMetadata => "SetBlobMetadata",
                 BlobCall::SetProperties => "SetBlobProperties",
                 BlobCall::Delete => "DeleteBlob",
+                BlobCall::CreateAppend => "PutAppendBlob",
+                BlobCall::AppendBlock => "AppendBlock",
+                BlobCall::AppendBlockFromUrl => "AppendBlockFromUrl",
+                BlobCall::SealAppend => "AppendBlobSeal",
+                BlobCall::Lease => "LeaseBlob",
+                BlobCall::SetTier => "SetBlobTier",
             },
         }
     }
@@ -177,7 +191,10 @@ impl Call {
         matches!(
             self,
             Self::Blob(
-                BlobCall::PutFromUrl | BlobCall::Copy | BlobCall::PutBlockFromUrl,
+                BlobCall::PutFromUrl
+                    | BlobCall::Copy
+                    | BlobCall::PutBlockFromUrl
+                    | BlobCall::AppendBlockFromUrl,
                 _
             )
         )
@@ -185,15 +202,21 @@ impl Call {
 
     /// Whether it may be of a snapshot.
     pub(super) fn is_of_snapshots(&self) -> bool {
-        matches!(self, Self::Blob(BlobCall::Delete | BlobCall::SetTags, _))
-            || (self.reads() && matches!(self, Self::Blob(..)))
+        matches!(
+            self,
+            Self::Blob(BlobCall::Delete | BlobCall::SetTags | BlobCall::SetTier, _)
+        ) || (self.reads() && matches!(self, Self::Blob(..)))
     }
 
     /// What else one must be allowed where the request touches index tags on its way.
     pub(super) fn need_of_tags(&self, head: &Head) -> Result<Option<Need>, Fault> {
         let (action, level, touches) = match self {
             Self::Blob(
-                BlobCall::Put | BlobCall::PutFromUrl | BlobCall::Copy | BlobCall::PutBlockList,
+                BlobCall::Put
+                | BlobCall::PutFromUrl
+                | BlobCall::Copy
+                | BlobCall::CreateAppend
+                | BlobCall::PutBlockList,
                 _,
             ) => (
                 DataAction::BlobTagsWrite,
@@ -228,11 +251,17 @@ impl Call {
                 ContainerCall::Create => (ContainersWrite, "cw"),
                 ContainerCall::Delete => (ContainersDelete, "d"),
                 ContainerCall::Get | ContainerCall::GetAcl => (ContainersRead, "r"),
-                ContainerCall::SetMetadata => (ContainersWrite, "w"),
+                ContainerCall::SetMetadata | ContainerCall::Lease => (ContainersWrite, "w"),
                 ContainerCall::List => (BlobsRead, "l"),
             },
             Self::Blob(call, _) => match call {
-                BlobCall::Put | BlobCall::PutFromUrl | BlobCall::Copy => (BlobsWrite, "wc"),
+                BlobCall::Put | BlobCall::PutFromUrl | BlobCall::Copy | BlobCall::CreateAppend => {
+                    (BlobsWrite, "wc")
+                }
+                BlobCall::AppendBlock | BlobCall::AppendBlockFromUrl => (BlobsAdd, "aw"),
+                BlobCall::SealAppend | BlobCall::SetTier => (BlobsWrite, "w"),
+                // Who may delete may end another's lease.
+                BlobCall::Lease => (BlobsWrite, "wd"),
                 // It takes the place of nothing.
                 BlobCall::Snapshot => (BlobsWrite, "cw"),
                 // `c` is for a blob of one piece: a block may take the place of another's.
@@ -282,6 +311,7 @@ fn container_call(
         (&Method::DELETE, None) => Ok(ContainerCall::Delete),
         (&Method::GET | &Method::HEAD, None | Some("metadata")) => Ok(ContainerCall::Get),
         (&Method::PUT, Some("metadata")) => Ok(ContainerCall::SetMetadata),
+        (&Method::PUT, Some("lease")) => Ok(ContainerCall::Lease),
         (&Method::GET, Some("list")) => Ok(ContainerCall::List),
         (&Method::GET | &Method::HEAD, Some("acl")) => Ok(ContainerCall::GetAcl),
         (_, None) => Err(no_verb()),
@@ -295,14 +325,20 @@ fn blob_call(head: &Head, comp: Option<&str>) -> Result<BlobCall, Fault> {
         (&Method::PUT, None) => match head.header("x-ms-blob-type")? {
             Some("BlockBlob") if from_url => Ok(BlobCall::PutFromUrl),
             Some("BlockBlob") => Ok(BlobCall::Put),
-            Some("AppendBlob" | "PageBlob") => Err(Fault::not_here("append blobs and page blobs")),
+            Some("AppendBlob") => Ok(BlobCall::CreateAppend),
+            Some("PageBlob") => Err(Fault::page_blob()),
             Some(_) => Err(Fault::header("x-ms-blob-type")),
             None if from_url => Ok(BlobCall::Copy),
-            None => Err(Fault::bad(
-                "MissingRequiredHeader",
-                "An HTTP header that's mandatory for this request is not specified: x-ms-blob-type.",
-            )),
+            None => Err(Fault::missing("x-ms-blob-type")),
         },
+        (&Method::PUT, Some("appendblock")) if from_url => Ok(BlobCall::AppendBlockFromUrl),
+        (&Method::PUT, Some("appendblock")) => Ok(BlobCall::AppendBlock),
+        (&Method::PUT, Some("seal")) => Ok(BlobCall::SealAppend),
+        (&Method::PUT, Some("lease")) => Ok(BlobCall::Lease),
+        (&Method::PUT, Some("tier")) => Ok(BlobCall::SetTier),
+        (&Method::PUT, Some("page" | "incrementalcopy")) | (&Method::GET, Some("pagelist")) => {
+            Err(Fault::page_blob())
+        }
         (&Method::PUT, Some("snapshot")) => Ok(BlobCall::Snapshot),
         (&Method::PUT, Some("copy")) => Ok(BlobCall::AbortCopy),
         (&Method::PUT, Some("block")) if from_url => Ok(BlobCall::PutBlockFromUrl),

@@ -20,7 +20,9 @@ use super::out::{Out, truth};
 use super::range::ByteRange;
 use super::source::Source;
 use super::storage::is_encrypted;
-use super::transfer::{block_id, tags, write_conditions, write_refused};
+use super::transfer::{
+    append_conditions, appended, block_id, tags, write_conditions, write_refused,
+};
 
 fn source(asked: &Admitted) -> Result<&Source, Fault> {
     let source = asked.source.as_ref();
@@ -42,6 +44,8 @@ pub(super) fn copy(asked: &Admitted, call: BlobCall, path: &BlobPath) -> Result<
     let copies_properties =
         !puts || head.header("x-ms-copy-source-blob-properties")? != Some("false");
     let id = new_uuid().to_string();
+    let (tier, now) = (head.tier()?, account.now());
+    let seals = head.header("x-ms-seal-blob")? == Some("true");
     let verified = verified(asked, source)?;
     let mut said = |blob: &BlobInfo, of: Attributes| {
         if verified.is_some_and(|verified| verified != blob.etag) {
@@ -75,13 +79,14 @@ pub(super) fn copy(asked: &Admitted, call: BlobCall, path: &BlobPath) -> Result<
         let copied = Copied {
             id: id.clone(),
             source: source.url.clone(),
-            completed: jiff::Timestamp::now(),
+            completed: now,
             bytes: blob.size,
         };
         let status = BlobStatus {
             append: blob.status.append && !puts,
+            sealed: blob.status.append && seals,
+            tier: tier.map(|tier| (tier, now)),
             copy: (!puts).then_some(copied),
-            ..BlobStatus::default()
         };
         Ok((attributes, status))
     };
@@ -119,14 +124,28 @@ fn verified(asked: &Admitted, source: &Source) -> Result<Option<Etag>, Fault> {
 /// Put Block From URL.
 pub(super) fn block(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
     let id = block_id(&asked.head)?;
+    let lease = asked.head.lease_id("x-ms-lease-id")?;
     let md5 = fed(asked, &mut |source, check| {
-        asked.account.put_block(path, &id, source, check).map(drop)
+        let put = (asked.account).put_block_under(path, &id, source, check, lease);
+        put.map(drop)
     })?;
     let mut out = Out::new(StatusCode::CREATED);
     out.md5("content-md5", &md5);
     let encrypted = is_encrypted(&asked.account);
     out.set("x-ms-request-server-encrypted", truth(encrypted));
     Ok(out.done())
+}
+
+/// Append Block From URL.
+pub(super) fn append(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
+    let (at, conditions) = (append_conditions(&asked.head)?, asked.head.conditions()?);
+    let mut done = None;
+    let md5 = fed(asked, &mut |source, check| {
+        done = Some((asked.account).append(path, source, check, &at, &conditions)?);
+        Ok(())
+    })?;
+    let (blob, offset) = done.ok_or_else(|| Fault::header("x-ms-copy-source"))?;
+    Ok(appended(asked, &blob, offset, &md5))
 }
 
 /// Reads the part of the source that `x-ms-source-range` names into `put`, whose check fails when the digest

@@ -44,6 +44,13 @@ impl Fault {
         Self::bad("InvalidHeaderValue", why)
     }
 
+    /// 400, of a header that is not there.
+    pub(super) fn missing(name: &str) -> Self {
+        let why =
+            format!("An HTTP header that's mandatory for this request is not specified: {name}.");
+        Self::bad("MissingRequiredHeader", why)
+    }
+
     /// 403
     pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, message)
@@ -68,6 +75,12 @@ impl Fault {
     pub(super) fn not_here(what: &str) -> Self {
         let why = format!("This version of atrest does not serve {what}.");
         Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", why)
+    }
+
+    /// What is asked for is one of page blobs, which are not there.
+    pub(super) fn page_blob() -> Self {
+        let why = "This account has block blobs and append blobs; page blobs are not served.";
+        Self::new(StatusCode::CONFLICT, "FeatureNotSupportedForAccount", why)
     }
 
     /// 416
@@ -166,6 +179,40 @@ impl Fault {
                 "MaxBlobSizeConditionNotMet",
             ),
             Refusal::BlockCount => (StatusCode::CONFLICT, "BlockCountExceedsLimit"),
+            Refusal::LeaseAlreadyPresent => (StatusCode::CONFLICT, "LeaseAlreadyPresent"),
+            Refusal::LeaseIdMismatchWithLeaseOperation => {
+                (StatusCode::CONFLICT, "LeaseIdMismatchWithLeaseOperation")
+            }
+            Refusal::LeaseNotPresentWithLeaseOperation => {
+                (StatusCode::CONFLICT, "LeaseNotPresentWithLeaseOperation")
+            }
+            Refusal::LeaseIsBreakingAndCannotBeAcquired => {
+                (StatusCode::CONFLICT, "LeaseIsBreakingAndCannotBeAcquired")
+            }
+            Refusal::LeaseIsBreakingAndCannotBeChanged => {
+                (StatusCode::CONFLICT, "LeaseIsBreakingAndCannotBeChanged")
+            }
+            Refusal::LeaseIsBrokenAndCannotBeRenewed => {
+                (StatusCode::CONFLICT, "LeaseIsBrokenAndCannotBeRenewed")
+            }
+            Refusal::LeaseIdMissing => (StatusCode::PRECONDITION_FAILED, "LeaseIdMissing"),
+            Refusal::LeaseIdMismatch => (
+                StatusCode::PRECONDITION_FAILED,
+                "LeaseIdMismatchWithBlobOperation",
+            ),
+            Refusal::LeaseNotPresent => (
+                StatusCode::PRECONDITION_FAILED,
+                "LeaseNotPresentWithBlobOperation",
+            ),
+            Refusal::LeaseLost => (StatusCode::PRECONDITION_FAILED, "LeaseLost"),
+            Refusal::ContainerLeaseIdMismatch => (
+                StatusCode::PRECONDITION_FAILED,
+                "LeaseIdMismatchWithContainerOperation",
+            ),
+            Refusal::ContainerLeaseNotPresent => (
+                StatusCode::PRECONDITION_FAILED,
+                "LeaseNotPresentWithContainerOperation",
+            ),
         };
         let text = refusal.to_string();
         let first = text.chars().next().map(|c| c.to_ascii_uppercase());

@@ -6,7 +6,9 @@ use hyper::http::request::Parts;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
-use crate::resource::blob::{Conditions, Matching, Pairs, Properties, Snapshot};
+use crate::resource::blob::{
+    Conditions, LeaseId, Matching, Pairs, Properties, Snapshot, TagQuery, Tier,
+};
 
 use super::call::Call;
 use super::fault::Fault;
@@ -115,17 +117,48 @@ impl Head {
                 .map(|text| parse(text).ok_or_else(|| Fault::header(name)))
                 .transpose()
         };
-        for name in ["x-ms-if-tags", "x-ms-source-if-tags"] {
-            if self.header(name)?.is_some() {
-                return Err(Fault::not_here("conditions on tags (x-ms-if-tags)"));
-            }
-        }
+        let of_source = !prefix.is_empty();
+        let of_tags = match of_source {
+            true => "x-ms-source-if-tags",
+            false => "x-ms-if-tags",
+        };
+        let query = |text: &str| TagQuery::parse(text).map_err(|_| Fault::header(of_tags));
         Ok(Conditions {
             if_match: tags(&named("if-match"))?,
             if_none_match: tags(&named("if-none-match"))?,
             if_modified_since: time(&named("if-modified-since"))?,
             if_unmodified_since: time(&named("if-unmodified-since"))?,
+            tags: self.header(of_tags)?.map(query).transpose()?,
+            lease: match of_source {
+                true => self.lease_id("x-ms-source-lease-id")?,
+                false => self.lease_id("x-ms-lease-id")?,
+            },
         })
+    }
+
+    /// The name of a lease that the header `name` says.
+    pub(super) fn lease_id(&self, name: &str) -> Result<Option<LeaseId>, Fault> {
+        let text = self.header(name)?.filter(|text| !text.is_empty());
+        let parse = |text: &str| text.parse().map_err(|_| Fault::header(name));
+        text.map(parse).transpose()
+    }
+
+    /// The access tier that it shall have.
+    pub(super) fn tier(&self) -> Result<Option<Tier>, Fault> {
+        let parse = |text: &str| match text {
+            "Archive" => Err(Fault::not_here("the archive tier")),
+            text => Tier::parse(text).ok_or_else(|| Fault::header("x-ms-access-tier")),
+        };
+        self.header("x-ms-access-tier")?.map(parse).transpose()
+    }
+
+    /// The number that the header `name` says.
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
+        let digits = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
+            true => text.parse().map_err(|_| Fault::header(name)),
+            false => Err(Fault::header(name)),
+        };
+        self.header(name)?.map(digits).transpose()
     }
 
     /// `x-ms-meta-NAME`. HTTP has no case in names: they arrive in lower case.
@@ -178,7 +211,7 @@ impl Head {
     /// Refuses what changes the meaning of a request and is not there: to pass over it would be to store
     /// under another key than was asked for, or without the check that was asked for.
     pub(super) fn refuse_unknown(&self, call: &Call) -> Result<(), Fault> {
-        const NOT_HERE: [(&str, &str); 9] = [
+        const NOT_HERE: [(&str, &str); 8] = [
             ("x-ms-encryption-key", "keys given by the client (CPK)"),
             (
                 "x-ms-encryption-key-sha256",
@@ -188,7 +221,6 @@ impl Head {
             ("x-ms-default-encryption-scope", "encryption scopes"),
             ("x-ms-content-crc64", "CRC64 checksums"),
             ("x-ms-structured-body", "structured bodies"),
-            ("x-ms-lease-id", "leases"),
             (
                 "x-ms-source-encryption-key",
                 "keys given by the client (CPK)",

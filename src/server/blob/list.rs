@@ -2,13 +2,16 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 
 use crate::resource::ResourceError;
-use crate::resource::blob::{BlobInfo, Conditions, ContainerName, Snapshot, StorageAccount};
+use crate::resource::blob::{
+    BlobInfo, Conditions, ContainerName, Lease, LeaseState, Snapshot, StorageAccount,
+};
 
 use super::fault::Fault;
 use super::head::Head;
-use super::out::{blob_type, http_time};
+use super::out::{blob_type, http_time, lease_duration, lease_status, tier};
 use super::xml::Document;
 
 /// The most entries of an answer (the service's).
@@ -104,8 +107,7 @@ pub(super) fn containers(
         document.open("Properties");
         document.text("Last-Modified", &http_time(container.modified));
         document.text("Etag", &container.etag.to_string());
-        document.text("LeaseStatus", "unlocked");
-        document.text("LeaseState", "available");
+        lease(&mut document, container.lease.as_ref(), account.now());
         document.text("HasImmutabilityPolicy", "false");
         document.text("HasLegalHold", "false");
         document.close("Properties");
@@ -156,7 +158,13 @@ pub(super) fn blobs(
                     },
                     false => None,
                 };
-                properties(&mut document, blob, is_encrypted, query.wants("copy"));
+                properties(
+                    &mut document,
+                    blob,
+                    is_encrypted,
+                    query.wants("copy"),
+                    account.now(),
+                );
                 if let Some(said) = said {
                     document.pairs("Metadata", &said.metadata);
                 }
@@ -171,7 +179,13 @@ pub(super) fn blobs(
     Ok(end(document, next.as_deref()))
 }
 
-fn properties(document: &mut Document, blob: &BlobInfo, is_encrypted: bool, with_copies: bool) {
+fn properties(
+    document: &mut Document,
+    blob: &BlobInfo,
+    is_encrypted: bool,
+    with_copies: bool,
+    now: Timestamp,
+) {
     document.open("Properties");
     document.text("Creation-Time", &http_time(blob.created));
     document.text("Last-Modified", &http_time(blob.modified));
@@ -199,8 +213,21 @@ fn properties(document: &mut Document, blob: &BlobInfo, is_encrypted: bool, with
         document.text("CopyProgress", &format!("{0}/{0}", copy.bytes));
         document.text("CopyCompletionTime", &http_time(copy.completed));
     }
-    document.text("LeaseStatus", "unlocked");
-    document.text("LeaseState", "available");
+    if blob.snapshot.is_none() {
+        lease(document, blob.lease.as_ref(), now);
+    }
+    if blob.status.append {
+        if blob.status.sealed {
+            document.text("Sealed", "true");
+        }
+    } else {
+        let (tier, set) = tier(&blob.status);
+        document.text("AccessTier", tier.as_str());
+        match set {
+            None => document.text("AccessTierInferred", "true"),
+            Some(set) => document.text("AccessTierChangeTime", &http_time(set)),
+        }
+    }
     document.text(
         "ServerEncrypted",
         if is_encrypted { "true" } else { "false" },
@@ -209,6 +236,15 @@ fn properties(document: &mut Document, blob: &BlobInfo, is_encrypted: bool, with
         document.text("TagCount", &blob.tags.len().to_string());
     }
     document.close("Properties");
+}
+
+fn lease(document: &mut Document, lease: Option<&Lease>, now: Timestamp) {
+    let state = LeaseState::of(lease, now);
+    document.text("LeaseStatus", lease_status(state));
+    document.text("LeaseState", state.as_str());
+    if let Some(duration) = lease_duration(lease, state) {
+        document.text("LeaseDuration", duration);
+    }
 }
 
 enum Entry {

@@ -7,6 +7,7 @@ mod copy;
 mod digest;
 mod fault;
 mod head;
+mod lease;
 mod list;
 mod out;
 mod perform;
@@ -124,10 +125,16 @@ pub(super) async fn answer(
             let version = version(&head).map(str::to_owned);
             match version {
                 Ok(version) => (run(shared, name, head, body).await, Some(version)),
-                Err(fault) => (Answer::new("Unknown", fault.reply()), None),
+                Err(fault) => {
+                    transfer::drain(body).await;
+                    (Answer::new("Unknown", fault.reply()), None)
+                }
             }
         }
-        Err(fault) => (Answer::new("Unknown", fault.reply()), None),
+        Err(fault) => {
+            transfer::drain(body).await;
+            (Answer::new("Unknown", fault.reply()), None)
+        }
     };
     let headers = answer.reply.headers_mut();
     for (name, value) in echoed {
@@ -160,7 +167,10 @@ fn version(head: &Head) -> Result<&str, Fault> {
 async fn run(shared: &Arc<Shared>, name: &str, head: Head, body: Incoming) -> Answer {
     let call = match Call::of(&head) {
         Ok(call) => call,
-        Err(fault) => return Answer::new("Unknown", fault.reply()),
+        Err(fault) => {
+            transfer::drain(body).await;
+            return Answer::new("Unknown", fault.reply());
+        }
     };
     let operation = call.name();
     let admitted = {
@@ -169,7 +179,10 @@ async fn run(shared: &Arc<Shared>, name: &str, head: Head, body: Incoming) -> An
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
-        Err(fault) => return Answer::new(operation, fault.reply()),
+        Err(fault) => {
+            transfer::drain(body).await;
+            return Answer::new(operation, fault.reply());
+        }
     };
     let caller = admitted.access.who.clone();
     let reply = perform(shared, name, Arc::new(admitted), body).await;
@@ -209,7 +222,7 @@ async fn perform(
         move |fault| storage::explained(&shared, &asked.account, fault)
     };
     match &asked.call {
-        Call::Blob(BlobCall::Put | BlobCall::PutBlock, _) => {
+        Call::Blob(BlobCall::Put | BlobCall::PutBlock | BlobCall::AppendBlock, _) => {
             transfer::receive(shared, asked, body, explain).await
         }
         Call::Blob(BlobCall::Get, _) => transfer::send(shared, asked, explain).await,

@@ -8,7 +8,9 @@ use hyper::StatusCode;
 use hyper::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use crate::resource::blob::{Attributes, BlobInfo, BlobStatus, ContainerInfo, Etag, Pairs};
+use crate::resource::blob::{
+    Attributes, BlobInfo, BlobStatus, ContainerInfo, Etag, Lease, LeaseState, Pairs, Tier,
+};
 use crate::server::reply::{Reply, whole};
 
 use super::Admitted;
@@ -58,11 +60,20 @@ impl Out {
         }
     }
 
-    pub(super) fn container(&mut self, container: &ContainerInfo) {
+    /// What is said of a lease.
+    fn lease(&mut self, lease: Option<&Lease>, now: Timestamp) {
+        let state = LeaseState::of(lease, now);
+        self.set("x-ms-lease-status", lease_status(state));
+        self.set("x-ms-lease-state", state.as_str());
+        if let Some(duration) = lease_duration(lease, state) {
+            self.set("x-ms-lease-duration", duration);
+        }
+    }
+
+    pub(super) fn container(&mut self, container: &ContainerInfo, now: Timestamp) {
         self.state(container.etag, container.modified);
         self.metadata(&container.metadata);
-        self.set("x-ms-lease-status", "unlocked");
-        self.set("x-ms-lease-state", "available");
+        self.lease(container.lease.as_ref(), now);
         self.set("x-ms-has-immutability-policy", "false");
         self.set("x-ms-has-legal-hold", "false");
     }
@@ -109,8 +120,26 @@ impl Out {
             self.set("x-ms-copy-completion-time", &http_time(copy.completed));
         }
         self.set("x-ms-creation-time", &http_time(blob.created));
-        self.set("x-ms-lease-status", "unlocked");
-        self.set("x-ms-lease-state", "available");
+        if blob.snapshot.is_none() {
+            self.lease(blob.lease.as_ref(), asked.account.now());
+        }
+        match &blob.status {
+            status if status.append => {
+                let count = blob.extents.to_string();
+                self.set("x-ms-blob-committed-block-count", &count);
+                if status.sealed {
+                    self.set("x-ms-blob-sealed", "true");
+                }
+            }
+            status => {
+                let (tier, set) = tier(status);
+                self.set("x-ms-access-tier", tier.as_str());
+                match set {
+                    None => self.set("x-ms-access-tier-inferred", "true"),
+                    Some(set) => self.set("x-ms-access-tier-change-time", &http_time(set)),
+                }
+            }
+        }
         let encrypted = is_encrypted(&asked.account);
         self.set("x-ms-server-encrypted", truth(encrypted));
         if !blob.tags.is_empty() {
@@ -131,6 +160,30 @@ impl Out {
 
     pub(super) fn done(self) -> Reply {
         self.0
+    }
+}
+
+pub(super) fn lease_status(state: LeaseState) -> &'static str {
+    match state.is_locked() {
+        true => "locked",
+        false => "unlocked",
+    }
+}
+
+/// Of a lease that is held: for how long it was taken.
+pub(super) fn lease_duration(lease: Option<&Lease>, state: LeaseState) -> Option<&'static str> {
+    let lease = lease.filter(|_| state == LeaseState::Leased)?;
+    Some(match lease.seconds {
+        None => "infinite",
+        Some(_) => "fixed",
+    })
+}
+
+/// A block blob's access tier, and when it was set: the account's is hot.
+pub(super) fn tier(status: &BlobStatus) -> (Tier, Option<Timestamp>) {
+    match status.tier {
+        Some((tier, set)) => (tier, Some(set)),
+        None => (Tier::Hot, None),
     }
 }
 

@@ -3,17 +3,20 @@
 use hyper::StatusCode;
 
 use crate::resource::ResourceError;
-use crate::resource::blob::{Attributes, BlobPath, ContainerName, Refusal, Snapshots};
+use crate::resource::blob::{
+    Attributes, BlobPath, Conditions, ContainerName, Leasable, Refusal, Snapshots,
+};
 use crate::server::reply::Reply;
 
 use super::Admitted;
 use super::call::{AccountCall, BlobCall, Call, ContainerCall};
 use super::digest::expected;
 use super::fault::Fault;
+use super::head::Head;
 use super::out::Out;
 use super::storage::is_encrypted;
-use super::transfer::{tags, write_conditions, write_refused};
-use super::{copy, list, xml};
+use super::transfer::{append_conditions, tags, write_conditions, write_refused};
+use super::{copy, lease, list, xml};
 
 /// Does what was asked for of the account `name`.
 pub(super) fn perform(name: &str, asked: &Admitted, body: &[u8]) -> Result<Reply, Fault> {
@@ -76,7 +79,11 @@ fn on_container(
         ContainerCall::Delete => account
             .delete_container(container, &head.conditions()?)
             .map_err(of)?,
-        ContainerCall::Get => out.container(&account.container(container).map_err(of)?),
+        ContainerCall::Get => {
+            let found = account.container_under(container, &under_lease(head)?);
+            out.container(&found.map_err(of)?, account.now());
+        }
+        ContainerCall::Lease => return lease::change(asked, Leasable::Container(container)),
         ContainerCall::GetAcl => {
             let found = account.container(container).map_err(of)?;
             let mut document = xml::Document::new();
@@ -99,12 +106,20 @@ fn on_container(
     Ok(out.done())
 }
 
+/// No condition but the lease that is shown.
+fn under_lease(head: &Head) -> Result<Conditions, Fault> {
+    Ok(Conditions {
+        lease: head.lease_id("x-ms-lease-id")?,
+        ..Conditions::default()
+    })
+}
+
 fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Result<Reply, Fault> {
     let (account, head) = (&asked.account, &asked.head);
     let encrypted = is_encrypted(account);
     let of = |e: ResourceError| Fault::of(&e, asked.call.reads(), false);
     let mut out = Out::new(match call {
-        BlobCall::PutBlockList | BlobCall::Snapshot => StatusCode::CREATED,
+        BlobCall::PutBlockList | BlobCall::Snapshot | BlobCall::CreateAppend => StatusCode::CREATED,
         BlobCall::Delete => StatusCode::ACCEPTED,
         BlobCall::SetTags => StatusCode::NO_CONTENT,
         _ => StatusCode::OK,
@@ -121,6 +136,7 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
                 tags: tags(head)?,
                 metadata: head.metadata()?,
                 content_md5: expected(head, "x-ms-blob-content-md5")?,
+                tier: head.tier()?,
             };
             let blocks = xml::read_block_list(body)?;
             let conditions = write_conditions(asked)?;
@@ -139,6 +155,10 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
                 }
             };
             let listed = account.block_list(path).map_err(of)?;
+            if head.headers.contains_key("x-ms-lease-id") {
+                let under = account.info_under(path.into(), &under_lease(head)?);
+                under.map_err(of)?;
+            }
             out = Out::xml(xml::block_list(&listed, committed, uncommitted));
             if let Some(blob) = &listed.blob {
                 out.state(blob.etag, blob.modified);
@@ -159,8 +179,8 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
             }
         }
         BlobCall::GetTags => {
-            let found = account.info(asked.at(path)?).map_err(of)?;
-            out = Out::xml(xml::tags(&found.tags));
+            let found = account.info_under(asked.at(path)?, &head.conditions()?);
+            out = Out::xml(xml::tags(&found.map_err(of)?.tags));
         }
         BlobCall::SetTags => {
             let tags = xml::read_tags(body)?;
@@ -206,12 +226,44 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
         }
         BlobCall::Copy | BlobCall::PutFromUrl => return copy::copy(asked, call, path),
         BlobCall::PutBlockFromUrl => return copy::block(asked, path),
+        BlobCall::CreateAppend => {
+            if head
+                .header("content-length")?
+                .is_some_and(|length| length != "0")
+            {
+                return Err(Fault::header("Content-Length"));
+            }
+            let said = Attributes {
+                properties: head.properties(true)?,
+                tags: tags(head)?,
+                metadata: head.metadata()?,
+                ..Attributes::default()
+            };
+            let made = account.create_append_blob(path, &said, &write_conditions(asked)?);
+            out.written(&made.map_err(|e| write_refused(asked, &e))?, encrypted);
+        }
+        BlobCall::AppendBlockFromUrl => return copy::append(asked, path),
+        BlobCall::SealAppend => {
+            let (at, conditions) = (append_conditions(head)?, head.conditions()?);
+            let sealed = account.seal_append_blob(path, &at, &conditions);
+            let sealed = sealed.map_err(of)?;
+            out.state(sealed.etag, sealed.modified);
+            out.set("x-ms-blob-sealed", "true");
+        }
+        BlobCall::Lease => return lease::change(asked, Leasable::Blob(path)),
+        BlobCall::SetTier => {
+            let tier = head.tier()?;
+            let tier = tier.ok_or_else(|| Fault::missing("x-ms-access-tier"))?;
+            account
+                .set_tier(asked.at(path)?, tier, &head.conditions()?)
+                .map_err(of)?;
+        }
         BlobCall::AbortCopy => {
             // A copy is there when its request is answered: none is ever under way.
             account.info(path).map_err(of)?;
             return Err(of(Refusal::NoPendingCopy.into()));
         }
-        BlobCall::Put | BlobCall::PutBlock | BlobCall::Get => {
+        BlobCall::Put | BlobCall::PutBlock | BlobCall::AppendBlock | BlobCall::Get => {
             return Err(Fault::not_here("this operation"));
         }
     }

@@ -78,7 +78,7 @@ pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>
         return Ok(known.account.clone());
     }
     let account = match shared.workspace.open_storage(&address) {
-        Ok(account) => Arc::new(account),
+        Ok(account) => Arc::new(account.with_clock(shared.clock.clone())),
         Err(WorldError::Resource(
             e @ (ResourceError::KeyUnavailable { .. } | ResourceError::Busy { .. }),
         )) => {

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use crate::resource::ResourceError;
 use crate::resource::blob::{
-    Attributes, BlobPath, BlobReader, BlockId, Conditions, Matching, Pairs,
+    AppendConditions, Attributes, BlobInfo, BlobPath, BlobReader, BlockId, Conditions, Matching,
+    Pairs,
 };
 use crate::server::reply::Reply;
 use crate::server::shared::Shared;
@@ -42,6 +43,11 @@ pub(super) const SMALL_MAX: usize = 64 << 10;
 const DIGEST_MAX: u64 = 4 << 20;
 /// What a client may still send after it was refused, so that it gets to read why.
 const DRAIN_MAX: usize = 256 << 20;
+/// The same where the request was refused before its body was looked at, perhaps of nobody that is known:
+/// what Python's client sends at once by default.
+const DRAIN_REFUSED_MAX: usize = 64 << 20;
+/// The longest block that is appended (the service's limit).
+const APPEND_MAX: u64 = 100 << 20;
 
 /// A turn to send or take a blob. Who takes it slowly keeps it: others wait, but not for ever.
 pub(super) async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Fault> {
@@ -57,11 +63,27 @@ pub(super) async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Fault>
     }
 }
 
+/// Takes what a client sends whose request is refused already, within bounds: else many would see that the
+/// connection breaks off, and not why.
+pub(super) async fn drain(mut body: Incoming) {
+    let drained = async {
+        let mut drained = 0;
+        while let Ok(Some(bytes)) = next(&mut body).await {
+            drained += bytes.len();
+            if drained > DRAIN_REFUSED_MAX {
+                return;
+            }
+        }
+    };
+    let _ = timeout(PATIENCE, drained).await;
+}
+
 /// A body of at most `max` bytes.
 pub(super) async fn small(mut body: Incoming, max: usize) -> Result<Vec<u8>, Fault> {
     let mut all = Vec::new();
     while let Some(bytes) = next(&mut body).await? {
         if all.len() + bytes.len() > max {
+            drain(body).await;
             return Err(too_large());
         }
         all.extend_from_slice(&bytes);
@@ -93,7 +115,7 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
     }
 }
 
-/// Put Blob and Put Block.
+/// Put Blob, Put Block and Append Block.
 pub(super) async fn receive(
     shared: &Arc<Shared>,
     asked: Arc<Admitted>,
@@ -139,6 +161,7 @@ fn write(asked: &Admitted, source: Source) -> Result<Reply, Fault> {
     };
     let max = match call {
         BlobCall::Put => BLOB_MAX,
+        BlobCall::AppendBlock => APPEND_MAX,
         _ => BLOCK_MAX,
     };
     let length = head.header("content-length")?.map(str::parse::<u64>);
@@ -154,6 +177,7 @@ fn write(asked: &Admitted, source: Source) -> Result<Reply, Fault> {
     }
     match call {
         BlobCall::Put => put(asked, path, source),
+        BlobCall::AppendBlock => append_block(asked, path, source),
         _ => put_block(asked, path, source),
     }
 }
@@ -196,6 +220,7 @@ fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault
         tags: tags(head)?,
         metadata: head.metadata()?,
         content_md5: None,
+        tier: head.tier()?,
     };
     let conditions = write_conditions(asked)?;
     let (mut source, digest) = Digesting::new(source);
@@ -248,7 +273,8 @@ fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply,
             false => Ok(()),
         }
     };
-    let put = asked.account.put_block(path, &id, &mut source, &mut check);
+    let lease = head.lease_id("x-ms-lease-id")?;
+    let put = (asked.account).put_block_under(path, &id, &mut source, &mut check, lease);
     if mismatched {
         return Err(mismatch());
     }
@@ -260,6 +286,48 @@ fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply,
     out.md5("content-md5", &digest.md5());
     out.set("x-ms-request-server-encrypted", truth(encrypted));
     Ok(out.done())
+}
+
+/// What Append Block says of where a block may go.
+pub(super) fn append_conditions(head: &Head) -> Result<AppendConditions, Fault> {
+    Ok(AppendConditions {
+        position: head.number("x-ms-blob-condition-appendpos")?,
+        max_size: head.number("x-ms-blob-condition-maxsize")?,
+    })
+}
+
+/// The answer to Append Block, where the block begins at `offset`.
+pub(super) fn appended(asked: &Admitted, blob: &BlobInfo, offset: u64, md5: &[u8; 16]) -> Reply {
+    let mut out = Out::new(StatusCode::CREATED);
+    out.written(blob, is_encrypted(&asked.account));
+    out.md5("content-md5", md5);
+    out.set("x-ms-blob-append-offset", &offset.to_string());
+    out.set("x-ms-blob-committed-block-count", &blob.extents.to_string());
+    out.done()
+}
+
+fn append_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
+    let head = &asked.head;
+    if head.header("content-length")? == Some("0") {
+        return Err(Fault::header("Content-Length"));
+    }
+    let right = expected(head, "content-md5")?;
+    let (at, conditions) = (append_conditions(head)?, head.conditions()?);
+    let (mut source, digest) = Digesting::new(source);
+    let mut mismatched = false;
+    let mut check = || {
+        mismatched = right.is_some_and(|right| right != digest.md5());
+        match mismatched {
+            true => Err(ResourceError::BadBlock("another digest".into())),
+            false => Ok(()),
+        }
+    };
+    let done = (asked.account).append(path, &mut source, &mut check, &at, &conditions);
+    if mismatched {
+        return Err(mismatch());
+    }
+    let (blob, offset) = done.map_err(|e| write_refused(asked, &e))?;
+    Ok(appended(asked, &blob, offset, &digest.md5()))
 }
 
 /// Get Blob. The head is sent when the blob's manifest is authentic; each piece when its chunk is. What

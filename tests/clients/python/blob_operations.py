@@ -18,6 +18,7 @@ from azure.storage.blob import (
     BlobSasPermissions,
     BlobServiceClient,
     ContentSettings,
+    StandardBlobTier,
     generate_blob_sas,
 )
 
@@ -160,6 +161,127 @@ def from_urls():
     assert blob.download_blob().readall() == data[10:70_010] + data[:10]
 
 
+def append_blobs():
+    blob = container.get_blob_client("log")
+    blob.create_append_blob(metadata={"k": "v"}, content_settings=ContentSettings(content_type="text/plain"))
+    first = blob.append_block(b"one\n", validate_content=True)
+    assert (first["blob_append_offset"], first["blob_committed_block_count"]) == ("0", 1)
+    second = blob.append_block(b"two\n", appendpos_condition=4, maxsize_condition=8)
+    assert (second["blob_append_offset"], second["blob_committed_block_count"]) == ("4", 2)
+    refused(412, "AppendPositionConditionNotMet", lambda: blob.append_block(b"x", appendpos_condition=4))
+    refused(412, "MaxBlobSizeConditionNotMet", lambda: blob.append_block(b"x", maxsize_condition=8))
+    refused(412, "ConditionNotMet", lambda: blob.append_block(b"x", etag=first["etag"], match_condition=MatchConditions.IfNotModified))
+    blob.append_block_from_url(blob.url + "?" + signed("log").split("?", 1)[1], source_offset=0, source_length=4)
+    assert blob.download_blob().readall() == b"one\ntwo\none\n"
+    found = blob.get_blob_properties()
+    assert (found.blob_type, found.append_blob_committed_block_count, found.metadata) == ("AppendBlob", 3, {"k": "v"})
+    blob.upload_blob(b"whole" * 1000, blob_type="AppendBlob", overwrite=True)
+    blob.upload_blob(b"more", blob_type="AppendBlob")
+    assert blob.download_blob().readall() == b"whole" * 1000 + b"more"
+    refused(409, "InvalidBlobType", lambda: blob.stage_block("1", b"x"))
+    block = container.get_blob_client("no-log")
+    block.upload_blob(b"x")
+    refused(409, "InvalidBlobType", lambda: block.append_block(b"x"))
+    refused(404, "BlobNotFound", lambda: container.get_blob_client("none").append_block(b"x"))
+    blob.seal_append_blob()
+    assert blob.get_blob_properties()["is_append_blob_sealed"] is True
+    refused(409, "BlobIsSealed", lambda: blob.append_block(b"x"))
+    copy = container.get_blob_client("log-copy")
+    copy.start_copy_from_url(blob.url)
+    copy.append_block(b"!")
+    assert copy.download_blob().readall() == b"whole" * 1000 + b"more!"
+    kinds = {b.name: b.blob_type for b in container.list_blobs()}
+    assert (kinds["log"], kinds["no-log"]) == ("AppendBlob", "BlockBlob")
+    refused(409, "FeatureNotSupportedForAccount", lambda: container.get_blob_client("p").create_page_blob(512))
+
+
+def leases():
+    blob = container.get_blob_client("leased")
+    blob.upload_blob(b"1")
+    lease = blob.acquire_lease(lease_duration=15)
+    found = blob.get_blob_properties().lease
+    assert (found.state, found.status, found.duration) == ("leased", "locked", "fixed")
+    listed = next(b for b in container.list_blobs(name_starts_with="leased"))
+    assert (listed.lease.state, listed.lease.status) == ("leased", "locked")
+    assert blob.download_blob().readall() == b"1"
+    other = "11111111-2222-3333-4444-555555555555"
+    for write in (
+        lambda **k: blob.upload_blob(b"2", overwrite=True, **k),
+        lambda **k: blob.stage_block("1", b"x", **k),
+        lambda **k: blob.commit_block_list([], **k),
+        lambda **k: blob.set_blob_metadata({"a": "b"}, **k),
+        lambda **k: blob.set_http_headers(ContentSettings(content_type="a/b"), **k),
+        lambda **k: blob.set_blob_tags({"a": "b"}, **k),
+        lambda **k: blob.start_copy_from_url(container.get_blob_client("log").url, **{"destination_lease": k["lease"]} if k else {}),
+    ):
+        refused(412, "LeaseIdMissing", write)
+        refused(412, "LeaseIdMismatchWithBlobOperation", lambda: write(lease=other))
+        write(lease=lease)
+    refused(412, "LeaseIdMissing", blob.delete_blob)
+    refused(409, "LeaseAlreadyPresent", lambda: blob.acquire_lease(lease_id=other))
+    lease.renew()
+    lease.change(other)
+    assert lease.id == other
+    assert lease.break_lease(lease_break_period=5) == 5
+    assert blob.get_blob_properties().lease.state == "breaking"
+    refused(409, "LeaseIsBrokenAndCannotBeRenewed", lease.renew)
+    refused(409, "LeaseAlreadyPresent", blob.acquire_lease)
+    assert lease.break_lease(lease_break_period=0) == 0
+    assert blob.get_blob_properties().lease.state == "broken"
+    forever = blob.acquire_lease()
+    assert blob.get_blob_properties().lease.duration == "infinite"
+    forever.release()
+    assert blob.get_blob_properties().lease.state == "available"
+    refused(409, "LeaseNotPresentWithLeaseOperation", forever.break_lease)
+    refused(412, "LeaseNotPresentWithBlobOperation", lambda: blob.delete_blob(lease=other))
+    refused(400, "InvalidHeaderValue", lambda: blob.acquire_lease(lease_duration=5))
+    whole = service.create_container("leased")
+    lease = whole.acquire_lease()
+    assert whole.get_container_properties().lease.state == "leased"
+    refused(412, "LeaseIdMissing", whole.delete_container)
+    refused(412, "LeaseIdMismatchWithContainerOperation", lambda: whole.delete_container(lease=other))
+    whole.upload_blob("free", b"x")
+    whole.delete_container(lease=lease)
+
+
+def tiers():
+    blob = container.get_blob_client("tiered")
+    blob.upload_blob(b"x")
+    found = blob.get_blob_properties()
+    assert (found.blob_tier, found.blob_tier_inferred) == ("Hot", True)
+    etag = found.etag
+    blob.set_standard_blob_tier("Cool")
+    found = blob.get_blob_properties()
+    assert (found.blob_tier, found.etag) == ("Cool", etag) and found.blob_tier_change_time
+    assert next(b for b in container.list_blobs(name_starts_with="tiered")).blob_tier == "Cool"
+    blob.upload_blob(b"y", overwrite=True, standard_blob_tier=StandardBlobTier.COLD)
+    assert blob.get_blob_properties().blob_tier == "Cold"
+    refused(501, "NotImplemented", lambda: blob.set_standard_blob_tier("Archive"))
+    refused(400, "InvalidHeaderValue", lambda: blob.set_standard_blob_tier("P10"))
+    refused(409, "InvalidBlobType", lambda: container.get_blob_client("log").set_standard_blob_tier("Cool"))
+
+
+def conditions_on_tags():
+    blob = container.get_blob_client("tagged")
+    blob.upload_blob(b"x", tags={"state": "open", "year": "2026"})
+    is_open = "\"state\" = 'open' AND \"year\" >= '2026'"
+    assert blob.download_blob(if_tags_match_condition=is_open).readall() == b"x"
+    is_done = "\"state\" = 'done'"
+    for call in (
+        lambda c: blob.download_blob(if_tags_match_condition=c),
+        lambda c: blob.get_blob_properties(if_tags_match_condition=c),
+        lambda c: blob.upload_blob(b"y", overwrite=True, if_tags_match_condition=c),
+        lambda c: blob.commit_block_list([], if_tags_match_condition=c),
+        lambda c: blob.create_snapshot(if_tags_match_condition=c),
+        lambda c: blob.set_blob_metadata({}, if_tags_match_condition=c),
+        lambda c: blob.get_blob_tags(if_tags_match_condition=c),
+        lambda c: blob.delete_blob(if_tags_match_condition=c),
+    ):
+        refused(412, "ConditionNotMet", lambda: call(is_done))
+    refused(400, "InvalidHeaderValue", lambda: blob.get_blob_properties(if_tags_match_condition="state is open"))
+    blob.delete_blob(if_tags_match_condition=is_open)
+
+
 def the_customers_key():
     """What needs the customer's key ends when it is disabled, and comes back with it."""
     keys = KeyClient("https://customer.vault.azure.net", credential)
@@ -177,6 +299,6 @@ def the_customers_key():
     refused(404, "BlobNotFound", blob.download_blob)
 
 
-for step in (snapshots, copies, from_urls, the_customers_key):
+for step in (snapshots, copies, from_urls, append_blobs, leases, tiers, conditions_on_tags, the_customers_key):
     step()
     print(step.__name__, "ok", flush=True)

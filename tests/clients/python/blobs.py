@@ -210,8 +210,6 @@ def signatures():
 def not_there():
     """What would change the meaning of a request is refused, and never passed over."""
     blob = service.get_blob_client("reports", "shared")
-    refused(501, "NotImplemented", lambda: blob.acquire_lease())
-    refused(501, "NotImplemented", lambda: service.get_blob_client("reports", "p").create_page_blob(512))
     refused(501, "NotImplemented", lambda: blob.upload_blob(b"x", overwrite=True, encryption_scope="s"))
 
 

@@ -1,18 +1,21 @@
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::base::{ExtentId, GenerationId};
 use crate::resource::ResourceError;
 use crate::resource::blob::attributes::{Conditions, Etag, Pairs, Properties};
+use crate::resource::blob::lease::{Lease, may};
 use crate::resource::blob::{
     BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Refusal, Snapshot, Snapshots,
 };
 
 use super::containers::exists;
 use super::extents::{is_there, referred_to, unreferenced};
+use super::leases::{LEASE, forget, lapse, lease};
 use super::snapshots::newest_snapshot;
-use super::{BAD_ROW, Catalog, Refused, get, get_count, get_json, next_change, to_json};
+use super::{BAD_ROW, Catalog, Refused, get, get_count, get_json, to_json};
 
 /// What the catalog says of a blob without the customer's key: what a list shows.
 #[derive(Clone)]
@@ -30,6 +33,8 @@ pub(in crate::resource::blob) struct Entry {
     pub properties: Properties,
     pub tags: Pairs,
     pub status: BlobStatus,
+    /// The lease on the blob; none on a snapshot.
+    pub lease: Option<Lease>,
 }
 
 /// What the column `snapshot` has for the blob itself, so that it comes after its snapshots.
@@ -38,9 +43,12 @@ pub(super) const ITSELF: i64 = i64::MAX;
 /// What is done to an entry, and the manifest that it has then, if that changes.
 type Change<'a> = dyn FnMut(&mut Entry) -> Result<Option<Vec<u8>>, ResourceError> + 'a;
 
-const COLUMNS: &str = "container, name, snapshot, generation, size, extents, created, modified, \
+const COLUMNS: &str = "blobs.container, name, snapshot, generation, size, extents, created, modified, \
                        etag, properties, tags, status";
-const ONE: &str = "container = ?1 AND name = ?2 AND snapshot = ?3";
+const ONE: &str = "blobs.container = ?1 AND name = ?2 AND snapshot = ?3";
+/// Where they are, with the lease.
+const FROM: &str = "blobs LEFT JOIN leases ON leases.container = blobs.container
+                    AND leases.blob = blobs.name AND snapshot = 9223372036854775807";
 
 impl Catalog {
     /// A blob or snapshot, with its manifest (sealed, or plain in a plain account).
@@ -48,10 +56,10 @@ impl Catalog {
         &self,
         blob: BlobAt<'_>,
     ) -> Result<(Entry, Vec<u8>), ResourceError> {
-        let sql = format!("SELECT {COLUMNS}, manifest FROM blobs WHERE {ONE}");
+        let sql = format!("SELECT {COLUMNS}, {LEASE}, manifest FROM {FROM} WHERE {ONE}");
         let found = self.run(|c| {
             c.prepare_cached(&sql)?
-                .query_row(key(blob), |row| Ok((entry(row), row.get(12)?)))
+                .query_row(key(blob), |row| Ok((entry(row), row.get(16)?)))
                 .optional()
         })?;
         match found {
@@ -72,8 +80,34 @@ impl Catalog {
     ) -> Result<(), ResourceError> {
         self.read(|c| {
             exists(c, path)?;
-            check(c, path, conditions)
+            let now = current(c, path.into())?;
+            allowed(now.as_ref(), path.into(), conditions, true, self.now())
         })
+    }
+
+    /// Refuses what would change the blob at `path`, which must be there.
+    pub(in crate::resource::blob) fn check_change(
+        &self,
+        path: &BlobPath,
+        conditions: &Conditions,
+    ) -> Result<(), ResourceError> {
+        self.read(|c| {
+            let now = required(c, path.into())?;
+            allowed(Some(&now), path.into(), conditions, true, self.now())
+        })
+    }
+
+    /// Whether one who only reads may do so, who has `entry`.
+    pub(in crate::resource::blob) fn may_read(
+        &self,
+        entry: &Entry,
+        conditions: &Conditions,
+    ) -> Result<(), ResourceError> {
+        let at = BlobAt {
+            path: &entry.path,
+            snapshot: entry.snapshot,
+        };
+        allowed(Some(entry), at, conditions, false, self.now()).map_err(|e| self.refused(e))
     }
 
     /// What is known of a blob or snapshot without its manifest.
@@ -96,8 +130,8 @@ impl Catalog {
         visit: &mut dyn FnMut(Entry) -> bool,
     ) -> Result<(), ResourceError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM blobs
-             WHERE container = ?1 AND (name, snapshot) > (?2, ?3) AND (?4 OR snapshot = {ITSELF})
+            "SELECT {COLUMNS}, {LEASE} FROM {FROM}
+             WHERE blobs.container = ?1 AND (name, snapshot) > (?2, ?3) AND (?4 OR snapshot = {ITSELF})
              ORDER BY name, snapshot"
         );
         let (name, snapshot) = match prefix > from.0 {
@@ -137,11 +171,15 @@ impl Catalog {
     ) -> Result<Option<(Entry, Vec<ExtentId>)>, ResourceError> {
         self.write_unless_outdated(|c| {
             exists(c, &entry.path)?;
-            check(c, &entry.path, conditions)?;
             let at = BlobAt {
                 path: &entry.path,
                 snapshot: entry.snapshot,
             };
+            let now = current(c, at)?;
+            allowed(now.as_ref(), at, conditions, true, self.now())?;
+            if now.is_some_and(|now| now.lease.is_some()) {
+                lapse(c, at.path, conditions.lease)?;
+            }
             let mut old = of_blob(c, at)?;
             if are_there {
                 let own: HashSet<_> = old.iter().copied().collect();
@@ -155,7 +193,7 @@ impl Catalog {
             c.prepare_cached(&format!("DELETE FROM blobs WHERE {ONE}"))?
                 .execute(key(at))?;
             forget_blocks(c, at.path)?;
-            (entry.etag, entry.modified_micros) = next_change(c)?;
+            (entry.etag, entry.modified_micros) = self.next_change(c)?;
             insert(c, &entry, manifest)?;
             let mut insert = c.prepare_cached("INSERT INTO extents VALUES (?1, ?2)")?;
             for extent in extents {
@@ -176,12 +214,36 @@ impl Catalog {
         is_new_state: bool,
         change: &mut Change<'_>,
     ) -> Result<Entry, ResourceError> {
+        self.change_as(blob, conditions, true, is_new_state, change)
+    }
+
+    /// The same for what is no new state, and may be done whoever has a lease.
+    pub(in crate::resource::blob) fn look(
+        &self,
+        blob: BlobAt<'_>,
+        conditions: &Conditions,
+        change: &mut Change<'_>,
+    ) -> Result<Entry, ResourceError> {
+        self.change_as(blob, conditions, false, false, change)
+    }
+
+    fn change_as(
+        &self,
+        blob: BlobAt<'_>,
+        conditions: &Conditions,
+        needs_lease: bool,
+        is_new_state: bool,
+        change: &mut Change<'_>,
+    ) -> Result<Entry, ResourceError> {
         self.write(|c| {
             let mut entry = required(c, blob)?;
-            conditions.check(&blob, Some((entry.etag, entry.modified_micros)))?;
+            allowed(Some(&entry), blob, conditions, needs_lease, self.now())?;
+            if entry.lease.is_some() && is_new_state {
+                lapse(c, blob.path, conditions.lease)?;
+            }
             let manifest = change(&mut entry)?;
             if is_new_state {
-                (entry.etag, entry.modified_micros) = next_change(c)?;
+                (entry.etag, entry.modified_micros) = self.next_change(c)?;
             }
             c.prepare_cached(
                 "UPDATE blobs SET modified = ?2, etag = ?3, properties = ?4, tags = ?5, status = ?6,
@@ -209,7 +271,8 @@ impl Catalog {
     ) -> Result<Vec<ExtentId>, ResourceError> {
         self.write(|c| {
             let entry = required(c, blob)?;
-            conditions.check(&blob, Some((entry.etag, entry.modified_micros)))?;
+            let of_itself = snapshots != Snapshots::Only;
+            allowed(Some(&entry), blob, conditions, of_itself, self.now())?;
             let [container, name] = names(blob.path);
             let (first, last) = match (blob.snapshot, snapshots) {
                 (Some(snapshot), _) => (snapshot.micros(), snapshot.micros()),
@@ -233,6 +296,7 @@ impl Catalog {
             if last == ITSELF {
                 old.extend(of_blocks(c, blob.path)?);
                 forget_blocks(c, blob.path)?;
+                forget(c, names(blob.path))?;
             }
             unreferenced(c, old)
         })
@@ -250,14 +314,21 @@ pub(super) fn key<'a>(blob: BlobAt<'a>) -> (&'a str, &'a str, i64) {
     (container, name, snapshot)
 }
 
-pub(super) fn required(c: &Connection, blob: BlobAt<'_>) -> Result<Entry, Refused> {
-    let sql = format!("SELECT {COLUMNS} FROM blobs WHERE {ONE}");
+fn current(c: &Connection, blob: BlobAt<'_>) -> Result<Option<Entry>, Refused> {
+    let sql = format!("SELECT {COLUMNS}, {LEASE} FROM {FROM} WHERE {ONE}");
     let found = c
         .prepare_cached(&sql)?
         .query_row(key(blob), |row| Ok(entry(row)))
         .optional()?;
     match found {
-        Some(entry) => entry.ok_or(Refused::Malformed),
+        Some(entry) => Ok(Some(entry.ok_or(Refused::Malformed)?)),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn required(c: &Connection, blob: BlobAt<'_>) -> Result<Entry, Refused> {
+    match current(c, blob)? {
+        Some(entry) => Ok(entry),
         None => {
             exists(c, blob.path)?;
             Err(ResourceError::NotFound(blob.to_string()).into())
@@ -289,16 +360,27 @@ pub(super) fn insert(c: &Connection, entry: &Entry, manifest: &[u8]) -> Result<(
     Ok(())
 }
 
-pub(super) fn check(
-    c: &Connection,
-    path: &BlobPath,
+/// Whether what `conditions` say of a blob or snapshot, whose entry is `now`, lets something be done to it.
+pub(super) fn allowed(
+    now: Option<&Entry>,
+    blob: BlobAt<'_>,
     conditions: &Conditions,
+    writes: bool,
+    time: Timestamp,
 ) -> Result<(), Refused> {
-    let now = c
-        .prepare_cached(&format!("SELECT etag, modified FROM blobs WHERE {ONE}"))?
-        .query_row(key(path.into()), |row| Ok((Etag(row.get(0)?), row.get(1)?)))
-        .optional()?;
-    Ok(conditions.check(path, now)?)
+    let lease = now.and_then(|now| now.lease.as_ref());
+    if blob.snapshot.is_none() {
+        may(lease, conditions.lease, writes, time).map_err(ResourceError::from)?;
+    }
+    conditions.check(&blob, now.map(|now| (now.etag, now.modified_micros)))?;
+    if let Some(tags) = &conditions.tags
+        && !now.is_some_and(|now| tags.holds(now.path.container.as_str(), &now.tags))
+    {
+        let what = blob.to_string();
+        let unchanged = false;
+        return Err(ResourceError::ConditionNotMet { what, unchanged }.into());
+    }
+    Ok(())
 }
 
 /// The extents of a blob or snapshot, and of the blob's blocks.
@@ -341,5 +423,6 @@ fn entry(row: &Row<'_>) -> Option<Entry> {
         properties: get_json(row, 9)?,
         tags: get_json(row, 10)?,
         status: get_json(row, 11)?,
+        lease: lease(row, 12)?,
     })
 }

@@ -5,10 +5,12 @@ use serde::Serialize;
 use crate::base::ExtentId;
 use crate::resource::ResourceError;
 use crate::resource::blob::attributes::{Conditions, Etag, Pairs};
+use crate::resource::blob::lease::Lease;
 use crate::resource::blob::{BlobPath, ContainerName};
 
 use super::extents::{referred_to, unreferenced};
-use super::{BAD_ROW, Catalog, Refused, get, get_json, next_change, to_json};
+use super::leases::{LEASE, lease, may_container};
+use super::{BAD_ROW, Catalog, Refused, get, get_json, to_json};
 
 /// What is known of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,9 +23,13 @@ pub struct ContainerInfo {
     pub modified: Timestamp,
     /// Its metadata, under the service's key: it stays readable without the customer's, as in Azure.
     pub metadata: Pairs,
+    /// The lease on it.
+    #[serde(skip)]
+    pub lease: Option<Lease>,
 }
 
 const COLUMNS: &str = "name, etag, modified, metadata";
+const FROM: &str = "containers LEFT JOIN leases ON leases.container = name AND leases.blob = ''";
 
 impl Catalog {
     pub(in crate::resource::blob) fn create_container(
@@ -32,7 +38,7 @@ impl Catalog {
         metadata: &Pairs,
     ) -> Result<ContainerInfo, ResourceError> {
         self.write(|c| {
-            let (etag, modified) = next_change(c)?;
+            let (etag, modified) = self.next_change(c)?;
             let row = (name.as_str(), etag.0, modified, to_json(metadata));
             let made = c
                 .prepare_cached(
@@ -53,6 +59,18 @@ impl Catalog {
         self.read(|c| find(c, name))
     }
 
+    /// The same, for one who shows a lease with it.
+    pub(in crate::resource::blob) fn container_under(
+        &self,
+        name: &ContainerName,
+        conditions: &Conditions,
+    ) -> Result<ContainerInfo, ResourceError> {
+        self.read(|c| {
+            check(c, name, conditions, false, self.now())?;
+            find(c, name)
+        })
+    }
+
     /// The containers whose names start with `prefix` and come after `after`, at most `limit`.
     pub(in crate::resource::blob) fn containers(
         &self,
@@ -61,7 +79,7 @@ impl Catalog {
         limit: usize,
     ) -> Result<Vec<ContainerInfo>, ResourceError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM containers WHERE name >= ?1 AND name > ?2 ORDER BY name"
+            "SELECT {COLUMNS}, {LEASE} FROM {FROM} WHERE name >= ?1 AND name > ?2 ORDER BY name"
         );
         let rows = self.run(|c| {
             let mut query = c.prepare_cached(&sql)?;
@@ -83,8 +101,8 @@ impl Catalog {
         conditions: &Conditions,
     ) -> Result<ContainerInfo, ResourceError> {
         self.write(|c| {
-            check(c, name, conditions)?;
-            let (etag, modified) = next_change(c)?;
+            check(c, name, conditions, false, self.now())?;
+            let (etag, modified) = self.next_change(c)?;
             c.prepare_cached(
                 "UPDATE containers SET etag = ?2, modified = ?3, metadata = ?4 WHERE name = ?1",
             )?
@@ -100,7 +118,7 @@ impl Catalog {
         conditions: &Conditions,
     ) -> Result<Vec<ExtentId>, ResourceError> {
         self.write(|c| {
-            check(c, name, conditions)?;
+            check(c, name, conditions, true, self.now())?;
             let extents = referred_to(
                 c,
                 "SELECT id FROM extents JOIN blobs USING (generation) WHERE container = ?1
@@ -125,15 +143,24 @@ pub(super) fn exists(c: &Connection, path: &BlobPath) -> Result<(), Refused> {
     }
 }
 
-fn check(c: &Connection, name: &ContainerName, conditions: &Conditions) -> Result<(), Refused> {
+fn check(
+    c: &Connection,
+    name: &ContainerName,
+    conditions: &Conditions,
+    deletes: bool,
+    time: Timestamp,
+) -> Result<(), Refused> {
     let now = find(c, name)?;
+    may_container(now.lease.as_ref(), conditions.lease, deletes, time)?;
     conditions.check(name, Some((now.etag, now.modified.as_microsecond())))?;
     Ok(())
 }
 
-fn find(c: &Connection, name: &ContainerName) -> Result<ContainerInfo, Refused> {
+pub(super) fn find(c: &Connection, name: &ContainerName) -> Result<ContainerInfo, Refused> {
     let found = c
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM containers WHERE name = ?1"))?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS}, {LEASE} FROM {FROM} WHERE name = ?1"
+        ))?
         .query_row([name.as_str()], |row| Ok(info(row)))
         .optional()?;
     match found {
@@ -148,5 +175,6 @@ fn info(row: &Row<'_>) -> Option<ContainerInfo> {
         etag: Etag(get(row, 1)?),
         modified: Timestamp::from_microsecond(get(row, 2)?).ok()?,
         metadata: get_json(row, 3)?,
+        lease: lease(row, 4)?,
     })
 }

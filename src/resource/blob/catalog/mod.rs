@@ -1,10 +1,12 @@
 //! The catalog of an account: its containers, its blobs' names, and their blocks.
 
 mod access_keys;
+mod appends;
 mod blobs;
 mod blocks;
 mod containers;
 mod extents;
+mod leases;
 mod snapshots;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::base::ResourceId;
+use crate::base::{Clock, ResourceId, SystemClock};
 use crate::resource::ResourceError;
 use crate::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase, database_files};
 
@@ -80,6 +82,15 @@ const SCHEMA: &str = "
         PRIMARY KEY (container, blob, id)
     ) STRICT;
     CREATE INDEX blocks_by_age ON blocks (staged);
+    CREATE TABLE leases (
+        container  TEXT    NOT NULL REFERENCES containers ON DELETE CASCADE,
+        blob       TEXT    NOT NULL,
+        id         BLOB    NOT NULL CHECK (length(id) = 16),
+        seconds    INTEGER,
+        ends       INTEGER,
+        broken     INTEGER NOT NULL,
+        PRIMARY KEY (container, blob)
+    ) STRICT;
 ";
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,6 +100,7 @@ pub(super) struct Catalog {
     path: PathBuf,
     sealed: Option<SealedDatabase>,
     connection: Mutex<Connection>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Catalog {
@@ -183,10 +195,29 @@ impl Catalog {
             path: path.to_owned(),
             sealed,
             connection: Mutex::new(connection),
+            clock: Arc::new(SystemClock),
         };
         // A put is durable when it returns.
         catalog.run(|c| c.pragma_update(None, "synchronous", "full"))?;
         Ok(catalog)
+    }
+
+    /// Goes by this clock from now on.
+    pub(super) fn set_clock(&mut self, clock: Arc<dyn Clock>) {
+        self.clock = clock;
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The number and the time of the next change of anything in the account. The number is the time in
+    /// microseconds, or one more than the last: no two changes share one, also when the clock goes back.
+    fn next_change(&self, c: &Connection) -> rusqlite::Result<(Etag, i64)> {
+        let now = self.now().as_microsecond();
+        let next = "UPDATE account SET last = max(last + 1, ?1) RETURNING last";
+        let last = c.prepare_cached(next)?.query_row([now], |row| row.get(0))?;
+        Ok((Etag(last), now))
     }
 
     /// The database's file.
@@ -312,15 +343,6 @@ impl From<ResourceError> for Refused {
     fn from(e: ResourceError) -> Self {
         Self::Because(Box::new(e))
     }
-}
-
-/// The number and the time of the next change of anything in the account. The number is the time in
-/// microseconds, or one more than the last: no two changes share one, also when the clock goes back.
-fn next_change(c: &Connection) -> rusqlite::Result<(Etag, i64)> {
-    let now = Timestamp::now().as_microsecond();
-    let next = "UPDATE account SET last = max(last + 1, ?1) RETURNING last";
-    let last = c.prepare_cached(next)?.query_row([now], |row| row.get(0))?;
-    Ok((Etag(last), now))
 }
 
 fn to_json(value: &impl Serialize) -> String {

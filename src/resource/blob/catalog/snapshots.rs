@@ -4,8 +4,8 @@ use crate::resource::ResourceError;
 use crate::resource::blob::attributes::Conditions;
 use crate::resource::blob::{BlobPath, Snapshot};
 
-use super::blobs::{ITSELF, check, insert, names, required};
-use super::{Catalog, Entry, Refused, next_change};
+use super::blobs::{ITSELF, allowed, insert, names, required};
+use super::{Catalog, Entry, Refused};
 
 impl Catalog {
     /// When the newest snapshot of the blob at `path` was taken.
@@ -28,13 +28,13 @@ impl Catalog {
     ) -> Result<Option<Entry>, ResourceError> {
         self.write_unless_outdated(|c| {
             let now = required(c, (&of.path).into())?;
-            check(c, &of.path, conditions)?;
+            allowed(Some(&now), (&of.path).into(), conditions, false, self.now())?;
             let newest = newest_snapshot(c, &of.path)?;
             if now.etag != of.etag || newest >= entry.snapshot {
                 return Err(Refused::Outdated);
             }
             if is_new_state {
-                (entry.etag, entry.modified_micros) = next_change(c)?;
+                (entry.etag, entry.modified_micros) = self.next_change(c)?;
             }
             insert(c, &entry, manifest)?;
             c.prepare_cached(

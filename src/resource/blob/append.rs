@@ -1,0 +1,161 @@
+use std::io::Read;
+
+use crate::crypto::Secret;
+use crate::resource::ResourceError;
+
+use super::attributes::{Attributes, Conditions};
+use super::catalog::Entry;
+use super::change::TRIES;
+use super::content::new_entry;
+use super::manifest::{Extent, Generation, Manifest, Subject};
+use super::{BlobInfo, BlobPath, BlockId, GenerationKey, Refusal, StorageAccount};
+
+/// Where something may be appended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendConditions {
+    /// The length that the blob must have.
+    pub position: Option<u64>,
+    /// The length that it must not exceed then.
+    pub max_size: Option<u64>,
+}
+
+impl AppendConditions {
+    fn check(&self, blob: &BlobInfo, len: u64) -> Result<(), Refusal> {
+        if !blob.status.append {
+            return Err(Refusal::BlobType);
+        }
+        if self.position.is_some_and(|position| position != blob.size) {
+            return Err(Refusal::AppendPosition);
+        }
+        let after = blob.size.saturating_add(len);
+        if self.max_size.is_some_and(|max| after > max) {
+            return Err(Refusal::MaxBlobSize);
+        }
+        Ok(())
+    }
+}
+
+impl StorageAccount {
+    /// The generation of what will be appended to an append blob; none of another, or in a plain account.
+    pub(super) fn own_generation(&self, entry: &Entry) -> Result<Vec<Generation>, ResourceError> {
+        match entry.status.append {
+            true => self.wrapped(&GenerationKey::new(entry.generation, Secret::random())),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Makes an empty blob at `path` to which blocks can be appended, if the one that is there meets
+    /// `conditions`.
+    pub fn create_append_blob(
+        &self,
+        path: &BlobPath,
+        attributes: &Attributes,
+        conditions: &Conditions,
+    ) -> Result<BlobInfo, ResourceError> {
+        self.catalog.check_put(path, conditions)?;
+        let mut manifest = Manifest::new(self.now().as_microsecond(), Vec::new());
+        manifest.metadata = attributes.metadata.clone();
+        let mut entry = new_entry(path, &manifest, attributes);
+        entry.status.append = true;
+        manifest.generations = self.own_generation(&entry)?;
+        let sealed = self.seal_manifest(&manifest, entry.generation, Subject::Blob(path))?;
+        let replaced = (self.catalog).replace(entry, &sealed, &[], false, conditions)?;
+        let (entry, unwanted) = replaced.ok_or_else(|| self.busy())?;
+        self.extents.remove(&unwanted);
+        self.blob_info(entry)
+    }
+
+    /// Appends all that `source` gives to the append blob at `path`, as one block: all of it is there, and
+    /// durable, when this returns, and nothing of it when this fails. `check` is asked when the source has
+    /// ended, and may still refuse. Gives the blob as it is then, and where the block begins. The blob's
+    /// manifest is written anew with each block: 29 bytes for each that it has.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is no append blob, is sealed, is not as long as `at` says, or has 50,000 blocks.
+    pub fn append(
+        &self,
+        path: &BlobPath,
+        source: &mut (dyn Read + Send),
+        check: &mut dyn FnMut() -> Result<(), ResourceError>,
+        at: &AppendConditions,
+        conditions: &Conditions,
+    ) -> Result<(BlobInfo, u64), ResourceError> {
+        self.catalog.check_change(path, conditions)?;
+        let (found, manifest) = self.find(path.into())?;
+        at.check(&self.blob_info(found.clone())?, 0)?;
+        if found.status.sealed {
+            return Err(Refusal::Sealed.into());
+        }
+        // The blocks of a blob share a generation, so that its manifest does not grow by a key with each.
+        let own = |generation: &&Generation| generation.id == found.generation;
+        let key = match manifest.generations.iter().find(own) {
+            Some(generation) => self.unwrap_generation(generation, self.catalog.path())?,
+            None => GenerationKey::random(),
+        };
+        let stored = self.store(source, None, &key, &mut |_| ())?;
+        let mut append = || {
+            check()?;
+            self.append_stored(path, &stored.extent, &key, at, conditions)
+        };
+        append().inspect_err(|_| self.give_up(stored.extent.id))
+    }
+
+    fn append_stored(
+        &self,
+        path: &BlobPath,
+        stored: &Extent,
+        key: &GenerationKey,
+        at: &AppendConditions,
+        conditions: &Conditions,
+    ) -> Result<(BlobInfo, u64), ResourceError> {
+        // One at a time, so that no one's turn never comes; other processes are met below.
+        let _turn = self.appends.lock().unwrap_or_else(|e| e.into_inner());
+        let wrapped = self.wrapped(key)?.pop();
+        for _ in 0..TRIES {
+            self.catalog.check_change(path, conditions)?;
+            let (found, mut manifest) = self.find(path.into())?;
+            at.check(&self.blob_info(found.clone())?, stored.len)?;
+            if found.status.sealed {
+                return Err(Refusal::Sealed.into());
+            }
+            if manifest.extents.len() >= BlockId::COMMITTED_MAX {
+                return Err(Refusal::BlockCount.into());
+            }
+            let mut extent = stored.clone();
+            if let Some(wrapped) = &wrapped {
+                let known = manifest.generations.iter().position(|g| g.id == wrapped.id);
+                let place = known.unwrap_or_else(|| {
+                    manifest.generations.push(wrapped.clone());
+                    manifest.generations.len() - 1
+                });
+                extent.generation = u32::try_from(place).expect("no more than blocks");
+            }
+            manifest.extents.push(extent);
+            manifest.size += stored.len;
+            // What the whole was does not tell what it is.
+            manifest.content_md5 = None;
+            let sealed = self.seal_manifest(&manifest, found.generation, Subject::Blob(path))?;
+            let appended =
+                (self.catalog).append(&found, stored.id, stored.len, &sealed, conditions)?;
+            if let Some(entry) = appended {
+                return Ok((self.blob_info(entry)?, found.size));
+            }
+        }
+        Err(self.busy())
+    }
+
+    /// Makes an end of an append blob: nothing more is appended. Needs the catalog's key only.
+    pub fn seal_append_blob(
+        &self,
+        path: &BlobPath,
+        at: &AppendConditions,
+        conditions: &Conditions,
+    ) -> Result<BlobInfo, ResourceError> {
+        let entry = (self.catalog).change(path.into(), conditions, true, &mut |entry| {
+            at.check(&self.blob_info(entry.clone())?, 0)?;
+            entry.status.sealed = true;
+            Ok(None)
+        })?;
+        self.blob_info(entry)
+    }
+}
