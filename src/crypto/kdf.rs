@@ -36,6 +36,9 @@ pub enum Label {
     BlobCommitment,
     /// One manifest, under the account key. Context: account id, salt.
     BlobManifest,
+    /// A key that signs in an identity's name, under the account's delegation secret. Context: account id,
+    /// SHA-256 of whose and when.
+    BlobDelegation,
     /// MAC of a vault's root-key record and commitment to the master key. Context: vault id.
     VaultRoot,
     /// The key that seals a vault's file, under the vault's master key. Context: vault id.
@@ -64,6 +67,7 @@ impl Label {
             Self::BlobGeneration => b"atrest/v1/blob/generation",
             Self::BlobExtent => b"atrest/v1/blob/extent",
             Self::BlobCommitment => b"atrest/v1/blob/commitment",
+            Self::BlobDelegation => b"atrest/v1/blob/delegation",
             Self::BlobManifest => b"atrest/v1/blob/manifest",
             Self::VaultRoot => b"atrest/v1/vault/root",
             Self::VaultFile => b"atrest/v1/vault/file",

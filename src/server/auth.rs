@@ -37,6 +37,17 @@ impl Caller {
         })
     }
 
+    /// The identity with this object id, as it is now; `None` when it was removed.
+    pub(super) fn now(shared: &Shared, object_id: Uuid) -> Result<Option<Self>, Refusal> {
+        let registry = shared.identities.now();
+        let registry = registry.map_err(|e| Box::new(shared.failed(&e)))?;
+        Ok(Self::known(&registry, object_id))
+    }
+
+    pub(super) fn object_id(&self) -> Uuid {
+        self.object_id
+    }
+
     /// What audit records tell of him: his name, object id and client id.
     pub(super) fn claims(&self) -> [String; 3] {
         let (oid, appid) = (self.object_id, self.client_id);

@@ -69,6 +69,8 @@ actions! {
     BlobsWrite = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
     BlobsDelete = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
     BlobsAdd = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action",
+    BlobsFilter = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/filter/action",
+    DelegationKey = "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
     BlobTagsRead = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/tags/read",
     BlobTagsWrite = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/tags/write",
 }
@@ -160,7 +162,10 @@ const ROLES: &[Definition] = &[
     },
     Definition {
         name: "Storage Blob Data Owner",
-        permits: &["Microsoft.Storage/storageAccounts/blobServices/containers/*"],
+        permits: &[
+            "Microsoft.Storage/storageAccounts/blobServices/containers/*",
+            "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
+        ],
     },
     Definition {
         name: "Storage Blob Data Contributor",
@@ -172,6 +177,7 @@ const ROLES: &[Definition] = &[
             "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
             "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
             "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action",
+            "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
         ],
     },
     Definition {
@@ -179,6 +185,13 @@ const ROLES: &[Definition] = &[
         permits: &[
             "Microsoft.Storage/storageAccounts/blobServices/containers/read",
             "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+            "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
+        ],
+    },
+    Definition {
+        name: "Storage Blob Delegator",
+        permits: &[
+            "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
         ],
     },
 ];
@@ -287,9 +300,14 @@ mod tests {
             BlobsWrite,
             BlobsDelete,
             BlobsAdd,
+            DelegationKey,
         ];
-        let owner = [&contributor[..], &[BlobTagsRead, BlobTagsWrite]].concat();
-        let rows: [(&str, &[DataAction]); 10] = [
+        let owner = [
+            &contributor[..],
+            &[BlobsFilter, BlobTagsRead, BlobTagsWrite],
+        ]
+        .concat();
+        let rows: [(&str, &[DataAction]); 11] = [
             ("Key Vault Administrator", &administrator),
             (
                 "Key Vault Reader",
@@ -327,7 +345,11 @@ mod tests {
             ("Key Vault Secrets User", &[SecretsReadMetadata, SecretsGet]),
             ("Storage Blob Data Owner", &owner),
             ("Storage Blob Data Contributor", &contributor),
-            ("Storage Blob Data Reader", &[ContainersRead, BlobsRead]),
+            (
+                "Storage Blob Data Reader",
+                &[ContainersRead, BlobsRead, DelegationKey],
+            ),
+            ("Storage Blob Delegator", &[DelegationKey]),
         ];
         assert_eq!(
             rows.map(|(name, _)| name).as_slice(),

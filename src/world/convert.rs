@@ -211,6 +211,7 @@ impl Workspace {
         let before = state()?;
         copy_containers(&from, &into)?;
         into.take_over(&from, progress)?;
+        into.take_over_service(&from)?;
         // A put or delete that another process made meanwhile is not in the copy; and one that
         // still has the catalog open may make one next.
         let changed = state()? != before;

@@ -151,7 +151,7 @@ fn python_code_written_for_azure_uses_blobs_unchanged() {
 #[test]
 fn python_code_written_for_azure_copies_blobs_unchanged() {
     let script = package("tests/clients/python/blob_operations.py");
-    holds_on_blobs(&python(), &script, 8);
+    holds_on_blobs(&python(), &script, 14);
 }
 
 #[test]

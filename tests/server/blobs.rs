@@ -11,7 +11,7 @@ use crate::client::*;
 pub const HOST: &str = "documents.blob.core.windows.net";
 const VERSION: &str = "x-ms-version:2026-10-06";
 
-fn served() -> (Served, String) {
+pub(crate) fn served() -> (Served, String) {
     served_with(&[])
 }
 
@@ -271,7 +271,7 @@ fn account_named_in_the_path_is_the_same_one_and_the_vault_is_not_hidden_by_it()
 }
 
 /// Registers an identity with a role, and gives its token for storage.
-fn token_of(served: &Served, name: &str, role: &str) -> String {
+pub(crate) fn token_of(served: &Served, name: &str, role: &str) -> String {
     let args = ["--json", "identity", "add", name, "--role", role];
     let made = atrest(served.dir.path(), &args).output().unwrap();
     assert!(made.status.success(), "{made:?}");

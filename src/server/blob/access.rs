@@ -5,10 +5,11 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::AUTHORIZATION;
+use uuid::Uuid;
 
 use crate::crypto::hmac_verify_bytes;
 use crate::resource::ResourceError;
-use crate::resource::blob::StorageAccount;
+use crate::resource::blob::{AccessPolicy, Conditions, ContainerName, StorageAccount};
 use crate::server::auth::authenticate;
 use crate::server::hosts::LOGIN;
 use crate::server::shared::Shared;
@@ -37,7 +38,8 @@ pub(super) struct Access {
 pub(super) enum By {
     Key,
     Signature,
-    Token,
+    /// Of the identity with this object id.
+    Token(Uuid),
 }
 
 impl Access {
@@ -82,12 +84,36 @@ pub(super) fn access(
                 challenge(shared),
             ));
         };
-        let by = signed(&sas.string_to_sign(name, call)?, sas.signature())?;
-        let only_new = sas.allows(&call.need(), now)?;
-        if let Some(need) = &of_tags {
-            sas.allows(need, now)?;
+        let message = sas.string_to_sign(name, call)?;
+        let mut needs = vec![call.need()];
+        needs.extend(of_tags);
+        let who = match sas.delegation()? {
+            None => {
+                let by = signed(&message, sas.signature())?;
+                format!("a shared access signature by key{by}")
+            }
+            Some(delegation) => {
+                delegation
+                    .verify(account, &message, sas.signature())
+                    .map_err(of)??;
+                let caller = delegation.caller(shared, now)?;
+                if !needs.iter().all(|need| caller.may(need.action)) {
+                    return Err(permission_mismatch());
+                }
+                format!("a shared access signature of {}", caller.shown())
+            }
+        };
+        let policy = match (sas.policy()?, call) {
+            (None, _) => None,
+            (Some(id), Call::Container(_, container)) => policy(account, container, id)?,
+            (Some(id), Call::Blob(_, path)) => policy(account, &path.container, id)?,
+            (Some(_), Call::Account(_)) => return Err(Fault::authentication()),
+        };
+        let mut only_new = false;
+        for (at, need) in needs.iter().enumerate() {
+            let is_new = sas.allows(need, now, policy.as_ref())?;
+            only_new |= at == 0 && is_new;
         }
-        let who = format!("a shared access signature by key{by}");
         return Ok(Access {
             who,
             by: By::Signature,
@@ -113,12 +139,27 @@ pub(super) fn access(
             })?;
             let may = |need: &Need| caller.may(need.action);
             match may(&call.need()) && of_tags.as_ref().is_none_or(may) {
-                true => Ok(Access::full(caller.shown(), By::Token)),
+                true => Ok(Access::full(caller.shown(), By::Token(caller.object_id()))),
                 false => Err(permission_mismatch()),
             }
         }
         _ => Err(Fault::authentication()),
     }
+}
+
+/// The policy `id` of a container; a signature that names one that is not there is worth nothing.
+fn policy(
+    account: &StorageAccount,
+    container: &ContainerName,
+    id: &str,
+) -> Result<Option<AccessPolicy>, Fault> {
+    let found = account.policies(container, &Conditions::default());
+    let (_, policies) = match found {
+        Err(ResourceError::NoContainer(_)) => return Err(Fault::authentication()),
+        found => found.map_err(|e| Fault::of(&e, false, false))?,
+    };
+    let found = policies.into_iter().find(|policy| policy.id == id);
+    found.map(Some).ok_or_else(Fault::authentication)
 }
 
 fn challenge(shared: &Shared) -> String {

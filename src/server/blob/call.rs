@@ -22,6 +22,10 @@ pub(super) enum AccountCall {
     ListContainers,
     Information,
     Properties,
+    SetProperties,
+    DelegationKey,
+    Batch,
+    FindByTags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,9 @@ pub(super) enum ContainerCall {
     SetMetadata,
     List,
     Lease,
+    SetAcl,
+    Batch,
+    FindByTags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,14 +106,19 @@ impl Call {
         };
         if container.is_empty() {
             return match (&head.method, restype, comp) {
-                (&Method::GET, None, Some("list")) => {
-                    Ok(Self::Account(AccountCall::ListContainers))
+                (&Method::GET, None, Some("list")) => Ok(AccountCall::ListContainers),
+                (&Method::GET, Some("service"), Some("properties")) => Ok(AccountCall::Properties),
+                (&Method::PUT, Some("service"), Some("properties")) => {
+                    Ok(AccountCall::SetProperties)
                 }
-                (&Method::GET, Some("service"), Some("properties")) => {
-                    Ok(Self::Account(AccountCall::Properties))
+                (&Method::POST, Some("service"), Some("userdelegationkey")) => {
+                    Ok(AccountCall::DelegationKey)
                 }
+                (&Method::POST, None, Some("batch")) => Ok(AccountCall::Batch),
+                (&Method::GET, None, Some("blobs")) => Ok(AccountCall::FindByTags),
                 _ => Err(Fault::not_here("this operation of an account")),
-            };
+            }
+            .map(Self::Account);
         }
         let container: ContainerName = decoded(container)?.parse().map_err(|_| {
             Fault::bad(
@@ -132,6 +144,10 @@ impl Call {
             Self::Account(AccountCall::ListContainers) => "ListContainers",
             Self::Account(AccountCall::Information) => "GetAccountInformation",
             Self::Account(AccountCall::Properties) => "GetBlobServiceProperties",
+            Self::Account(AccountCall::SetProperties) => "SetBlobServiceProperties",
+            Self::Account(AccountCall::DelegationKey) => "GetUserDelegationKey",
+            Self::Account(AccountCall::Batch) => "BlobBatch",
+            Self::Account(AccountCall::FindByTags) => "FindBlobsByTags",
             Self::Container(call, _) => match call {
                 ContainerCall::Create => "CreateContainer",
                 ContainerCall::Delete => "DeleteContainer",
@@ -140,6 +156,9 @@ impl Call {
                 ContainerCall::SetMetadata => "SetContainerMetadata",
                 ContainerCall::List => "ListBlobs",
                 ContainerCall::Lease => "LeaseContainer",
+                ContainerCall::SetAcl => "SetContainerAcl",
+                ContainerCall::Batch => "ContainerBatch",
+                ContainerCall::FindByTags => "FindBlobsByTagsInContainer",
             },
             Self::Blob(call, _) => match call {
                 BlobCall::Put => "PutBlob",
@@ -171,10 +190,13 @@ impl Call {
     /// Whether it changes nothing.
     pub(super) fn reads(&self) -> bool {
         match self {
-            Self::Account(_) => true,
+            Self::Account(call) => !matches!(call, AccountCall::SetProperties | AccountCall::Batch),
             Self::Container(call, _) => matches!(
                 call,
-                ContainerCall::Get | ContainerCall::GetAcl | ContainerCall::List
+                ContainerCall::Get
+                    | ContainerCall::GetAcl
+                    | ContainerCall::List
+                    | ContainerCall::FindByTags
             ),
             Self::Blob(call, _) => matches!(
                 call,
@@ -247,11 +269,20 @@ impl Call {
             Self::Account(AccountCall::Information | AccountCall::Properties) => {
                 (ContainersRead, "rl")
             }
+            Self::Account(AccountCall::SetProperties) => (ContainersWrite, "w"),
+            Self::Account(AccountCall::DelegationKey) => (DelegationKey, ""),
+            // What is in it is asked for one by one.
+            Self::Account(AccountCall::Batch) => (ContainersRead, "rwdlactf"),
+            Self::Account(AccountCall::FindByTags) => (BlobsFilter, "f"),
             Self::Container(call, _) => match call {
                 ContainerCall::Create => (ContainersWrite, "cw"),
                 ContainerCall::Delete => (ContainersDelete, "d"),
                 ContainerCall::Get | ContainerCall::GetAcl => (ContainersRead, "r"),
-                ContainerCall::SetMetadata | ContainerCall::Lease => (ContainersWrite, "w"),
+                ContainerCall::SetMetadata | ContainerCall::Lease | ContainerCall::SetAcl => {
+                    (ContainersWrite, "w")
+                }
+                ContainerCall::Batch => (ContainersRead, "rwdlactf"),
+                ContainerCall::FindByTags => (BlobsFilter, "f"),
                 ContainerCall::List => (BlobsRead, "l"),
             },
             Self::Blob(call, _) => match call {
@@ -280,7 +311,14 @@ impl Call {
         };
         let (level, by_service) = match self {
             Self::Account(_) => ('s', false),
-            Self::Container(call, _) => ('c', *call == ContainerCall::List),
+            Self::Container(call, _) => {
+                let also = [
+                    ContainerCall::List,
+                    ContainerCall::Batch,
+                    ContainerCall::FindByTags,
+                ];
+                ('c', also.contains(call))
+            }
             Self::Blob(..) => ('o', true),
         };
         Need {
@@ -312,6 +350,9 @@ fn container_call(
         (&Method::GET | &Method::HEAD, None | Some("metadata")) => Ok(ContainerCall::Get),
         (&Method::PUT, Some("metadata")) => Ok(ContainerCall::SetMetadata),
         (&Method::PUT, Some("lease")) => Ok(ContainerCall::Lease),
+        (&Method::PUT, Some("acl")) => Ok(ContainerCall::SetAcl),
+        (&Method::POST, Some("batch")) => Ok(ContainerCall::Batch),
+        (&Method::GET, Some("blobs")) => Ok(ContainerCall::FindByTags),
         (&Method::GET, Some("list")) => Ok(ContainerCall::List),
         (&Method::GET | &Method::HEAD, Some("acl")) => Ok(ContainerCall::GetAcl),
         (_, None) => Err(no_verb()),

@@ -220,12 +220,17 @@ impl Fault {
         Self::new(status, code, text + ".")
     }
 
+    /// What the answer holds.
+    pub(super) fn body(&self) -> Vec<u8> {
+        xml::error(self.code, &self.message)
+    }
+
     /// As an answer.
     pub(super) fn reply(&self) -> Reply {
         let mut reply = match self.status {
             StatusCode::NOT_MODIFIED => whole(""),
             _ => {
-                let mut reply = whole(xml::error(self.code, &self.message));
+                let mut reply = whole(self.body());
                 let xml = HeaderValue::from_static("application/xml");
                 reply.headers_mut().insert(CONTENT_TYPE, xml);
                 reply

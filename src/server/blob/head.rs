@@ -56,6 +56,11 @@ impl Head {
         })
     }
 
+    /// Whether its path begins with the account's name.
+    pub(super) fn is_in_path(&self) -> bool {
+        self.path.len() != self.resource.len()
+    }
+
     /// The one parameter `name` of the query.
     pub(super) fn query(&self, name: &str) -> Result<Option<&str>, Fault> {
         let mut found = self.query.iter().filter(|(n, _)| n == name);

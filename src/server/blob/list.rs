@@ -25,19 +25,24 @@ struct Query<'a> {
     include: Vec<&'a str>,
 }
 
+fn bad(name: &str) -> Fault {
+    let why = format!("The value of the query parameter {name} is invalid.");
+    Fault::bad("InvalidQueryParameterValue", why)
+}
+
+/// How many entries an answer shall have at most.
+pub(super) fn limit(head: &Head) -> Result<usize, Fault> {
+    let Some(text) = head.query("maxresults")? else {
+        return Ok(RESULTS_MAX);
+    };
+    match text.parse::<usize>() {
+        Ok(limit @ 1..) => Ok(limit.min(RESULTS_MAX)),
+        _ => Err(bad("maxresults")),
+    }
+}
+
 impl<'a> Query<'a> {
     fn of(head: &'a Head) -> Result<Self, Fault> {
-        let bad = |name: &str| {
-            let why = format!("The value of the query parameter {name} is invalid.");
-            Fault::bad("InvalidQueryParameterValue", why)
-        };
-        let limit = match head.query("maxresults")? {
-            None => RESULTS_MAX,
-            Some(text) => match text.parse::<usize>() {
-                Ok(1..) => text.parse::<usize>().map_err(|_| bad("maxresults"))?,
-                _ => return Err(bad("maxresults")),
-            },
-        };
         let marker = URL_SAFE_NO_PAD.decode(head.query("marker")?.unwrap_or_default());
         let marker = marker
             .ok()
@@ -45,7 +50,7 @@ impl<'a> Query<'a> {
         Ok(Self {
             prefix: head.query("prefix")?.unwrap_or_default(),
             marker: marker.ok_or_else(|| bad("marker"))?,
-            limit: limit.min(RESULTS_MAX),
+            limit: limit(head)?,
             include: head
                 .query("include")?
                 .unwrap_or_default()

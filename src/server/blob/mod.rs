@@ -2,17 +2,22 @@
 //! (learn.microsoft.com/rest/api/storageservices/blob-service-rest-api).
 
 mod access;
+mod batch;
 mod call;
 mod copy;
+mod delegation;
 mod digest;
 mod fault;
+mod find;
 mod head;
 mod lease;
 mod list;
 mod out;
 mod perform;
+mod policy;
 mod range;
 mod sas;
+mod service;
 mod shared_key;
 mod source;
 mod storage;
@@ -32,7 +37,7 @@ use crate::resource::blob::{BlobAt, BlobPath, StorageAccount};
 use super::reply::Reply;
 use super::shared::{Answer, Shared};
 use access::{Access, access};
-use call::{BlobCall, Call};
+use call::{AccountCall, BlobCall, Call, ContainerCall};
 use fault::Fault;
 use head::Head;
 use source::Source;
@@ -229,17 +234,20 @@ async fn perform(
         _ => {
             let max = match &asked.call {
                 Call::Blob(BlobCall::PutBlockList, _) => transfer::BLOCK_LIST_MAX,
+                Call::Account(AccountCall::Batch) | Call::Container(ContainerCall::Batch, _) => {
+                    batch::BODY_MAX
+                }
                 _ => transfer::SMALL_MAX,
             };
             let body = transfer::small(body, max).await?;
-            let name = name.to_owned();
+            let (shared, name) = (shared.clone(), name.to_owned());
             let permit = match asked.call.copies() {
-                true => Some(transfer::turn(shared).await?),
+                true => Some(transfer::turn(&shared).await?),
                 false => None,
             };
             blocking(move || {
                 let _permit = permit;
-                perform::perform(&name, &asked, &body).map_err(explain)
+                perform::perform(&shared, &name, &asked, &body).map_err(explain)
             })
             .await
         }

@@ -33,8 +33,16 @@ impl Out {
         Self(reply)
     }
 
+    pub(super) fn bytes(body: Vec<u8>) -> Self {
+        Self(whole(body))
+    }
+
+    pub(super) fn status(&mut self, status: StatusCode) {
+        *self.0.status_mut() = status;
+    }
+
     pub(super) fn xml(body: Vec<u8>) -> Self {
-        let mut out = Self(whole(body));
+        let mut out = Self::bytes(body);
         out.set("content-type", "application/xml");
         out
     }

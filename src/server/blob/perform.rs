@@ -7,6 +7,7 @@ use crate::resource::blob::{
     Attributes, BlobPath, Conditions, ContainerName, Leasable, Refusal, Snapshots,
 };
 use crate::server::reply::Reply;
+use crate::server::shared::Shared;
 
 use super::Admitted;
 use super::call::{AccountCall, BlobCall, Call, ContainerCall};
@@ -16,18 +17,34 @@ use super::head::Head;
 use super::out::Out;
 use super::storage::is_encrypted;
 use super::transfer::{append_conditions, tags, write_conditions, write_refused};
-use super::{copy, lease, list, xml};
+use super::{batch, copy, delegation, find, lease, list, policy, service, xml};
 
 /// Does what was asked for of the account `name`.
-pub(super) fn perform(name: &str, asked: &Admitted, body: &[u8]) -> Result<Reply, Fault> {
+pub(super) fn perform(
+    shared: &Shared,
+    name: &str,
+    asked: &Admitted,
+    body: &[u8],
+) -> Result<Reply, Fault> {
     match &asked.call {
-        Call::Account(call) => on_account(name, asked, *call),
-        Call::Container(call, container) => on_container(name, asked, *call, container),
+        Call::Account(AccountCall::Batch) | Call::Container(ContainerCall::Batch, _) => {
+            batch::run(shared, name, asked, body)
+        }
+        Call::Account(AccountCall::DelegationKey) => delegation::issue(shared, asked, body),
+        Call::Account(call) => on_account(name, asked, *call, body),
+        Call::Container(call, container) => on_container(name, asked, *call, container, body),
         Call::Blob(call, path) => on_blob(asked, *call, path, body),
     }
 }
 
-fn on_account(name: &str, asked: &Admitted, call: AccountCall) -> Result<Reply, Fault> {
+fn on_account(
+    name: &str,
+    asked: &Admitted,
+    call: AccountCall,
+    body: &[u8],
+) -> Result<Reply, Fault> {
+    let account = &asked.account;
+    let of = |e: ResourceError| Fault::of(&e, asked.call.reads(), true);
     Ok(match call {
         AccountCall::ListContainers => {
             Out::xml(list::containers(name, &asked.account, &asked.head)?)
@@ -40,10 +57,17 @@ fn on_account(name: &str, asked: &Admitted, call: AccountCall) -> Result<Reply, 
             out
         }
         AccountCall::Properties => {
-            let mut document = xml::Document::new();
-            document.open("StorageServiceProperties");
-            document.close("StorageServiceProperties");
-            Out::xml(document.finish())
+            let properties = account.service_properties().map_err(of)?;
+            Out::xml(service::document(&properties))
+        }
+        AccountCall::SetProperties => {
+            let given = service::read(body)?;
+            account.set_service_properties(given).map_err(of)?;
+            Out::new(StatusCode::ACCEPTED)
+        }
+        AccountCall::FindByTags => Out::xml(find::by_tags(name, account, None, &asked.head)?),
+        AccountCall::DelegationKey | AccountCall::Batch => {
+            return Err(Fault::not_here("this operation"));
         }
     }
     .done())
@@ -54,6 +78,7 @@ fn on_container(
     asked: &Admitted,
     call: ContainerCall,
     container: &ContainerName,
+    body: &[u8],
 ) -> Result<Reply, Fault> {
     let (account, head) = (&asked.account, &asked.head);
     let of = |e: ResourceError| Fault::of(&e, asked.call.reads(), true);
@@ -64,14 +89,7 @@ fn on_container(
     });
     match call {
         ContainerCall::Create => {
-            let access = head.header("x-ms-blob-public-access")?;
-            if access.is_some_and(|access| access != "container-none") {
-                return Err(Fault::new(
-                    StatusCode::CONFLICT,
-                    "PublicAccessNotPermitted",
-                    "Public access is not permitted on this storage account.",
-                ));
-            }
+            refuse_public(head)?;
             let made = account.create_container(container, &head.metadata()?);
             let made = made.map_err(of)?;
             out.state(made.etag, made.modified);
@@ -85,13 +103,23 @@ fn on_container(
         }
         ContainerCall::Lease => return lease::change(asked, Leasable::Container(container)),
         ContainerCall::GetAcl => {
-            let found = account.container(container).map_err(of)?;
-            let mut document = xml::Document::new();
-            document.open("SignedIdentifiers");
-            document.close("SignedIdentifiers");
-            out = Out::xml(document.finish());
+            let found = account.policies(container, &under_lease(head)?);
+            let (found, policies) = found.map_err(of)?;
+            out = Out::xml(policy::document(&policies));
             out.state(found.etag, found.modified);
         }
+        ContainerCall::SetAcl => {
+            refuse_public(head)?;
+            let policies = policy::read(body)?;
+            let set = account.set_policies(container, &policies, &head.conditions()?);
+            let set = set.map_err(of)?;
+            out.state(set.etag, set.modified);
+        }
+        ContainerCall::FindByTags => {
+            let name = name.to_owned();
+            out = Out::xml(find::by_tags(&name, account, Some(container), head)?);
+        }
+        ContainerCall::Batch => return Err(Fault::not_here("this operation")),
         ContainerCall::SetMetadata => {
             let (metadata, conditions) = (head.metadata()?, head.conditions()?);
             let set = account.set_container_metadata(container, &metadata, &conditions);
@@ -104,6 +132,19 @@ fn on_container(
         }
     }
     Ok(out.done())
+}
+
+/// Everybody's access to a container, which is not there.
+fn refuse_public(head: &Head) -> Result<(), Fault> {
+    let access = head.header("x-ms-blob-public-access")?;
+    match access.is_some_and(|access| access != "container-none") {
+        false => Ok(()),
+        true => Err(Fault::new(
+            StatusCode::CONFLICT,
+            "PublicAccessNotPermitted",
+            "Public access is not permitted on this storage account.",
+        )),
+    }
 }
 
 /// No condition but the lease that is shown.

@@ -1,6 +1,6 @@
 //! Shared access signatures: what an account's key allows whoever has the URL
-//! (learn.microsoft.com/rest/api/storageservices, create-service-sas and create-account-sas). Those of a
-//! user delegation key are not there.
+//! (learn.microsoft.com/rest/api/storageservices, create-service-sas, create-user-delegation-sas and
+//! create-account-sas).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,13 +8,25 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::call::{Call, Need};
+use super::delegation::Delegation;
 use super::fault::Fault;
 use super::head::Head;
+use crate::resource::blob::AccessPolicy;
 
 /// From here on the string to sign has the form that is spoken here.
 const OLDEST: Date = Date::constant(2018, 11, 9);
 /// From here on an encryption scope is part of it.
 const WITH_SCOPE: Date = Date::constant(2020, 12, 6);
+
+/// From here on who is to use a delegation's signature is part of it.
+const WITH_AGENT: Date = Date::constant(2020, 2, 10);
+const WITH_DELEGATED_USER: Date = Date::constant(2025, 7, 5);
+/// From here on what else it binds.
+const WITH_BINDINGS: Date = Date::constant(2026, 4, 6);
+/// What a delegation's signature has in the place of a policy's name.
+const DELEGATED: [&str; 11] = [
+    "skoid", "sktid", "skt", "ske", "sks", "skv", "saoid", "suoid", "scid", "skdutid", "sduoid",
+];
 
 /// A signature as the query has it, not checked yet.
 pub(super) struct Sas<'a> {
@@ -37,8 +49,11 @@ impl<'a> Sas<'a> {
             signature,
         };
         for (name, what) in [
-            ("si", "stored access policies"),
-            ("skoid", "signatures by a user delegation key"),
+            ("suoid", "signatures for another identity"),
+            ("skdutid", "signatures for another identity"),
+            ("sduoid", "signatures for another identity"),
+            ("srh", "signatures that bind headers"),
+            ("srq", "signatures that bind the query"),
             ("ses", "encryption scopes"),
         ] {
             if !sas.get(name)?.is_empty() {
@@ -50,6 +65,26 @@ impl<'a> Sas<'a> {
 
     fn get(&self, name: &str) -> Result<&'a str, Fault> {
         Ok(self.head.query(name)?.unwrap_or_default())
+    }
+
+    /// The policy of the container that it names.
+    pub(super) fn policy(&self) -> Result<Option<&'a str>, Fault> {
+        Ok(Some(self.get("si")?).filter(|id| !id.is_empty()))
+    }
+
+    /// The delegation by whose key it was signed.
+    pub(super) fn delegation(&self) -> Result<Option<Delegation<'a>>, Fault> {
+        if self.get("skoid")?.is_empty() || self.is_of_account()? {
+            return Ok(None);
+        }
+        Ok(Some(Delegation {
+            object_id: self.get("skoid")?,
+            tenant: self.get("sktid")?,
+            start: self.get("skt")?,
+            expiry: self.get("ske")?,
+            service: self.get("sks")?,
+            version: self.get("skv")?,
+        }))
     }
 
     /// Whether it is one of the account, not of a blob or container.
@@ -86,9 +121,21 @@ impl<'a> Sas<'a> {
             _ => return Err(mismatch("ResourceType", "resource types")),
         };
         let before = values(&["sp", "st", "se"])?;
+        let by: &[&str] = match self.delegation()? {
+            None => &["si"],
+            Some(_) if self.version < WITH_AGENT => &DELEGATED[..6],
+            Some(_) if self.version < WITH_DELEGATED_USER => &DELEGATED[..9],
+            Some(_) => &DELEGATED,
+        };
+        let binds: &[&str] = match self.delegation()? {
+            Some(_) if self.version >= WITH_BINDINGS => &["srh", "srq"],
+            _ => &[],
+        };
         let after = [
-            &["si", "sip", "spr", "sv", "sr", "snapshot"],
+            by,
+            &["sip", "spr", "sv", "sr", "snapshot"],
             scope,
+            binds,
             &["rscc", "rscd", "rsce", "rscl", "rsct"],
         ];
         Ok(format!(
@@ -99,8 +146,26 @@ impl<'a> Sas<'a> {
 
     /// Whether an authentic signature allows what needs `need`, now, from there. `Ok(true)` when only
     /// something new may be made.
-    pub(super) fn allows(&self, need: &Need, now: Timestamp) -> Result<bool, Fault> {
-        let time = |name: &str| match self.get(name)? {
+    pub(super) fn allows(
+        &self,
+        need: &Need,
+        now: Timestamp,
+        policy: Option<&AccessPolicy>,
+    ) -> Result<bool, Fault> {
+        let said = |name: &str| {
+            let stored = policy.and_then(|policy| match name {
+                "st" => policy.start.as_deref(),
+                "se" => policy.expiry.as_deref(),
+                _ => policy.permission.as_deref(),
+            });
+            match (self.get(name)?, stored.unwrap_or_default()) {
+                (own, "") => Ok(own.to_owned()),
+                ("", stored) => Ok(stored.to_owned()),
+                // What the policy says is not to be said again.
+                _ => Err(Fault::authentication()),
+            }
+        };
+        let time = |name: &str| match said(name)?.as_str() {
             "" => Ok(None),
             text => time(text).map(Some).ok_or_else(Fault::authentication),
         };
@@ -131,7 +196,7 @@ impl<'a> Sas<'a> {
         } else if !need.by_service {
             return Err(mismatch("ResourceType", "resource types"));
         }
-        let given = self.get("sp")?;
+        let given = said("sp")?;
         match need.letters.chars().find(|letter| given.contains(*letter)) {
             Some(letter) => Ok(letter == 'c'),
             None => Err(permission_mismatch()),
@@ -155,8 +220,8 @@ fn mismatch(what: &str, whats: &str) -> Fault {
     Fault::forbidden(code, why)
 }
 
-/// A time of a signature: to the second or fraction of it, to the minute, or a day.
-fn time(text: &str) -> Option<Timestamp> {
+/// A time of a signature or policy: to the second or fraction of it, to the minute, or a day.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
     match day(text) {
         Some(day) => format!("{day}T00:00:00Z").parse().ok(),
         None => text.parse().ok(),

@@ -55,7 +55,7 @@ impl Source {
         let mut headers = HeaderMap::new();
         let shown = match head.header("x-ms-copy-source-authorization")? {
             Some(shown) => Some(shown),
-            None if by.by == By::Token => head.header(AUTHORIZATION.as_str())?,
+            None if matches!(by.by, By::Token(_)) => head.header(AUTHORIZATION.as_str())?,
             None => None,
         };
         let (Address::Host(of) | Address::InPath(of)) = &address;

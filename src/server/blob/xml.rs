@@ -86,6 +86,16 @@ impl Document {
         self.close("Tags");
     }
 
+    /// What was written by another document.
+    pub(super) fn raw(&mut self, xml: &str) {
+        self.0.get_mut().extend_from_slice(xml.as_bytes());
+    }
+
+    /// A part of one, without its declaration.
+    pub(super) fn part() -> Self {
+        Self(Writer::new(Vec::new()))
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
         self.0.into_inner()
     }
@@ -189,7 +199,7 @@ pub(super) fn checked_tags(all: Vec<(String, String)>) -> Result<Pairs, Fault> {
     }
 }
 
-fn invalid_xml() -> Fault {
+pub(super) fn invalid_xml() -> Fault {
     Fault::bad(
         "InvalidXmlDocument",
         "XML specified is not syntactically valid.",
@@ -197,7 +207,10 @@ fn invalid_xml() -> Fault {
 }
 
 /// Tells `element` the path and the text of each element as it ends.
-fn read(body: &[u8], element: &mut dyn FnMut(&[&str], &str) -> Option<()>) -> Result<(), Fault> {
+pub(super) fn read(
+    body: &[u8],
+    element: &mut dyn FnMut(&[&str], &str) -> Option<()>,
+) -> Result<(), Fault> {
     let text = std::str::from_utf8(body).map_err(|_| invalid_xml())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader::from_str(text);

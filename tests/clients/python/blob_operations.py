@@ -4,6 +4,7 @@ Run by tests/clients/main.rs under `atrest with`. Fails with a traceback at the 
 Azure has it.
 """
 
+import copy
 import hashlib
 import os
 from datetime import datetime, timedelta, timezone
@@ -13,13 +14,20 @@ from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure.keyvault.keys import KeyClient
 from azure.storage.blob import (
+    AccessPolicy,
+    BlobAnalyticsLogging,
     BlobBlock,
     BlobClient,
     BlobSasPermissions,
     BlobServiceClient,
+    ContainerClient,
+    ContainerSasPermissions,
     ContentSettings,
+    CorsRule,
+    RetentionPolicy,
     StandardBlobTier,
     generate_blob_sas,
+    generate_container_sas,
 )
 
 URL = "https://documents.blob.core.windows.net"
@@ -282,6 +290,121 @@ def conditions_on_tags():
     blob.delete_blob(if_tags_match_condition=is_open)
 
 
+def policies():
+    """A signature that names a policy of its container allows what that says, until it is changed."""
+    whole = service.create_container("policied")
+    whole.upload_blob("a", b"a")
+    whole.set_container_access_policy({
+        "readers": AccessPolicy(permission=ContainerSasPermissions(read=True, list=True), expiry=in_an_hour(),
+                                start=datetime.now(timezone.utc) - timedelta(minutes=1)),
+        "empty": AccessPolicy(),
+    })
+    found = whole.get_container_access_policy()["signed_identifiers"]
+    assert sorted(p.id for p in found) == ["empty", "readers"]
+    assert next(p for p in found if p.id == "readers").access_policy.permission == "rl"
+
+    def client(policy, **more):
+        sas = generate_container_sas("documents", "policied", account_key=KEY, policy_id=policy, **more)
+        return ContainerClient(URL, "policied", credential=sas)
+
+    assert client("readers").download_blob("a").readall() == b"a"
+    refused(403, "AuthorizationPermissionMismatch", lambda: client("readers").upload_blob("b", b"b"))
+    refused(403, "AuthenticationFailed", lambda: client("none").download_blob("a"))
+    refused(403, "AuthenticationFailed", lambda: client("empty").download_blob("a"))
+    # What the policy says is not said again.
+    more = dict(permission=ContainerSasPermissions(write=True))
+    refused(403, "AuthenticationFailed", lambda: client("readers", **more).upload_blob("b", b"b"))
+    both = dict(permission=ContainerSasPermissions(read=True), expiry=in_an_hour())
+    assert client("empty", **both).download_blob("a").readall() == b"a"
+    whole.set_container_access_policy({})
+    refused(403, "AuthenticationFailed", lambda: client("readers").download_blob("a"))
+    refused(409, "PublicAccessNotPermitted", lambda: whole.set_container_access_policy({}, public_access="blob"))
+    six = {f"p{n}": AccessPolicy(permission="r", expiry=in_an_hour()) for n in range(5)}
+    whole.set_container_access_policy(six)
+
+
+def delegations():
+    """An identity signs in its own name, and no more than it may itself."""
+    own = BlobServiceClient(URL, credential)
+    now = datetime.now(timezone.utc)
+    key = own.get_user_delegation_key(now - timedelta(minutes=1), now + timedelta(hours=1))
+    own.get_blob_client("work", "delegated").upload_blob(b"x")
+
+    def client(permission=BlobSasPermissions(read=True), key=key, name="delegated", **more):
+        more.setdefault("expiry", in_an_hour())
+        sas = generate_blob_sas("documents", "work", "delegated", user_delegation_key=key, permission=permission, **more)
+        return BlobClient(URL, "work", name, credential=sas)
+
+    assert client().download_blob().readall() == b"x"
+    whole = generate_container_sas("documents", "work", user_delegation_key=key, expiry=in_an_hour(),
+                                   permission=ContainerSasPermissions(list=True))
+    assert "delegated" in [b.name for b in ContainerClient(URL, "work", credential=whole).list_blobs()]
+    refused(403, "AuthorizationPermissionMismatch", client().delete_blob)
+    refused(403, "AuthenticationFailed", client(name="log").download_blob)
+    refused(403, "AuthenticationFailed", client(expiry=now - timedelta(seconds=30)).download_blob)
+    forged = copy.copy(key)
+    forged.signed_expiry = (now + timedelta(hours=9)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    refused(403, "AuthenticationFailed", client(key=forged).download_blob)
+    other = copy.copy(key)
+    other.value = "A" * 43 + "="
+    refused(403, "AuthenticationFailed", client(key=other).download_blob)
+    refused(403, "AuthenticationFailed", lambda: service.get_user_delegation_key(now, in_an_hour()))
+    refused(400, "InvalidXmlNodeValue", lambda: own.get_user_delegation_key(now, now + timedelta(days=8)))
+
+
+def batches():
+    names = [f"batch-{n}" for n in range(5)]
+    for name in names:
+        container.upload_blob(name, b"x")
+    done = list(container.set_standard_blob_tier_blobs("Cool", *names[:2]))
+    assert [r.status_code for r in done] == [200, 200]
+    assert container.get_blob_client(names[0]).get_blob_properties().blob_tier == "Cool"
+    done = list(container.delete_blobs(*names[:3], "batch-none", raise_on_any_failure=False))
+    assert [r.status_code for r in done] == [202, 202, 202, 404]
+    assert [b.name for b in container.list_blobs(name_starts_with="batch")] == names[3:]
+    own = BlobServiceClient(URL, credential).get_container_client("work")
+    assert [r.status_code for r in own.delete_blobs(names[3])] == [202]
+    sas = generate_container_sas("documents", "work", account_key=KEY, expiry=in_an_hour(),
+                                 permission=ContainerSasPermissions(read=True))
+    may_not = ContainerClient(URL, "work", credential=sas).delete_blobs(names[4], raise_on_any_failure=False)
+    assert [r.status_code for r in may_not] == [403]
+    assert [b.name for b in container.list_blobs(name_starts_with="batch")] == names[4:]
+
+
+def found_by_tags():
+    other = service.create_container("elsewhere")
+    for name, tags in [("f1", {"kind": "a", "n": "1"}), ("f2", {"kind": "a", "n": "2"}), ("f3", {"kind": "b"})]:
+        container.upload_blob(name, b"x", tags=tags)
+    other.upload_blob("f4", b"x", tags={"kind": "a"})
+    def found(where, of=service, **more):
+        return [(b.container_name, b.name) for b in of.find_blobs_by_tags(where, **more)]
+    assert found("\"kind\" = 'a'") == [("elsewhere", "f4"), ("work", "f1"), ("work", "f2")]
+    assert found("@container = 'work' AND \"kind\" = 'a' AND \"n\" > '1'") == [("work", "f2")]
+    assert found("\"kind\" = 'a'", container) == [("work", "f1"), ("work", "f2")]
+    pages = service.find_blobs_by_tags("\"kind\" = 'a'", results_per_page=2).by_page()
+    assert [[b.name for b in page] for page in pages] == [["f4", "f1"], ["f2"]]
+    assert next(iter(service.find_blobs_by_tags("\"n\" = '2'"))).tags == {"kind": "a", "n": "2"}
+    refused(400, "InvalidQueryParameterValue", lambda: found("kind is a"))
+
+
+def service_properties():
+    rule = CorsRule(["https://example.org"], ["GET", "PUT"], max_age_in_seconds=60, allowed_headers=["x-ms-meta-*"])
+    service.set_service_properties(cors=[rule], target_version="2021-08-06")
+    service.set_service_properties(analytics_logging=BlobAnalyticsLogging(read=True, retention_policy=RetentionPolicy(enabled=True, days=5)))
+    found = service.get_service_properties()
+    assert found["target_version"] == "2021-08-06" and found["analytics_logging"].read is True
+    assert [c.allowed_origins for c in found["cors"]] == ["https://example.org"]
+    refused(501, "NotImplemented", lambda: service.set_service_properties(delete_retention_policy=RetentionPolicy(enabled=True, days=5)))
+    assert container.get_account_information()["sku_name"] == "Standard_LRS"
+
+
+def refused_before_its_body_is_read():
+    """The answer arrives, also when it is given before all was sent."""
+    wrong = BlobServiceClient(URL, credential={"account_name": "documents", "account_key": "A" * 86 + "=="},
+                              retry_total=0)
+    refused(403, "AuthenticationFailed", lambda: wrong.get_blob_client("work", "never").upload_blob(b"x" * (30 << 20)))
+
+
 def the_customers_key():
     """What needs the customer's key ends when it is disabled, and comes back with it."""
     keys = KeyClient("https://customer.vault.azure.net", credential)
@@ -299,6 +422,8 @@ def the_customers_key():
     refused(404, "BlobNotFound", blob.download_blob)
 
 
-for step in (snapshots, copies, from_urls, append_blobs, leases, tiers, conditions_on_tags, the_customers_key):
+for step in (snapshots, copies, from_urls, append_blobs, leases, tiers, conditions_on_tags,
+             policies, delegations, batches, found_by_tags, service_properties, refused_before_its_body_is_read,
+             the_customers_key):
     step()
     print(step.__name__, "ok", flush=True)

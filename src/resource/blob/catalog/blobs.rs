@@ -157,6 +157,39 @@ impl Catalog {
         }
     }
 
+    /// The blobs that have tags, at or after `from` by container and name, as long as `visit` wants more.
+    pub(in crate::resource::blob) fn walk_tagged(
+        &self,
+        container: Option<&ContainerName>,
+        from: (&str, &str),
+        visit: &mut dyn FnMut(BlobPath, Pairs) -> bool,
+    ) -> Result<(), ResourceError> {
+        let sql = format!(
+            "SELECT container, name, tags FROM blobs WHERE tags <> '{{}}' AND snapshot = {ITSELF}
+             AND (?1 IS NULL OR container = ?1) AND (container, name) >= (?2, ?3)
+             ORDER BY container, name"
+        );
+        self.read(|c| {
+            let mut query = c.prepare_cached(&sql)?;
+            let container = container.map(ContainerName::as_str);
+            let mut rows = query.query((container, from.0, from.1))?;
+            while let Some(row) = rows.next()? {
+                let found = || {
+                    let path = BlobPath {
+                        container: get::<String>(row, 0)?.parse().ok()?,
+                        name: BlobName::parse(&get::<String>(row, 1)?).ok()?,
+                    };
+                    Some((path, get_json(row, 2)?))
+                };
+                let (path, tags) = found().ok_or(Refused::Malformed)?;
+                if !visit(path, tags) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Makes `entry`, with its manifest and extents, the blob of its path, or a snapshot of it, if the one that is there
     /// meets the conditions. Blocks that wait for being committed go; snapshots stay. Gives the entry as it
     /// was written, and the extents that nothing refers to any more; or nothing, when `extents` were to be

@@ -143,7 +143,7 @@ pub(super) fn exists(c: &Connection, path: &BlobPath) -> Result<(), Refused> {
     }
 }
 
-fn check(
+pub(super) fn check(
     c: &Connection,
     name: &ContainerName,
     conditions: &Conditions,

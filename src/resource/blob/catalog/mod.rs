@@ -7,6 +7,8 @@ mod blocks;
 mod containers;
 mod extents;
 mod leases;
+mod policies;
+mod service;
 mod snapshots;
 
 use std::path::{Path, PathBuf};
@@ -91,6 +93,16 @@ const SCHEMA: &str = "
         broken     INTEGER NOT NULL,
         PRIMARY KEY (container, blob)
     ) STRICT;
+    CREATE TABLE policies (
+        container  TEXT    NOT NULL PRIMARY KEY REFERENCES containers ON DELETE CASCADE,
+        policies   TEXT    NOT NULL
+    ) STRICT;
+    CREATE TABLE service (
+        one        INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+        delegation BLOB    NOT NULL CHECK (length(delegation) = 32),
+        properties TEXT    NOT NULL
+    ) STRICT;
+    CREATE INDEX blobs_with_tags ON blobs (container, name) WHERE tags <> '{}';
 ";
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -135,6 +147,7 @@ impl Catalog {
             for number in [1, 2] {
                 access_keys::replace(&tx, number)?;
             }
+            service::create(&tx)?;
             tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             tx.commit()
         })?;
