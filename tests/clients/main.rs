@@ -156,7 +156,7 @@ fn python_code_written_for_azure_copies_blobs_unchanged() {
 
 #[test]
 fn a_file_system_over_blobs_works_unchanged() {
-    holds_on_blobs(&python(), &package("tests/clients/python/lake.py"), 1);
+    holds_on_blobs(&python(), &package("tests/clients/python/lake.py"), 2);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn javascript_code_written_for_azure_copies_blobs_unchanged() {
     holds_on_blobs(
         Path::new("node"),
         &node_script("tests/clients/node/blob_operations.mjs"),
-        4,
+        6,
     );
 }
 

@@ -212,7 +212,7 @@ fn what_would_change_the_meaning_of_a_request_is_not_passed_over() {
     }
     for (method, path) in [
         ("GET", "/default/a?versionid=2026-01-01T00:00:00.0000000Z"),
-        ("PUT", "/default?comp=acl&restype=container"),
+        ("PUT", "/default/a?comp=immutabilityPolicies"),
     ] {
         assert_eq!(ask(method, path, &[], "").status, 501, "{method} {path}");
     }

@@ -85,8 +85,9 @@ impl StorageAccount {
         limit: usize,
     ) -> Result<Vec<(BlobPath, Pairs)>, ResourceError> {
         let mut found = Vec::new();
+        let start = (container.map_or("", ContainerName::as_str), "");
         let from = from.map(|from| (from.container.as_str(), from.name.as_str()));
-        (self.catalog).walk_tagged(container, from.unwrap_or(("", "")), &mut |path, tags| {
+        (self.catalog).walk_tagged(container, from.unwrap_or(start), &mut |path, tags| {
             if query.holds(path.container.as_str(), &tags) {
                 found.push((path, tags));
             }

@@ -216,7 +216,7 @@ impl Head {
     /// Refuses what changes the meaning of a request and is not there: to pass over it would be to store
     /// under another key than was asked for, or without the check that was asked for.
     pub(super) fn refuse_unknown(&self, call: &Call) -> Result<(), Fault> {
-        const NOT_HERE: [(&str, &str); 8] = [
+        const NOT_HERE: [(&str, &str); 10] = [
             ("x-ms-encryption-key", "keys given by the client (CPK)"),
             (
                 "x-ms-encryption-key-sha256",
@@ -231,6 +231,11 @@ impl Head {
                 "keys given by the client (CPK)",
             ),
             ("x-ms-legal-hold", "legal holds"),
+            (
+                "x-ms-immutability-policy-until-date",
+                "immutability policies",
+            ),
+            ("x-ms-range-get-content-crc64", "CRC64 checksums"),
         ];
         for (name, what) in NOT_HERE {
             if self.headers.contains_key(name) {

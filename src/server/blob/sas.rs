@@ -131,17 +131,16 @@ impl<'a> Sas<'a> {
             Some(_) if self.version >= WITH_BINDINGS => &["srh", "srq"],
             _ => &[],
         };
-        let after = [
-            by,
-            &["sip", "spr", "sv", "sr", "snapshot"],
-            scope,
-            binds,
-            &["rscc", "rscd", "rsce", "rscl", "rsct"],
-        ];
-        Ok(format!(
-            "{before}\n{resource}\n{}",
-            values(&after.concat())?
-        ))
+        // A container's is for its snapshots, too; a blob's is for none of them.
+        let snapshot = match self.get("sr")? {
+            "c" => "",
+            _ => self.get("snapshot")?,
+        };
+        let between = format!("{}\n{snapshot}", values(&["sip", "spr", "sv", "sr"])?);
+        let by = values(by)?;
+        let after = [scope, binds, &["rscc", "rscd", "rsce", "rscl", "rsct"]];
+        let after = values(&after.concat())?;
+        Ok(format!("{before}\n{resource}\n{by}\n{between}\n{after}"))
     }
 
     /// Whether an authentic signature allows what needs `need`, now, from there. `Ok(true)` when only

@@ -79,10 +79,11 @@ impl Source {
         *asked.headers_mut() = headers;
         let (parts, ()) = asked.into_parts();
         let asked = Head::new(parts, head.origin, &address)?;
-        let call = Call::of(&asked)?;
+        let call = Call::of(&asked).map_err(|_| bad())?;
         let Call::Blob(BlobCall::Get, path) = &call else {
             return Err(bad());
         };
+        asked.refuse_unknown(&call).map_err(Fault::of_source)?;
         let account = storage::account(shared, of).map_err(Fault::of_source)?;
         let by_own_key = by.by == By::Key && of == name && !signed && asked.headers.is_empty();
         if !by_own_key {

@@ -3,7 +3,8 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { BlobSASPermissions, BlobServiceClient } from "@azure/storage-blob";
+import { DefaultAzureCredential } from "@azure/identity";
+import { BlobSASPermissions, BlobServiceClient, BlockBlobClient, generateBlobSASQueryParameters } from "@azure/storage-blob";
 
 // A refusal is not asked for again.
 const once = { retryOptions: { maxTries: 1 } };
@@ -98,6 +99,40 @@ const steps = {
     await refused(412, "LeaseIdMissing", () => container.delete());
     await whole.breakLease(0);
     assert.ok(held.leaseId);
+  },
+  async delegationsAndPolicies() {
+    const own = new BlobServiceClient("https://documents.blob.core.windows.net", new DefaultAzureCredential(), once);
+    const key = await own.getUserDelegationKey(new Date(Date.now() - 60_000), hour);
+    const blob = container.getBlockBlobClient("delegated");
+    await blob.upload("x", 1);
+    const shared = (letters, signedBy = key) => {
+      const values = { containerName: "from-js", blobName: "delegated", permissions: BlobSASPermissions.parse(letters), expiresOn: hour };
+      return new BlockBlobClient(`${blob.url}?${generateBlobSASQueryParameters(values, signedBy, "documents")}`, undefined, once);
+    };
+    assert.equal(await text(shared("r")), "x");
+    await refused(403, "AuthorizationPermissionMismatch", () => shared("r").delete());
+    await refused(403, "AuthenticationFailed", () => shared("r", { ...key, signedExpiresOn: new Date(Date.now() + 9e7) }).download());
+    const policy = { accessPolicy: { permissions: "r", startsOn: new Date(Date.now() - 60_000), expiresOn: hour }, id: "readers" };
+    await container.setAccessPolicy(undefined, [policy]);
+    assert.equal((await container.getAccessPolicy()).signedIdentifiers[0].accessPolicy.permissions, "r");
+    const named = new BlockBlobClient(await blob.generateSasUrl({ identifier: "readers" }), undefined, once);
+    assert.equal(await text(named), "x");
+    await container.setAccessPolicy(undefined, []);
+    await refused(403, "AuthenticationFailed", () => named.download());
+  },
+  async batchesAndTags() {
+    const blobs = ["b1", "b2", "b3"].map((name) => container.getBlockBlobClient(name));
+    for (const blob of blobs) await blob.upload("x", 1, { tags: { kind: "batch" } });
+    const found = await collected(service.findBlobsByTags("kind = 'batch'"));
+    assert.deepEqual(found.map((b) => b.name), ["b1", "b2", "b3"]);
+    const batch = service.getBlobBatchClient();
+    assert.equal((await batch.setBlobsAccessTier([blobs[0]], "Cool")).subResponsesSucceededCount, 1);
+    assert.equal((await blobs[0].getProperties()).accessTier, "Cool");
+    const deleted = await batch.deleteBlobs([...blobs, container.getBlobClient("none")]);
+    assert.deepEqual(deleted.subResponses.map((r) => r.status), [202, 202, 202, 404]);
+    assert.equal(deleted.subResponses[3].errorCode, "BlobNotFound");
+    await service.setProperties({ cors: [{ allowedOrigins: "*", allowedMethods: "GET", allowedHeaders: "", exposedHeaders: "", maxAgeInSeconds: 5 }] });
+    assert.equal((await service.getProperties()).cors[0].allowedOrigins, "*");
   },
 };
 

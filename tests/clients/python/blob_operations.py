@@ -79,6 +79,12 @@ def snapshots():
                             permission=BlobSasPermissions(read=True), expiry=in_an_hour())
     assert BlobClient(URL, "work", "dated", snapshot=first, credential=sas).download_blob().readall() == b"first"
     refused(403, "AuthenticationFailed", BlobClient(URL, "work", "dated", snapshot=second, credential=sas).download_blob)
+    sas = generate_container_sas("documents", "work", account_key=KEY, expiry=in_an_hour(),
+                                 permission=ContainerSasPermissions(read=True))
+    assert BlobClient(URL, "work", "dated", snapshot=second, credential=sas).download_blob().readall() == b"first"
+    sas = generate_blob_sas("documents", "work", "dated", account_key=KEY, expiry=in_an_hour(),
+                            permission=BlobSasPermissions(read=True))
+    refused(403, "AuthenticationFailed", BlobClient(URL, "work", "dated", snapshot=first, credential=sas).download_blob)
     refused(409, "SnapshotsPresent", blob.delete_blob)
     refused(404, "BlobNotFound", container.get_blob_client("dated", snapshot="2020-01-01T00:00:00.0000000Z").download_blob)
     refused(404, "BlobNotFound", container.get_blob_client("none").create_snapshot)

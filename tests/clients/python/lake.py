@@ -24,5 +24,26 @@ def files():
     assert not fs.exists("lake/a/b.bin")
 
 
-files()
-print("files ok")
+def appended_and_moved():
+    fs.mkdir("moving")
+    with fs.open("moving/log.txt", "ab") as f:
+        f.write(b"one")
+    with fs.open("moving/log.txt", "ab") as f:
+        f.write(b"two")
+    assert fs.cat("moving/log.txt") == b"onetwo"
+    fs.copy("moving/log.txt", "moving/copied.txt")
+    fs.mv("moving/copied.txt", "moving/moved/here.txt")
+    assert fs.cat("moving/moved/here.txt") == b"onetwo"
+    assert fs.find("moving") == ["moving/log.txt", "moving/moved/here.txt"], fs.find("moving")
+    for n in range(30):
+        fs.pipe(f"moving/many/{n}", b"x")
+    assert len(fs.find("moving/many")) == 30
+    fs.rm("moving/many", recursive=True)
+    fs.invalidate_cache()
+    assert fs.find("moving") == ["moving/log.txt", "moving/moved/here.txt"], fs.find("moving")
+    fs.rm("moving", recursive=True)
+    assert not fs.exists("moving")
+
+for step in (files, appended_and_moved):
+    step()
+    print(step.__name__, "ok")
