@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::base::SystemClock;
+use crate::base::Clock;
 use crate::crypto::SecretBytes;
 use crate::vault::RemoteOptions;
+use crate::world::landscape::WorldClock;
 use crate::world::{AskPassphrase, WhichVault, Workspace};
 
 use super::{CliError, Output};
@@ -99,7 +100,12 @@ impl Context {
         let context = self.clone();
         let ask: AskPassphrase =
             Arc::new(move |vault| context.passphrase(vault).map_err(|e| e.to_string()));
-        Ok(Workspace::open(self.dir(), ask, Arc::new(SystemClock))?)
+        Ok(Workspace::open(self.dir(), ask, self.clock())?)
+    }
+
+    /// What the vaults go by: the landscape's clock where there is one.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(WorldClock::of(self.dir()))
     }
 
     /// The passphrase that a vault is sealed under: from `--passphrase-file`, or asked for on the

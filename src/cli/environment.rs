@@ -1,4 +1,4 @@
-//! `atrest env`, and the lines that `atrest serve` prints: what leads clients to the server.
+//! `atrest env` alone, and the lines that `atrest serve` prints: what leads clients to the server.
 
 use std::fmt::Write;
 
@@ -7,19 +7,29 @@ use zeroize::Zeroizing;
 
 use crate::server::{Endpoints, Home};
 
+use super::landscape::environment::{self, Command};
 use super::{CliError, Context, Outcome, Output};
 
 /// Arguments of `atrest env`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
+  atrest env create prod --project erp                  a finance and operations environment
+  atrest env create-power org-prod --tenant contoso     a Power Platform environment
+  atrest env link prod org-prod
   eval \"$(atrest --dir work env)\"                       sh, bash, zsh
   atrest --dir work env --powershell | Invoke-Expression
 
-The variables lead HTTPS of programs started from this shell through the proxy, which knows simulated hosts
+Alone, it prints the variables of the server that runs. They lead HTTPS of programs started from this shell through the proxy, which knows simulated hosts
 only: add others to NO_PROXY. This program uses the customer's vault through the server then, unless it is
-told --vault-url= (empty). IDENTITY_HEADER is a secret.")]
+told --vault-url= (empty). IDENTITY_HEADER is a secret."
+)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// For sh, bash, zsh: the default
     #[arg(long, conflicts_with = "powershell")]
     shell: bool,
@@ -103,6 +113,9 @@ impl Environment {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    if let Some(command) = &args.command {
+        return environment::run(command, context);
+    }
     let home = Home::of(context.workspace_here()?.dir())?;
     let endpoints = Endpoints::announced(&home)?.ok_or_else(|| {
         CliError::new(

@@ -14,6 +14,7 @@ mod error;
 mod identity;
 mod init;
 mod key;
+mod landscape;
 mod man;
 mod output;
 mod protect;
@@ -165,8 +166,24 @@ enum Command {
     Serve(serve::Args),
     /// Run a command with such a server beside it
     With(with::Args),
-    /// Print the environment variables that lead clients to the running server
+    /// Tenants, the people in them, and which profile's rules hold
+    Tenant(landscape::tenant::Args),
+    /// Projects of Lifecycle Services (LCS)
+    Project(landscape::project::Args),
+    /// Environments: create, link, enable, back up, restore, copy; alone: the server's environment variables
     Env(environment::Args),
+    /// Enterprise policies: create, grant, apply to environments, remove, revoke
+    Policy(landscape::policy::Args),
+    /// Offers and services: what is said of them, and which an environment has
+    Offer(landscape::offer::Args),
+    /// Add-ins, likewise
+    Addin(landscape::addin::Args),
+    /// What exactly the customer's key protects in an environment
+    Coverage(landscape::coverage::Args),
+    /// Customer Lockbox: request, approve, deny, read, audit
+    Lockbox(landscape::lockbox::Args),
+    /// The landscape's clock
+    Clock(landscape::clock::Args),
     /// Who may use the server: add, grant, revoke, model, policy, list, remove
     Identity(identity::Args),
     /// Print completions for a shell
@@ -239,7 +256,15 @@ fn run(cli: &Cli) -> Result<Outcome, CliError> {
         Command::Report(args) => report::run(args, &context),
         Command::Serve(args) => serve::run(args, &context),
         Command::With(args) => with::run(args, &context),
+        Command::Tenant(args) => landscape::tenant::run(args, &context),
+        Command::Project(args) => landscape::project::run(args, &context),
         Command::Env(args) => environment::run(args, &context),
+        Command::Policy(args) => landscape::policy::run(args, &context),
+        Command::Offer(args) => landscape::offer::run(args, &context),
+        Command::Addin(args) => landscape::addin::run(args, &context),
+        Command::Coverage(args) => landscape::coverage::run(args, &context),
+        Command::Lockbox(args) => landscape::lockbox::run(args, &context),
+        Command::Clock(args) => landscape::clock::run(args, &context),
         Command::Identity(args) => identity::run(args, &context),
         Command::Completions(args) => completions::run(args, &context),
         Command::Man(args) => man::run(args, &context),

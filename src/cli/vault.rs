@@ -1,10 +1,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::base::{SystemClock, VaultName};
+use crate::base::VaultName;
 use crate::crypto::SecretBytes;
 use crate::vault::{KeyVault, LocalVault, RootKeyKind, RootKeySource, VaultSettings, VaultStatus};
 use crate::world::{AnyVault, NewVault, VaultKind, WhichVault};
@@ -181,7 +180,7 @@ fn make(create: &Create, context: &Context) -> Result<Outcome, CliError> {
     let workspace = context.workspace()?;
     let settings = &create.settings;
     let passphrase = settings.passphrase(context)?;
-    let clock = Arc::new(SystemClock);
+    let clock = context.clock();
     let with_key_file = passphrase.is_none();
     let new = NewVault {
         settings: settings.vault(),
@@ -303,7 +302,7 @@ fn unseal(
     } else {
         &key_file
     };
-    let clock = Arc::new(SystemClock);
+    let clock = context.clock();
     let vault = LocalVault::unseal(&dir, &passphrase, new_root, &caller(), clock)?;
     changed(&vault, 0, "unsealed", context)
 }

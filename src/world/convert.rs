@@ -54,6 +54,7 @@ impl Workspace {
     ) -> Result<Converted, WorldError> {
         let mut changing = self.begin()?;
         let address = changing.config.resolve(address)?;
+        self.refuse_in_landscape(&address)?;
         let entry = changing.config.entry_mut(&address)?;
         let from = entry.protection.clone();
         if entry.pending.is_some() {
@@ -286,7 +287,7 @@ pub(super) fn places(live: &Path) -> (PathBuf, PathBuf, PathBuf) {
 
 /// The key version that a resource's files name; `None` when they are plain. Not authenticated: it
 /// is shown, and decides between two states that this program wrote itself.
-fn key_on_disk(kind: Kind, path: &Path) -> Result<Option<KeyVersionRef>, WorldError> {
+pub(super) fn key_on_disk(kind: Kind, path: &Path) -> Result<Option<KeyVersionRef>, WorldError> {
     match kind {
         Kind::Sql => {
             let slots = match SealedDatabase::key_slots(path) {

@@ -5,6 +5,7 @@ use crate::resource::ResourceError;
 use crate::vault::VaultError;
 
 use super::BadAddress;
+use super::landscape::Refusal;
 
 /// Why a working directory did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,20 @@ pub enum WorldError {
     /// It cannot be done to this resource.
     #[error("{0}")]
     Usage(String),
+    /// There is no landscape.
+    #[error("{0}: no landscape here; make one with `atrest tenant create NAME`")]
+    NoLandscape(String),
+    /// No such part of a landscape.
+    #[error("no {kind} {name}; the command's `list` lists them")]
+    NoEntity {
+        /// What was looked for.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A rule of the landscape.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// Not a name or an address.
     #[error(transparent)]
     Address(#[from] BadAddress),

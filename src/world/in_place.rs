@@ -45,6 +45,7 @@ impl Workspace {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<ConvertedInPlace, WorldError> {
         let (address, entry) = self.resource(address)?;
+        self.refuse_in_landscape(&address)?;
         let (live, _, old) = places(&self.resolved_path(&address));
         let under_way = conversion_at(entry.kind, &live) == Conversion::Encryption;
         let mut room_was_made = false;
@@ -156,6 +157,7 @@ impl Workspace {
         let database = self.open_sql(&address)?;
         let under_way = self.not_otherwise(&address, &database, Conversion::Decryption)?;
         if !under_way {
+            self.refuse_in_landscape(&address)?;
             let mut changing = self.begin()?;
             changing.config.entry_mut(&address)?.pending = Some(Protection::Plain);
             changing.save()?;

@@ -6,11 +6,13 @@
 //! customer's can be one: asked through a server, its directory is not touched ([`Workspace::through`]).
 
 mod address;
+mod bulk;
 mod config;
 mod convert;
 mod error;
 mod hold;
 mod in_place;
+pub mod landscape;
 mod lock;
 mod resources;
 mod restore;
@@ -19,10 +21,11 @@ mod vaults;
 mod workspace;
 
 pub use address::{BadAddress, Kind, Name, ResourceAddress};
+pub use bulk::{Progress, Step};
 pub use config::{CONFIG, ResourceEntry};
 pub use convert::Converted;
 pub use error::WorldError;
 pub use in_place::{ConvertedInPlace, UnderWay};
 pub use vault_set::{AnyVault, AskPassphrase, VaultKind, VaultSet, WhichVault};
 pub use vaults::{NamedKey, NewVault};
-pub use workspace::{InitOptions, Workspace};
+pub use workspace::{BACKUPS, InitOptions, Workspace};

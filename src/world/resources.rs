@@ -8,7 +8,7 @@ use crate::crypto::{random_id, sha256};
 use crate::envelope::ResourceKind;
 use crate::resource::blob::StorageAccount;
 use crate::resource::sql::{Keeper, SqlDatabase};
-use crate::resource::{ProtectedResource, Protection, ResourceError};
+use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use crate::sqlite::{PageSize, discard_shared_memory};
 use crate::vault::{Epoch, FreshnessCheck};
 
@@ -29,7 +29,7 @@ impl Workspace {
         protection: Protection,
         page_size: PageSize,
     ) -> Result<SqlDatabase, WorldError> {
-        let wrapper = self.wrapper();
+        let wrapper = self.wrapper_at(address)?;
         let made = self.add(address, Kind::Sql, protection.clone(), |path, id| {
             SqlDatabase::create(path, id, page_size, protection, &wrapper)
         })?;
@@ -46,7 +46,7 @@ impl Workspace {
         source: &Path,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<SqlDatabase, WorldError> {
-        let wrapper = self.wrapper();
+        let wrapper = self.wrapper_at(address)?;
         let made = self.add(address, Kind::Sql, protection.clone(), |path, id| {
             SqlDatabase::create_from(path, id, protection, &wrapper, source, progress)
         })?;
@@ -60,7 +60,7 @@ impl Workspace {
         address: &ResourceAddress,
         protection: Protection,
     ) -> Result<StorageAccount, WorldError> {
-        let (wrapper, service_key) = (self.wrapper(), self.service_key());
+        let (wrapper, service_key) = (self.wrapper_at(address)?, self.service_key());
         self.add(address, Kind::Storage, protection.clone(), |path, id| {
             let service_key = protection.key().is_some().then_some(&service_key);
             StorageAccount::create(path, id, protection.clone(), service_key, &wrapper)
@@ -70,7 +70,7 @@ impl Workspace {
     /// Opens a SQL database, which must be the newest state of it that the vault of its key knows.
     pub fn open_sql(&self, address: &ResourceAddress) -> Result<SqlDatabase, WorldError> {
         let (path, entry) = self.find(address, Kind::Sql)?;
-        let (wrapper, keeper) = (self.wrapper(), self.keeper(address)?);
+        let (wrapper, keeper) = (self.wrapper_at(address)?, self.keeper(address)?);
         let (id, protection) = (entry.id, entry.protection);
         Ok(SqlDatabase::open_fresh(
             &path, id, protection, &wrapper, &keeper,
@@ -80,7 +80,7 @@ impl Workspace {
     /// Opens a SQL database, whichever state of it lies there.
     fn open_sql_as_it_is(&self, address: &ResourceAddress) -> Result<SqlDatabase, WorldError> {
         let (path, entry) = self.find(address, Kind::Sql)?;
-        let wrapper = self.wrapper();
+        let wrapper = self.wrapper_at(address)?;
         Ok(SqlDatabase::open(
             &path,
             entry.id,
@@ -119,12 +119,24 @@ impl Workspace {
     /// resource's identity and its place, since a copy elsewhere goes its own way.
     fn keeper(&self, address: &ResourceAddress) -> Result<Keeper, WorldError> {
         let (address, entry) = self.resource(address)?;
+        Ok(self.keeper_of(entry.id, &address))
+    }
+
+    /// The same, of the resource `id` at a resolved address.
+    pub(super) fn keeper_of(&self, id: ResourceId, address: &ResourceAddress) -> Keeper {
         let place = address.to_string();
-        let hash = sha256(&[EPOCH_NAME, entry.id.as_bytes(), place.as_bytes()]);
-        Ok(Keeper {
+        let hash = sha256(&[EPOCH_NAME, id.as_bytes(), place.as_bytes()]);
+        Keeper {
             epochs: self.vault_set(),
             id: EpochId::from_bytes(hash[..16].try_into().expect("16 of 32 bytes")),
-        })
+        }
+    }
+
+    /// What the resource at `address` reaches the vaults through.
+    fn wrapper_at(&self, address: &ResourceAddress) -> Result<Wrapper, WorldError> {
+        let resolved = self.config().resolve(address)?;
+        let environment = resolved.environment.expect("a resolved address");
+        self.wrapper_in(&environment)
     }
 
     fn begin_epoch(
@@ -157,7 +169,7 @@ impl Workspace {
             &path,
             entry.id,
             entry.protection,
-            &self.wrapper(),
+            &self.wrapper_at(address)?,
         )?)
     }
 
@@ -184,7 +196,11 @@ impl Workspace {
                 let account = self.open_storage(address)?;
                 if let Some(envelope) = account.envelope() {
                     envelope
-                        .open(&*self.wrapper(), ResourceKind::Storage, account.id())
+                        .open(
+                            &*self.wrapper_at(address)?,
+                            ResourceKind::Storage,
+                            account.id(),
+                        )
                         .map_err(|e| ResourceError::envelope(account.dir(), e))?;
                 }
                 Ok(())

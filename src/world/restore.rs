@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::create_dir_private;
+use crate::base::{ResourceId, create_dir_private, sync_names};
 use crate::resource::Protection;
 use crate::sqlite::Conversion;
 
@@ -133,6 +133,81 @@ fn pending(
              key; make another one"
         ))),
         (pending, _) => Ok(pending.clone()),
+    }
+}
+
+/// Copies the files of a resource, and has them reach the disk.
+pub(super) fn copy_resource(kind: Kind, from: &Path, to: &Path) -> Result<(), WorldError> {
+    let files = match kind {
+        Kind::Sql => {
+            let pairs = sql_files(from).into_iter().zip(sql_files(to));
+            // The last tells where memory is shared, which a copy has no use for.
+            pairs.take(3).filter(|(from, _)| from.is_file()).collect()
+        }
+        Kind::Storage => tree(from, to)?,
+    };
+    for (from, to) in files {
+        let copied = fs::copy(&from, &to).and_then(|_| fs::File::open(&to)?.sync_all());
+        copied.map_err(|e| WorldError::io(&to, e))?;
+    }
+    sync_names(to).map_err(|e| WorldError::io(to, e))
+}
+
+impl Workspace {
+    /// Puts a copy of the resource whose files are at `from` in the place of the one at `address`, which
+    /// may be missing. It keeps its identity, and the state that is copied counts as the newest.
+    pub(super) fn replace_by_copy(
+        &self,
+        address: &ResourceAddress,
+        from: &Path,
+        id: ResourceId,
+        protection: &Protection,
+    ) -> Result<(), WorldError> {
+        let mut changing = self.begin()?;
+        let (live, new, old) = places(&self.resolved_path(address));
+        let parent = live.parent().expect("inside the working directory");
+        create_dir_private(parent).map_err(|e| WorldError::io(parent, e))?;
+        remove(address.kind, &new);
+        remove(address.kind, &old);
+        copy_resource(address.kind, from, &new)?;
+        if address.kind == Kind::Sql && live.exists() {
+            super::hold::open_here_only(&live)?;
+        }
+        let entry = ResourceEntry {
+            kind: address.kind,
+            name: address.name.clone(),
+            id,
+            protection: protection.clone(),
+            pending: None,
+        };
+        // The files that go with the old main file go first, so that none meets the new one.
+        match address.kind {
+            Kind::Sql => {
+                remove(address.kind, &live);
+                for (from, to) in sql_files(&new).iter().zip(sql_files(&live)).rev() {
+                    if from.exists() {
+                        fs::rename(from, &to).map_err(|e| WorldError::io(&to, e))?;
+                    }
+                }
+            }
+            Kind::Storage => {
+                if live.exists() {
+                    fs::rename(&live, &old).map_err(|e| WorldError::io(&live, e))?;
+                }
+                fs::rename(&new, &live).map_err(|e| WorldError::io(&live, e))?;
+                remove(address.kind, &old);
+            }
+        }
+        sync_names(&live).map_err(|e| WorldError::io(&live, e))?;
+        match changing.config.entry_mut(address) {
+            Ok(found) => *found = entry,
+            Err(_) => list(&mut changing.config, address, entry)?,
+        }
+        changing.save()?;
+        if let (Kind::Sql, Some(key)) = (address.kind, protection.key()) {
+            self.expect_sql(address, key.vault);
+        }
+        Ok(())
     }
 }
 

@@ -137,7 +137,7 @@ impl Workspace {
             });
         }
         let config = self.config();
-        let name = config.customer_key.ok_or_else(|| {
+        let name = config.customer_key.clone().ok_or_else(|| {
             WorldError::Usage(
                 "there is no customer key yet; make one with `atrest key create NAME` \
                  and name it with --key"

@@ -1,6 +1,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::base::{Clock, KeyName, KeyRef, VaultId, create_dir_private};
 use crate::crypto::{KeyKind, SecretBytes};
@@ -10,6 +10,7 @@ use crate::vault::{
 };
 
 use super::config::{CONFIG, Config, Environment};
+use super::landscape::{self, Gate, Store};
 use super::lock::{ChangeLock, LOCK};
 use super::{
     AnyVault, AskPassphrase, Kind, Name, ResourceAddress, ResourceEntry, VaultKind, VaultSet,
@@ -19,7 +20,10 @@ use super::{
 /// The name of the service-managed key in the provider's vault.
 const SERVICE_MANAGED: &str = "service-managed";
 /// Where environments are, in the working directory.
-const ENVIRONMENTS: &str = "environments";
+pub(super) const ENVIRONMENTS: &str = "environments";
+
+/// Where backups of environments are, in the working directory.
+pub const BACKUPS: &str = "backups";
 
 /// What a new working directory shall have.
 pub struct InitOptions {
@@ -37,7 +41,8 @@ pub struct InitOptions {
 pub struct Workspace {
     dir: PathBuf,
     vaults: Arc<VaultSet>,
-    config: RwLock<Config>,
+    config: RwLock<Arc<Config>>,
+    landscape: OnceLock<Arc<Store>>,
 }
 
 impl Workspace {
@@ -117,7 +122,8 @@ impl Workspace {
         Self {
             dir: dir.to_owned(),
             vaults: Arc::new(VaultSet::new(dir, &config, ask, clock)),
-            config: RwLock::new(config),
+            config: RwLock::new(Arc::new(config)),
+            landscape: OnceLock::new(),
         }
     }
 
@@ -177,6 +183,45 @@ impl Workspace {
         self.vaults.clone()
     }
 
+    /// What the resources of one environment reach the vaults through: where a policy governs it, as far as
+    /// the policy's identity may.
+    pub(super) fn wrapper_in(&self, environment: &Name) -> Result<Wrapper, WorldError> {
+        Ok(match self.landscape()? {
+            None => self.wrapper(),
+            Some(store) => Arc::new(Gate::new(
+                self.vaults.clone(),
+                store,
+                environment.clone(),
+                self.config().provider_vault,
+            )),
+        })
+    }
+
+    /// The landscape's file, when there is one.
+    pub(super) fn landscape(&self) -> Result<Option<Arc<Store>>, WorldError> {
+        if let Some(store) = self.landscape.get() {
+            return Ok(Some(store.clone()));
+        }
+        let opened = Store::open(&self.dir)?.map(Arc::new);
+        Ok(opened.map(|store| self.landscape.get_or_init(|| store).clone()))
+    }
+
+    /// Refuses to change by hand under which key a resource of a landscape is.
+    pub(super) fn refuse_in_landscape(&self, address: &ResourceAddress) -> Result<(), WorldError> {
+        let place = address.environment.as_ref().expect("a resolved address");
+        let owner = match self.landscape()? {
+            None => None,
+            Some(store) => store.read(|tx| landscape::owner(tx, place))?,
+        };
+        match owner {
+            None => Ok(()),
+            Some(owner) => Err(WorldError::Usage(format!(
+                "{address} is of the {owner}: which key it is under is decided by its policy (`atrest policy apply` \
+                 and `remove`)"
+            ))),
+        }
+    }
+
     pub(super) fn vault_set(&self) -> Arc<VaultSet> {
         self.vaults.clone()
     }
@@ -203,7 +248,7 @@ impl Workspace {
     /// Reads the configuration anew: another process may have changed it.
     pub fn reload(&self) -> Result<(), WorldError> {
         let read = Config::read(&self.dir)?;
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = read;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
         Ok(())
     }
 
@@ -261,7 +306,12 @@ impl Workspace {
     /// What somebody who takes the data's disks gets: files and directories, everything in the
     /// latter. Never the vaults.
     pub fn at_rest(&self) -> Vec<PathBuf> {
-        vec![self.dir.join(CONFIG), self.dir.join(ENVIRONMENTS)]
+        let mut all = vec![self.dir.join(CONFIG), self.dir.join(ENVIRONMENTS)];
+        let backups = self.dir.join(BACKUPS);
+        if backups.is_dir() {
+            all.push(backups);
+        }
+        all
     }
 
     pub(super) fn resolved_path(&self, address: &ResourceAddress) -> PathBuf {
@@ -269,7 +319,7 @@ impl Workspace {
         resource_path(&self.dir, environment, address.kind, &address.name)
     }
 
-    pub(super) fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Arc<Config> {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
         config.clone()
     }
@@ -307,7 +357,7 @@ impl Changing<'_> {
             .config
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        *current = self.config.clone();
+        *current = Arc::new(self.config.clone());
         Ok(())
     }
 }

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use crate::base::{KeyName, KeyVersion, KeyVersionRef, write_private_new};
 use crate::crypto::KeyKind;
 use crate::vault::{KeyOperation, KeySpec, KeyUpdate, Page};
-use crate::world::WhichVault;
+use crate::world::landscape::{Landscape, as_rule};
+use crate::world::{WhichVault, WorldError};
 
 use super::vault::keys_of;
 use super::{CliError, Context, Outcome};
@@ -187,7 +188,14 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             "the keys in the provider's vault are the provider's",
             "`list` and `show` are what a customer can do there",
         )),
-        change => run_change(change, &args.vault, context),
+        change => {
+            let done = run_change(change, &args.vault, context);
+            // What follows from it in a landscape follows at once.
+            if let Some(landscape) = Landscape::find(&context.workspace()?)? {
+                landscape.catch_up()?;
+            }
+            done
+        }
     }
 }
 
@@ -236,6 +244,7 @@ fn run_change(
             note_use(context, "unreadable until it is enabled", |key| {
                 *key == bundle.kid
             })?;
+            warn_of_use(context, &bundle.kid)?;
             (bundle, "disabled")
         }
         Command::Enable(Version { name, version }) => {
@@ -269,7 +278,10 @@ fn run_change(
         }
         Command::Recover { name } => (vault.recover_key(name)?, "recovered"),
         Command::Purge { name } => {
-            vault.purge_key(name)?;
+            if let Err(e) = vault.purge_key(name) {
+                let rule = as_rule(&context.workspace()?, &e);
+                return Err(rule.map_or(e.into(), |rule| WorldError::from(rule).into()));
+            }
             return view::purged(name, context);
         }
         Command::Backup { name, file } => {
@@ -286,6 +298,17 @@ fn run_change(
         Command::Restore { file } => (vault.restore_key(&backup(file)?)?, "restored"),
     };
     view::changed(&bundle, done, context)
+}
+
+/// In a landscape: what still needs a version that was disabled.
+fn warn_of_use(context: &Context, version: &KeyVersionRef) -> Result<(), CliError> {
+    let workspace = context.workspace()?;
+    if let Some(landscape) = Landscape::find(&workspace)?
+        && let Some(warning) = landscape.warn_of_use(version)?
+    {
+        context.output().warn(&warning.to_string());
+    }
+    Ok(())
 }
 
 /// Says which resources the change of a key touches.

@@ -1,0 +1,612 @@
+//! Backups, restores, copies and resets of environments, and the attempt to attach a stolen copy.
+//!
+//! A backup is the files as they are: it needs the key version that they were under when it was made. A
+//! restore or a copy is named in the store before it begins, and is done anew when it was interrupted.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::base::{KeyRef, KeyVersionRef, ResourceId, create_dir_private, sync_names};
+use crate::resource::{Protection, ResourceError};
+use crate::vault::VaultError;
+use crate::world::bulk::{NewPlace, Progress};
+use crate::world::restore::copy_resource;
+use crate::world::workspace::resource_path;
+use crate::world::{BACKUPS, Kind, Name, ResourceAddress, Workspace, WorldError};
+
+use super::Landscape;
+use super::apply::{find_power, locked};
+use super::entities::{Backup, BackupPart, Duty, Policy, PowerEnvironment, PowerKind};
+use super::events::by_provider;
+use super::health::SERVICES;
+use super::names::{BackupName, PersonName, PowerName};
+use super::people::with_duty;
+use super::rules::Rule;
+use super::state::KeyState;
+use super::turn::refused;
+
+/// What the settings begin with that say which restore or copy is under way.
+const UNDER_WAY: &str = "restoring:";
+const RESETTING: &str = "resetting:";
+/// How often a database is copied until nobody committed meanwhile.
+const TRIES: usize = 16;
+
+/// What was restored or copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Restored {
+    /// Into which environment.
+    pub environment: String,
+    /// What was replaced.
+    pub resources: Vec<String>,
+}
+
+/// A restore or a copy that is under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnderWay {
+    into: PowerName,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    /// Where its files are, below the working directory.
+    from: PathBuf,
+    to: String,
+    id: ResourceId,
+    service_managed: bool,
+    key: KeyRef,
+}
+
+impl Landscape<'_> {
+    /// Copies the files of an environment, and of what is linked to it, as they are. Kept for 28 days
+    /// (production with D365 apps) or 7.
+    ///
+    /// # Errors
+    /// [`Rule::Locked`]; [`WorldError::Exists`].
+    pub fn back_up(
+        &self,
+        environment: &PowerName,
+        name: &BackupName,
+        by: &PersonName,
+    ) -> Result<Backup, WorldError> {
+        let turn = self.begin()?;
+        let power = self.usable(environment, by);
+        let power = match power {
+            Ok(power) => power,
+            Err(e) => return self.refuse(&turn, by, "EnvironmentBackedUp", environment, e),
+        };
+        if self
+            .store()
+            .read(|tx| tx.find::<Backup>(name.as_str()))?
+            .is_some()
+        {
+            return Err(WorldError::Exists(format!("the backup {name}")));
+        }
+        let dir = self.workspace.dir().join(BACKUPS).join(name.as_str());
+        let beside = dir.with_extension("new");
+        for left in [&dir, &beside] {
+            clear(left)?;
+        }
+        let mut parts = Vec::new();
+        for address in self.resources_of(&power) {
+            let (address, entry) = self.workspace.resource(&address)?;
+            let Some(protector) = self.workspace.key_version(&address)? else {
+                continue;
+            };
+            let from = self.workspace.resolved_path(&address);
+            let place = address.environment.clone().expect("a resolved address");
+            let to = resource_path(&beside, &place, address.kind, &address.name);
+            self.workspace.copy_still(&address, &from, &to)?;
+            parts.push(BackupPart {
+                address: address.to_string(),
+                id: entry.id,
+                protector: protector.to_string(),
+            });
+        }
+        fs::rename(&beside, &dir)
+            .and_then(|()| sync_names(&dir))
+            .map_err(|e| WorldError::io(&dir, e))?;
+        let days = match power.kind == PowerKind::Production && power.d365_apps {
+            true => 28,
+            false => 7,
+        };
+        let backup = Backup {
+            name: name.clone(),
+            power: power.name.clone(),
+            finance: power.linked.clone(),
+            taken: turn.now,
+            expires: turn.now + SignedDuration::from_hours(days * 24),
+            parts,
+        };
+        self.store().write(|tx| {
+            tx.add(&backup)?;
+            let mut event = by_provider(turn.now, "EnvironmentBackedUp", environment, name);
+            event.actor = by.to_string();
+            tx.record(&event)
+        })?;
+        Ok(backup)
+    }
+
+    /// Restores a backup into an environment: the one that it was made of, or one under the same key.
+    ///
+    /// # Errors
+    /// [`Rule::Locked`], [`Rule::CmkMismatch`] with both keys, [`Rule::ProtectorMissing`] with the versions.
+    pub fn restore_backup(
+        &self,
+        backup: &BackupName,
+        into: &PowerName,
+        by: &PersonName,
+    ) -> Result<Restored, WorldError> {
+        let turn = self.begin()?;
+        let begun = || {
+            let power = self.usable(into, by)?;
+            let backup: Backup = self.get(backup.as_str())?;
+            let root = Path::new(BACKUPS).join(backup.name.as_str());
+            let mut parts = Vec::new();
+            for part in &backup.parts {
+                let address: ResourceAddress = part.address.parse()?;
+                let protector = version_ref(&part.protector)?;
+                let place = address.environment.clone().expect("a full address");
+                parts.push(Part {
+                    from: resource_path(&root, &place, address.kind, &address.name),
+                    to: self.target(&backup.power, &address, &power)?.to_string(),
+                    id: part.id,
+                    service_managed: protector.vault == self.workspace.service_key().vault,
+                    key: protector.key(),
+                });
+            }
+            if backup.power != power.name {
+                self.same_key(&parts, &power, backup.name.as_str())?;
+            }
+            self.protectors_there(&backup, &power)?;
+            self.take_over(&power, parts)
+        };
+        self.told(&turn, by, "EnvironmentRestored", into, begun())
+    }
+
+    /// Copies an environment over another one under the same key.
+    ///
+    /// # Errors
+    /// [`Rule::Locked`] when either is locked; [`Rule::CmkMismatch`] with both keys.
+    pub fn copy(
+        &self,
+        from: &PowerName,
+        into: &PowerName,
+        by: &PersonName,
+    ) -> Result<Restored, WorldError> {
+        let turn = self.begin()?;
+        let begun = || {
+            let (source, power) = (self.usable(from, by)?, self.usable(into, by)?);
+            if source.name == power.name {
+                return Err(WorldError::Usage(format!(
+                    "{from} is the environment itself"
+                )));
+            }
+            let mut parts = Vec::new();
+            for address in self.resources_of(&source) {
+                let (address, entry) = self.workspace.resource(&address)?;
+                let Some(protector) = self.workspace.key_version(&address)? else {
+                    continue;
+                };
+                let live = self.workspace.resolved_path(&address);
+                let from = live.strip_prefix(self.workspace.dir()).unwrap_or(&live);
+                parts.push(Part {
+                    from: from.to_owned(),
+                    to: self.target(&source.name, &address, &power)?.to_string(),
+                    id: entry.id,
+                    service_managed: matches!(entry.protection, Protection::ServiceManaged { .. }),
+                    key: protector.key(),
+                });
+            }
+            self.same_key(&parts, &power, from.as_str())?;
+            self.take_over(&power, parts)
+        };
+        self.told(&turn, by, "EnvironmentCopied", into, begun())
+    }
+
+    /// Deletes an environment's data and backups, and leaves it empty under the service-managed key.
+    pub fn reset(
+        &self,
+        environment: &PowerName,
+        by: &PersonName,
+    ) -> Result<PowerEnvironment, WorldError> {
+        let turn = self.begin()?;
+        let begun = || {
+            let power = self.usable(environment, by)?;
+            let setting = format!("{RESETTING}{environment}");
+            let mut places = vec![(power.place(), Vec::new(), Vec::new())];
+            places.extend(
+                power
+                    .linked
+                    .iter()
+                    .map(|f| (f.as_name().clone(), Vec::new(), Vec::new())),
+            );
+            for (place, databases, accounts) in &mut places {
+                for address in self.resources_at(place) {
+                    match address.kind {
+                        Kind::Sql => databases.push(address.name),
+                        Kind::Storage => accounts.push(address.name),
+                    }
+                }
+            }
+            let text = serde_json::to_string(&places).expect("names serialize");
+            self.store().write(|tx| tx.set(&setting, &text))?;
+            self.finish_reset(&power.name, &text)?;
+            self.get::<PowerEnvironment>(environment.as_str())
+        };
+        self.told(&turn, by, "EnvironmentReset", environment, begun())
+    }
+
+    fn finish_reset(&self, environment: &PowerName, text: &str) -> Result<(), WorldError> {
+        let places: Vec<(Name, Vec<Name>, Vec<Name>)> = self.store().read(|tx| tx.parse(text))?;
+        self.remove_backups_of(environment)?;
+        let names: Vec<_> = places.iter().map(|(name, ..)| name.clone()).collect();
+        self.workspace.remove_places(&names)?;
+        let places = places
+            .into_iter()
+            .map(|(name, databases, accounts)| NewPlace {
+                name,
+                databases,
+                accounts,
+            });
+        self.workspace
+            .make_places(&places.collect::<Vec<_>>(), &|_| ())?;
+        let mut power: PowerEnvironment = self.get(environment.as_str())?;
+        let policy = power.key.policy().cloned();
+        power.key = KeyState::Mmk;
+        self.store().write(|tx| {
+            tx.put(&power)?;
+            tx.unset(&format!("{RESETTING}{environment}"))
+        })?;
+        policy.map_or(Ok(()), |policy| self.look_at_versions(&policy).map(drop))
+    }
+
+    /// Tries to attach a copy of another working directory's data here, as the environment `place`.
+    ///
+    /// # Errors
+    /// [`Rule::NoKey`] with the keys that it needs: nothing of it is left here then.
+    pub fn attach(
+        &self,
+        copy: &Path,
+        place: &Name,
+        progress: Progress<'_>,
+    ) -> Result<Vec<String>, WorldError> {
+        let turn = self.begin()?;
+        let mut told = |done, of| {
+            progress(crate::world::bulk::Step {
+                what: "bytes copied".into(),
+                done,
+                of,
+            });
+        };
+        let attached = self.workspace.restore(copy, place, &mut told)?;
+        let mut needed = BTreeSet::new();
+        for address in &attached {
+            if self.workspace.check_access(address).is_err() {
+                let key = self.workspace.key_version(address)?;
+                needed.insert(key.map_or_else(|| address.to_string(), |key| key.to_string()));
+            }
+        }
+        if needed.is_empty() {
+            return Ok(attached.iter().map(ToString::to_string).collect());
+        }
+        self.workspace.remove_places(std::slice::from_ref(place))?;
+        let needed: Vec<_> = needed.into_iter().collect();
+        let error = Rule::NoKey.broken(
+            format_args!(
+                "{}: no key here opens it; it needs {}",
+                copy.display(),
+                needed.join(", ")
+            ),
+            "attach it where those keys are; without them it is noise",
+        );
+        self.refuse(&turn, &"somebody", "CopyAttached", place, error.into())
+    }
+
+    /// Goes on with restores, copies and resets that were interrupted.
+    pub(super) fn go_on_restores(&self) -> Result<(), WorldError> {
+        let (restores, resets) = self
+            .store()
+            .read(|tx| Ok((tx.settings(UNDER_WAY)?, tx.settings(RESETTING)?)))?;
+        for (_, text) in restores {
+            let under_way: UnderWay = self.store().read(|tx| tx.parse(&text))?;
+            self.finish_restore(&under_way)?;
+        }
+        for (name, text) in resets {
+            let environment = name[RESETTING.len()..].parse()?;
+            self.finish_reset(&environment, &text)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_backups_of(&self, environment: &PowerName) -> Result<(), WorldError> {
+        for backup in self.all::<Backup>()? {
+            if backup.power == *environment {
+                self.remove_backup(&backup)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_old_backups(&self, now: Timestamp) -> Result<(), WorldError> {
+        for backup in self.all::<Backup>()? {
+            if backup.expires <= now {
+                self.remove_backup(&backup)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_backup(&self, backup: &Backup) -> Result<(), WorldError> {
+        clear(
+            &self
+                .workspace
+                .dir()
+                .join(BACKUPS)
+                .join(backup.name.as_str()),
+        )?;
+        self.store()
+            .write(|tx| tx.remove::<Backup>(backup.name.as_str()))
+    }
+
+    /// An environment that is not locked, for an administrator of its tenant.
+    fn usable(&self, name: &PowerName, by: &PersonName) -> Result<PowerEnvironment, WorldError> {
+        let power = self.store().read(|tx| {
+            let power = find_power(tx, name)?;
+            with_duty(tx, by, &power.tenant, Duty::PowerAdmin)?;
+            Ok(power)
+        })?;
+        match power.key {
+            KeyState::Locked { .. } | KeyState::Deleted { .. } => Err(locked(&power)),
+            _ => Ok(power),
+        }
+    }
+
+    /// Where a resource of the environment `from` goes in `into`.
+    fn target(
+        &self,
+        from: &PowerName,
+        address: &ResourceAddress,
+        into: &PowerEnvironment,
+    ) -> Result<ResourceAddress, WorldError> {
+        let own = super::entities::power_place(from);
+        let place = match address.environment == Some(own) {
+            true => into.place(),
+            false => match &into.linked {
+                Some(finance) => finance.as_name().clone(),
+                None => {
+                    return Err(WorldError::Usage(format!(
+                        "{} has no finance and operations environment, for which {address} is; integrate one first",
+                        into.name
+                    )));
+                }
+            },
+        };
+        Ok(ResourceAddress {
+            environment: Some(place),
+            ..address.clone()
+        })
+    }
+
+    /// The key that an environment is under by its state.
+    fn key_of(&self, power: &PowerEnvironment) -> Result<Protection, WorldError> {
+        match power.key.policy() {
+            None => Ok(self.service_managed()),
+            Some(policy) => self.protection_by(&self.get::<Policy>(policy.as_str())?),
+        }
+    }
+
+    fn same_key(
+        &self,
+        parts: &[Part],
+        power: &PowerEnvironment,
+        from: &str,
+    ) -> Result<(), WorldError> {
+        let own = self.key_of(power)?;
+        let own = own.key().expect("of a vault");
+        match parts.iter().find(|part| part.key != *own) {
+            None => Ok(()),
+            Some(other) => refused(
+                Rule::CmkMismatch,
+                format_args!(
+                    "{from} is under the key {}, {} under {own}",
+                    other.key, power.name
+                ),
+                "restore into the same environment, or into one under the same key",
+            ),
+        }
+    }
+
+    /// Whether every key version that the backup needs can be used.
+    fn protectors_there(
+        &self,
+        backup: &Backup,
+        power: &PowerEnvironment,
+    ) -> Result<(), WorldError> {
+        let mut missing = BTreeSet::new();
+        for part in &backup.parts {
+            let version = version_ref(&part.protector)?;
+            if !self.is_usable(&version)? {
+                missing.insert(part.protector.clone());
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut first = backup.taken;
+        let mut uris = Vec::new();
+        for protector in &missing {
+            let version = version_ref(protector)?;
+            let vaults = self.workspace.vaults()?;
+            let vault = vaults.iter().find(|(_, id, _)| *id == version.vault);
+            let vault = vault.map_or_else(
+                || version.vault.to_string(),
+                |(which, ..)| which.to_string(),
+            );
+            uris.push(format!(
+                "https://{vault}.vault.azure.net/keys/{}/{}",
+                version.name, version.version
+            ));
+            for policy in self.all::<Policy>()? {
+                if let Some(known) = policy.versions.get(&version.version.to_string()) {
+                    first = first.min(known.created);
+                }
+            }
+        }
+        let server = power.name.as_str();
+        refused(
+            Rule::ProtectorMissing,
+            format_args!(
+                "Target server `{server}` doesn't have access to all AKV URIs created between <{first}> and <{}>. \
+                 Retry operation after restoring all AKV URIs.",
+                backup.taken
+            ),
+            format_args!("they are {}", uris.join(", ")),
+        )
+    }
+
+    fn is_usable(&self, version: &KeyVersionRef) -> Result<bool, WorldError> {
+        let vaults = self.workspace.vaults()?;
+        let Some((which, ..)) = vaults.iter().find(|(_, id, _)| *id == version.vault) else {
+            return Ok(false);
+        };
+        match self
+            .workspace
+            .keys(which, SERVICES)?
+            .key(&version.name, Some(version.version))
+        {
+            Ok(bundle) => Ok(bundle.attributes.enabled),
+            Err(VaultError::KeyNotFound(_) | VaultError::KeyDeleted { .. }) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn take_over(
+        &self,
+        power: &PowerEnvironment,
+        parts: Vec<Part>,
+    ) -> Result<Restored, WorldError> {
+        let under_way = UnderWay {
+            into: power.name.clone(),
+            parts,
+        };
+        let text = serde_json::to_string(&under_way).expect("names and paths serialize");
+        self.store()
+            .write(|tx| tx.set(&format!("{UNDER_WAY}{}", power.name), &text))?;
+        self.finish_restore(&under_way)
+    }
+
+    fn finish_restore(&self, under_way: &UnderWay) -> Result<Restored, WorldError> {
+        let power: PowerEnvironment = self.get(under_way.into.as_str())?;
+        let mut done = Vec::new();
+        for part in &under_way.parts {
+            let address: ResourceAddress = part.to.parse()?;
+            let key = part.key.clone();
+            let protection = match part.service_managed {
+                true => Protection::ServiceManaged { key },
+                false => Protection::CustomerManaged { key },
+            };
+            let from = self.workspace.dir().join(&part.from);
+            self.workspace
+                .replace_by_copy(&address, &from, part.id, &protection)?;
+            done.push(address);
+        }
+        let to = self.key_of(&power)?;
+        let left = self.not_under(&done, |at| Some(&at.key()) == to.key())?;
+        if let Some(failed) = self
+            .workspace
+            .move_all(&left, &to, &|_| ())?
+            .into_iter()
+            .find_map(|m| m.result.err())
+        {
+            return Err(failed);
+        }
+        self.store()
+            .write(|tx| tx.unset(&format!("{UNDER_WAY}{}", power.name)))?;
+        if let Some(policy) = power.key.policy() {
+            self.look_at_versions(policy)?;
+        }
+        Ok(Restored {
+            environment: power.name.to_string(),
+            resources: done.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    fn told<T>(
+        &self,
+        turn: &super::turn::Turn,
+        by: &PersonName,
+        operation: &str,
+        subject: &PowerName,
+        done: Result<T, WorldError>,
+    ) -> Result<T, WorldError> {
+        let done = done.or_else(|e| self.refuse(turn, by, operation, subject, e))?;
+        let mut event = by_provider(turn.now, operation, subject, "");
+        event.actor = by.to_string();
+        self.store().write(|tx| tx.record(&event))?;
+        Ok(done)
+    }
+}
+
+fn version_ref(text: &str) -> Result<KeyVersionRef, WorldError> {
+    let bad = || WorldError::Malformed {
+        path: super::LANDSCAPE.into(),
+        why: format!("{text:?} is no key version"),
+    };
+    let parts: Vec<_> = text.split('/').collect();
+    let [vault, "keys", name, version] = parts[..] else {
+        return Err(bad());
+    };
+    Ok(KeyVersionRef {
+        vault: vault.parse().map_err(|_| bad())?,
+        name: name.parse().map_err(|_| bad())?,
+        version: version.parse().map_err(|_| bad())?,
+    })
+}
+
+fn clear(dir: &Path) -> Result<(), WorldError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(WorldError::io(dir, e)),
+        _ => Ok(()),
+    }
+}
+
+impl Workspace {
+    /// Copies a resource as it is at one moment: a database to which nobody committed meanwhile.
+    fn copy_still(
+        &self,
+        address: &ResourceAddress,
+        from: &Path,
+        to: &Path,
+    ) -> Result<(), WorldError> {
+        let parent = to.parent().expect("below the backup's directory");
+        create_dir_private(parent).map_err(|e| WorldError::io(parent, e))?;
+        if address.kind == Kind::Storage {
+            return copy_resource(address.kind, from, to);
+        }
+        let database = self.open_sql(address)?;
+        let conn = database.connect()?;
+        let commits = || {
+            let version = conn.query_row("PRAGMA data_version", (), |row| row.get::<_, i64>(0));
+            version.map_err(|e| database.explain(e))
+        };
+        for _ in 0..TRIES {
+            let before = commits()?;
+            copy_resource(address.kind, from, to)?;
+            // No lock is held meanwhile: reading the file beside SQLite would end it.
+            if commits()? == before {
+                return Ok(());
+            }
+        }
+        Err(ResourceError::Busy {
+            path: from.display().to_string(),
+        }
+        .into())
+    }
+}

@@ -1,0 +1,316 @@
+//! What takes effect by the clock: integrations end, versions are picked up, locks take hold and end in
+//! deletion, requests expire.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::world::{Kind, WorldError};
+
+use super::Landscape;
+use super::clock;
+use super::entities::{Backup, FinanceEnvironment, Policy, PowerEnvironment, PowerKind};
+use super::events::{KEPT, by_provider};
+use super::link::LINK_TAKES;
+use super::state::{KeyState, Link};
+use super::store::Tx;
+
+/// The setting for how long SQL databases take to pick up a new version, in minutes.
+const SQL_PICK_UP: &str = "sql-pick-up-minutes";
+/// Its usual value.
+const SQL_PICK_UP_MINUTES: i64 = 60;
+/// How long everything else takes: storage follows daily, the Power Platform within a day.
+const PICK_UP: SignedDuration = SignedDuration::from_hours(24);
+/// How long the version before must stay enabled.
+pub(super) const OLD_VERSION_STAYS: SignedDuration = SignedDuration::from_hours(28 * 24);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// How many days are looked at one by one when the clock is moved.
+const DAYS_ONE_BY_ONE: i64 = 400;
+
+/// What moving the clock did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Advanced {
+    /// The time before.
+    pub from: Timestamp,
+    /// The time now.
+    pub to: Timestamp,
+    /// What took effect in between, oldest first.
+    pub happened: Vec<super::Event>,
+}
+
+impl PowerKind {
+    /// How long after it was locked an environment is deleted.
+    pub fn deleted_after(self) -> SignedDuration {
+        SignedDuration::from_hours(
+            24 * match self {
+                Self::Production => 30,
+                _ => 7,
+            },
+        )
+    }
+}
+
+impl Landscape<'_> {
+    /// Moves the clock on. Whatever is due on the way takes effect at its time.
+    ///
+    /// # Errors
+    /// [`WorldError::Usage`] for a span that is negative, or leads beyond the calendar.
+    pub fn advance(&self, by: SignedDuration) -> Result<Advanced, WorldError> {
+        let turn = self.begin()?;
+        let from = turn.now;
+        let beyond =
+            || WorldError::Usage("the clock only goes on, and not beyond the calendar".into());
+        if by.is_negative() {
+            return Err(beyond());
+        }
+        let to = from.checked_add(by).map_err(|_| beyond())?;
+        let events = |this: &Self| this.store().read(|tx| tx.events());
+        let before = events(self)?.last().map_or(0, |(seq, _)| *seq);
+        let step = DAY.max(by / i32::try_from(DAYS_ONE_BY_ONE).expect("it is small"));
+        let mut at = from;
+        while at < to {
+            let next = at.checked_add(step).map_or(to, |next| next.min(to));
+            at = self.next_due(at)?.map_or(next, |due| due.min(next));
+            self.store().write(|tx| clock::set(tx, at))?;
+            self.settle_time(at)?;
+        }
+        let happened = events(self)?.into_iter().filter(|(seq, _)| *seq > before);
+        Ok(Advanced {
+            from,
+            to,
+            happened: happened.map(|(_, event)| event).collect(),
+        })
+    }
+
+    /// Sets how long SQL databases take to pick up a new version: pages disagree on it.
+    pub fn set_sql_pick_up(&self, minutes: u32) -> Result<(), WorldError> {
+        let _turn = self.begin()?;
+        self.store()
+            .write(|tx| tx.set(SQL_PICK_UP, &minutes.to_string()))
+    }
+
+    /// How long SQL databases take to pick up a new version.
+    pub fn sql_pick_up(&self) -> Result<SignedDuration, WorldError> {
+        let text = self.store().read(|tx| tx.setting(SQL_PICK_UP))?;
+        let minutes = text
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(SQL_PICK_UP_MINUTES);
+        Ok(SignedDuration::from_mins(minutes))
+    }
+
+    /// Lets take effect what is due at `now`.
+    pub(super) fn settle_time(&self, now: Timestamp) -> Result<(), WorldError> {
+        self.settle_links(now)?;
+        self.settle_lockbox(now)?;
+        for policy in self.all::<Policy>()? {
+            self.settle_policy(&policy, now)?;
+        }
+        self.delete_what_was_locked_too_long(now)?;
+        self.forget_old_backups(now)?;
+        self.store().write(|tx| forget_old_records(tx, now))
+    }
+
+    /// Locks every environment of a policy whose key cannot be used any more; notes that it can be used again;
+    /// picks up a new version.
+    fn settle_policy(&self, policy: &Policy, now: Timestamp) -> Result<(), WorldError> {
+        if policy.versions.values().all(|known| !known.in_use) {
+            return Ok(());
+        }
+        match (self.trigger(policy, now)?, policy.unhealthy_since) {
+            (Some(trigger), _) => self.store().write(|tx| lock_all(tx, policy, &trigger, now)),
+            (None, Some(_)) => self.store().write(|tx| note_access(tx, policy, now)),
+            (None, None) => self.pick_up(policy, now),
+        }
+    }
+
+    /// Puts under the newest version what is due for it.
+    fn pick_up(&self, policy: &Policy, now: Timestamp) -> Result<(), WorldError> {
+        let newest = self.newest(policy)?;
+        let version = newest.kid.version;
+        if policy.current == Some(version) || !newest.attributes.enabled {
+            return Ok(());
+        }
+        let (sql, rest) = self.pick_up_times(newest.attributes.created)?;
+        if now < sql {
+            return Ok(());
+        }
+        let powers = self.all::<PowerEnvironment>()?;
+        let under = |power: &&PowerEnvironment| match &power.key {
+            KeyState::Cmk { policy: of, .. } | KeyState::Warning { policy: of, .. } => {
+                *of == policy.name
+            }
+            _ => false,
+        };
+        let powers: Vec<_> = powers.iter().filter(under).collect();
+        let mut due = Vec::new();
+        for power in &powers {
+            let finance = power.linked.as_ref().map(|finance| finance.as_name());
+            let addresses = self.resources_of(power).into_iter();
+            due.extend(addresses.filter(|address| {
+                let is_tde = address.kind == Kind::Sql && address.environment.as_ref() == finance;
+                now >= if is_tde { sql } else { rest }
+            }));
+        }
+        let left = self.not_under(&due, |at| at.version == version)?;
+        if !left.is_empty() {
+            self.use_version(&policy.name, &newest)?;
+            let to = self.protection_by(policy)?;
+            let moved = self.workspace.move_all(&left, &to, &|_| ())?;
+            if let Some(failed) = moved.into_iter().find_map(|moved| moved.result.err()) {
+                return Err(failed);
+            }
+            self.look_at_versions(&policy.name)?;
+        }
+        if now < rest {
+            return Ok(());
+        }
+        self.store().write(|tx| {
+            let mut policy: Policy = tx.get(policy.name.as_str())?;
+            policy.current = Some(version);
+            tx.put(&policy)?;
+            for power in powers {
+                let detail = format_args!("version {}", &version.to_string()[..8]);
+                tx.record(&by_provider(
+                    now,
+                    "CMK-Renewed environment",
+                    &power.name,
+                    detail,
+                ))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn pick_up_times(&self, created: Timestamp) -> Result<(Timestamp, Timestamp), WorldError> {
+        Ok((created + self.sql_pick_up()?, created + PICK_UP))
+    }
+
+    fn delete_what_was_locked_too_long(&self, now: Timestamp) -> Result<(), WorldError> {
+        for mut power in self.all::<PowerEnvironment>()? {
+            let KeyState::Locked { policy, since, .. } = &power.key else {
+                continue;
+            };
+            let at = *since + power.kind.deleted_after();
+            if at > now {
+                continue;
+            }
+            self.remove_backups_of(&power.name)?;
+            let mut places = vec![power.place()];
+            places.extend(power.linked.iter().map(|finance| finance.as_name().clone()));
+            self.workspace.remove_places(&places)?;
+            let (policy, linked) = (policy.clone(), power.linked.clone());
+            power.key = KeyState::Deleted {
+                policy: policy.clone(),
+                at,
+            };
+            self.store().write(|tx| {
+                tx.put(&power)?;
+                if let Some(finance) = &linked {
+                    let mut finance: FinanceEnvironment = tx.get(finance.as_str())?;
+                    finance.deleted = Some(at);
+                    tx.put(&finance)?;
+                }
+                tx.record(&by_provider(
+                    at,
+                    "EnvironmentDeleted",
+                    &power.name,
+                    "locked for too long; with its backups",
+                ))
+            })?;
+            self.look_at_versions(&policy)?;
+        }
+        Ok(())
+    }
+
+    /// The next time after `after` at which something is due.
+    fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, WorldError> {
+        let mut due = self.lockbox_due()?;
+        for finance in self.all::<FinanceEnvironment>()? {
+            if let Link::InProgress { started, .. } = finance.link {
+                due.push(started + LINK_TAKES);
+            }
+        }
+        for power in self.all::<PowerEnvironment>()? {
+            if let KeyState::Locked { since, .. } = power.key {
+                due.push(since + power.kind.deleted_after());
+            }
+        }
+        due.extend(
+            self.all::<Backup>()?
+                .into_iter()
+                .map(|backup| backup.expires),
+        );
+        for policy in self.all::<Policy>()? {
+            let Ok(vault) = self.vault_of(&policy) else {
+                continue;
+            };
+            for bundle in vault
+                .key_versions(&policy.key, crate::vault::Page::all())
+                .unwrap_or_default()
+            {
+                due.extend(bundle.attributes.expires);
+                let (sql, rest) = self.pick_up_times(bundle.attributes.created)?;
+                due.extend([sql, rest]);
+            }
+        }
+        Ok(due.into_iter().filter(|at| *at > after).min())
+    }
+}
+
+fn of_policy(tx: &Tx<'_>, policy: &Policy) -> Result<Vec<PowerEnvironment>, WorldError> {
+    let all = tx.all::<PowerEnvironment>()?.into_iter();
+    Ok(all
+        .filter(|power| power.key.policy() == Some(&policy.name))
+        .collect())
+}
+
+fn lock_all(tx: &Tx<'_>, policy: &Policy, trigger: &str, now: Timestamp) -> Result<(), WorldError> {
+    for mut power in of_policy(tx, policy)? {
+        let since = match &power.key {
+            KeyState::Deleted { .. } | KeyState::Locked { restored: None, .. } => continue,
+            // It was never enabled again: the days go on.
+            KeyState::Locked { since, .. } => *since,
+            _ => now,
+        };
+        power.key = KeyState::Locked {
+            policy: policy.name.clone(),
+            since,
+            trigger: trigger.to_owned(),
+            restored: None,
+        };
+        tx.put(&power)?;
+        tx.record(&by_provider(now, "EnvironmentLocked", &power.name, trigger))?;
+    }
+    if policy.unhealthy_since.is_none() {
+        let mut policy: Policy = tx.get(policy.name.as_str())?;
+        policy.unhealthy_since = Some(now);
+        tx.put(&policy)?;
+    }
+    Ok(())
+}
+
+fn note_access(tx: &Tx<'_>, policy: &Policy, now: Timestamp) -> Result<(), WorldError> {
+    for mut power in of_policy(tx, policy)? {
+        if let KeyState::Locked { restored, .. } = &mut power.key {
+            restored.get_or_insert(now);
+            tx.put(&power)?;
+            tx.record(&by_provider(
+                now,
+                "KeyAccessRestored",
+                &power.name,
+                "waits to be enabled",
+            ))?;
+        }
+    }
+    let mut policy: Policy = tx.get(policy.name.as_str())?;
+    policy.unhealthy_since = None;
+    tx.put(&policy)
+}
+
+fn forget_old_records(tx: &Tx<'_>, now: Timestamp) -> Result<(), WorldError> {
+    for (seq, event) in tx.events()? {
+        if event.operation.starts_with("Lockbox") && event.time + KEPT < now {
+            tx.forget_event(seq)?;
+        }
+    }
+    Ok(())
+}

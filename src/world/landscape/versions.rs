@@ -1,0 +1,90 @@
+//! Which things need which version of a key, and what the rules say of a change to one.
+
+use crate::base::{KeyName, KeyVersion, KeyVersionRef};
+use crate::vault::VaultError;
+use crate::world::{Workspace, WorldError};
+
+use super::Landscape;
+use super::entities::{Backup, Policy};
+use super::rules::{Refusal, Rule};
+use super::tick::OLD_VERSION_STAYS;
+
+impl Landscape<'_> {
+    /// What needs a version: data encryption keys of resources, and backups that are kept.
+    pub fn needs(&self, version: &KeyVersionRef) -> Result<Vec<String>, WorldError> {
+        let mut found = Vec::new();
+        for (address, _) in self.workspace.resources() {
+            if self.workspace.key_version(&address)?.as_ref() == Some(version) {
+                found.push(format!("the data encryption key of {address}"));
+            }
+        }
+        let text = version.to_string();
+        for backup in self.all::<Backup>()? {
+            for part in backup.parts.iter().filter(|part| part.protector == text) {
+                found.push(format!("{} in the backup {}", part.address, backup.name));
+            }
+        }
+        let now = self.now()?;
+        for policy in self.all::<Policy>()? {
+            let versions = policy.versions.iter();
+            let newer = versions
+                .filter(|(_, known)| known.in_use)
+                .map(|(_, known)| known.created)
+                .max();
+            let old = policy
+                .versions
+                .get(&version.version.to_string())
+                .is_some_and(|known| !known.in_use);
+            if policy.key == version.name
+                && old
+                && newer.is_some_and(|at| now < at + OLD_VERSION_STAYS)
+            {
+                found.push(format!(
+                    "restores of the last 28 days under the policy {}",
+                    policy.name
+                ));
+            }
+        }
+        Ok(found)
+    }
+
+    /// After a version was disabled: what still needs it, as a warning.
+    pub fn warn_of_use(&self, version: &KeyVersionRef) -> Result<Option<Refusal>, WorldError> {
+        let needs = self.needs(version)?;
+        Ok((!needs.is_empty()).then(|| {
+            Rule::VersionInUse.broken(
+                format_args!(
+                    "version {} of the key {} is disabled, and still needed by {}",
+                    version.version,
+                    version.name,
+                    needs.join(", ")
+                ),
+                "enable it again, or lose what needs it; an old version stays enabled for 28 days after a rotation",
+            )
+        }))
+    }
+
+    /// Refused: a key is deleted with all its versions, never one of them.
+    pub fn delete_version(&self, key: &KeyName, version: KeyVersion) -> Result<(), WorldError> {
+        Err(version_delete(key, version).into())
+    }
+}
+
+fn version_delete(key: &KeyName, version: KeyVersion) -> Refusal {
+    Rule::VersionDelete.broken(
+        format_args!("version {version} of the key {key} cannot be deleted alone"),
+        "disable it, or delete the key with all its versions",
+    )
+}
+
+/// The rule behind a vault's refusal, where there is a landscape and it has one.
+pub fn as_rule(workspace: &Workspace, error: &VaultError) -> Option<Refusal> {
+    Landscape::find(workspace).ok().flatten()?;
+    match error {
+        VaultError::PurgeProtected { object, until } => Some(Rule::PurgeProtected.broken(
+            format_args!("{object} is under purge protection until {until}"),
+            "wait until it is purged by itself, or recover it",
+        )),
+        _ => None,
+    }
+}

@@ -1,0 +1,180 @@
+//! An environment's life: under the policy, locked, unlocked, taken from it, deleted.
+
+use atrest::vault::KeyVault;
+use atrest::world::landscape::{KeyState, Permission, PowerEnvironment, Rule, SqlState};
+
+use crate::stage::*;
+
+#[test]
+fn a_policy_reaches_every_resource_and_touches_no_byte_of_data() {
+    let stage = Stage::linked();
+    let all = stage.environment();
+    assert_eq!(all.len(), 4);
+    let before = data_of(&stage, &all);
+    let applied = stage.apply("cmk", &["org-prod"]).unwrap();
+    assert_eq!((applied.resources, applied.failed.len()), (4, 0));
+    assert!(applied.bytes_untouched > applied.bytes_rewritten);
+    assert_eq!(data_of(&stage, &all), before);
+    assert!(matches!(stage.state("org-prod"), KeyState::Cmk { .. }));
+    for address in &all {
+        let key = stage.workspace.key_version(address).unwrap().unwrap();
+        assert_eq!(key.name.as_str(), KEY, "{address}");
+        assert_eq!(stage.read(address).unwrap(), MARKER);
+    }
+    // And back.
+    stage
+        .landscape()
+        .remove(&power("org-prod"), &admin(), &quiet)
+        .unwrap();
+    assert_eq!(stage.state("org-prod"), KeyState::Mmk);
+    for address in &all {
+        let key = stage.workspace.key_version(address).unwrap().unwrap();
+        assert_eq!(key.key(), stage.workspace.service_key(), "{address}");
+    }
+    stage.set_enabled(None, false);
+    for address in &all {
+        assert_eq!(stage.read(address).unwrap(), MARKER, "{address}");
+    }
+}
+
+#[test]
+fn a_key_that_is_pulled_takes_what_is_covered_and_nothing_else() {
+    let stage = Stage::protected();
+    let landscape = stage.landscape();
+    landscape.use_rcs(&"contoso".parse().unwrap()).unwrap();
+    let mut outside = landscape
+        .rcs_resources(&"contoso".parse().unwrap())
+        .unwrap();
+    outside.extend(landscape.lcs_resources(&"erp".parse().unwrap()).unwrap());
+    for address in &outside {
+        stage.fill(address);
+    }
+    stage.set_enabled(None, false);
+    for address in stage.environment() {
+        assert!(stage.read(&address).is_err(), "{address}");
+    }
+    for address in &outside {
+        assert_eq!(stage.read(address).unwrap(), MARKER, "{address}");
+    }
+    assert!(matches!(stage.state("org-prod"), KeyState::Locked { .. }));
+}
+
+#[test]
+fn what_is_open_stops_when_the_identity_loses_its_grant() {
+    let stage = Stage::protected();
+    let database = stage
+        .workspace
+        .open_sql(&"prod/sql/axdb".parse().unwrap())
+        .unwrap();
+    assert_eq!(read_sql(&database).unwrap(), MARKER);
+    let policy = "cmk".parse().unwrap();
+    stage
+        .landscape()
+        .revoke(&policy, &[Permission::UnwrapKey], &vault_admin())
+        .unwrap();
+    let refused = read_sql(&database).unwrap_err().to_string();
+    assert!(refused.contains("E_LOCKED"), "{refused}");
+    // The key itself is as it was.
+    stage
+        .landscape()
+        .grant(&policy, &Permission::ALL, &vault_admin())
+        .unwrap();
+    assert!(read_sql(&database).is_err(), "it waits to be enabled");
+    stage
+        .landscape()
+        .enable(&power("org-prod"), &admin())
+        .unwrap();
+    assert_eq!(read_sql(&database).unwrap(), MARKER);
+}
+
+#[test]
+fn a_lock_that_lasts_ends_in_deletion() {
+    let stage = Stage::protected();
+    stage.set_enabled(None, false);
+    stage.days(29);
+    assert!(matches!(stage.state("org-prod"), KeyState::Locked { .. }));
+    let advanced = stage.days(2);
+    let last = advanced.happened.last().unwrap();
+    assert_eq!(last.operation, "EnvironmentDeleted");
+    assert_eq!(
+        last.time,
+        advanced.from + jiff::SignedDuration::from_hours(24)
+    );
+    assert!(matches!(stage.state("org-prod"), KeyState::Deleted { .. }));
+    assert!(stage.environment().is_empty());
+    assert!(!stage.path().join("environments/prod").exists());
+    stage.set_enabled(None, true);
+    assert_eq!(
+        rule(stage.landscape().enable(&power("org-prod"), &admin())),
+        Rule::Gone
+    );
+}
+
+#[test]
+fn a_new_version_is_picked_up_within_its_time_and_the_old_one_is_missed_no_sooner() {
+    let stage = Stage::protected();
+    let old = stage.vault().key(&KEY.parse().unwrap(), None).unwrap().kid;
+    let new = stage.vault().rotate_key(&KEY.parse().unwrap()).unwrap().kid;
+    let version = |address: &str| {
+        let address = address.parse().unwrap();
+        stage.workspace.key_version(&address).unwrap().unwrap()
+    };
+    stage
+        .landscape()
+        .advance(jiff::SignedDuration::from_mins(59))
+        .unwrap();
+    assert_eq!(version("prod/sql/axdb"), old);
+    stage
+        .landscape()
+        .advance(jiff::SignedDuration::from_mins(1))
+        .unwrap();
+    assert_eq!(version("prod/sql/axdb"), new);
+    assert_eq!(version("prod/storage/documents"), old);
+    // Needed still: storage is under it.
+    let warning = stage.landscape().warn_of_use(&old).unwrap().unwrap();
+    assert_eq!(warning.rule, Rule::VersionInUse);
+    assert!(
+        warning.detail.contains("prod/storage/documents"),
+        "{warning}"
+    );
+    stage.hours(23);
+    for address in stage.environment() {
+        assert_eq!(stage.workspace.key_version(&address).unwrap().unwrap(), new);
+    }
+    stage.set_enabled(Some(old.version), false);
+    assert!(matches!(stage.state("org-prod"), KeyState::Cmk { .. }));
+    stage.set_enabled(Some(new.version), false);
+    assert!(matches!(stage.state("org-prod"), KeyState::Locked { .. }));
+}
+
+#[test]
+fn databases_heal_by_themselves_only_when_the_key_was_back_in_time() {
+    for (minutes, expected) in [(30, SqlState::AutoHeal), (31, SqlState::NeedsRevalidation)] {
+        let stage = Stage::protected();
+        let sql = || {
+            let landscape = stage.landscape();
+            let power: PowerEnvironment = landscape.get("org-prod").unwrap();
+            power.key.sql(landscape.now().unwrap())
+        };
+        assert_eq!(sql(), SqlState::Online);
+        stage.set_enabled(None, false);
+        assert_eq!(sql(), SqlState::Losing);
+        let advance = |m| {
+            stage
+                .landscape()
+                .advance(jiff::SignedDuration::from_mins(m))
+                .unwrap()
+        };
+        advance(10);
+        assert_eq!(sql(), SqlState::Inaccessible);
+        advance(minutes - 10);
+        stage.set_enabled(None, true);
+        assert_eq!(sql(), expected);
+        stage
+            .landscape()
+            .enable(&power("org-prod"), &admin())
+            .unwrap();
+        assert_eq!(sql(), SqlState::Online);
+        assert!(stage.reads("prod/sql/axdb"));
+    }
+}
