@@ -6,6 +6,8 @@
 #[path = "../common/scratch.rs"]
 mod scratch;
 
+mod file;
+mod killed;
 mod life;
 mod rules;
 mod stage;

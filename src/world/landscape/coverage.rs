@@ -217,17 +217,16 @@ impl Landscape<'_> {
     }
 }
 
-/// Covered only when every row is.
+/// What every row is; partial when they differ.
 fn overall(rows: &[CoverageRow]) -> Verdict {
-    let all = |verdict| rows.iter().all(|row| row.verdict == verdict);
-    let any = |verdict| rows.iter().any(|row| row.verdict == verdict);
-    match () {
-        () if rows.is_empty() => Verdict::NotCovered,
-        () if all(Verdict::Covered) => Verdict::Covered,
-        () if any(Verdict::Deleted) => Verdict::Deleted,
-        () if any(Verdict::Locked) => Verdict::Locked,
-        () if any(Verdict::Covered) || any(Verdict::Partial) => Verdict::Partial,
-        () => Verdict::NotCovered,
+    let Some(first) = rows.first() else {
+        return Verdict::NotCovered;
+    };
+    let none = |row: &CoverageRow| matches!(row.verdict, Verdict::NotCovered | Verdict::Excluded);
+    match rows.iter().all(|row| row.verdict == first.verdict) {
+        true => first.verdict,
+        false if rows.iter().all(none) => Verdict::NotCovered,
+        false => Verdict::Partial,
     }
 }
 
