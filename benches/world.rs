@@ -13,7 +13,7 @@ use atrest::crypto::KeyKind;
 use atrest::vault::{KeyVault, VaultSettings};
 use atrest::world::landscape::{
     KeyState, Landscape, NewFinance, NewPolicy, NewPower, Permission, PersonName, PowerEnvironment,
-    PowerName, Profile, Region, Verdict, WorldClock,
+    PowerName, Profile, Region, Start, Verdict, WorldClock,
 };
 use atrest::world::{InitOptions, WhichVault, Workspace};
 use jiff::SignedDuration;
@@ -36,7 +36,7 @@ fn main() {
     };
     let clock = Arc::new(WorldClock::of(dir.path()));
     let workspace = Workspace::init(dir.path(), options, clock).unwrap();
-    let landscape = Landscape::create(&workspace, Profile::Seed2022, false).unwrap();
+    let landscape = Landscape::create(&workspace, Profile::Seed2022, Start::Machine).unwrap();
     let (tenant, project) = ("contoso".parse().unwrap(), "erp".parse().unwrap());
     landscape.create_tenant(&tenant).unwrap();
     landscape.create_project(&project, &tenant).unwrap();

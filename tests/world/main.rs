@@ -6,6 +6,8 @@
 #[path = "../common/scratch.rs"]
 mod scratch;
 
+mod command_line;
+mod coverage;
 mod file;
 mod killed;
 mod life;

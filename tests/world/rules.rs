@@ -9,7 +9,7 @@ use atrest::vault::{KeySpec, KeyUpdate, KeyVault};
 use atrest::world::landscape::{
     Decision, Duty, EventFilter, FinanceKind, KeyState, LockboxRequest, NewFinance, NewPolicy,
     NewRequest, Permission, PersonName, PowerEnvironment, PowerKind, Profile, RequestStatus, Rule,
-    Severity,
+    Severity, Start,
 };
 use atrest::world::{WhichVault, WorldError};
 
@@ -226,9 +226,12 @@ fn cloud_hosted() -> Rule {
 
 fn vault_unprotected() -> Rule {
     let stage = Stage::bare(KeyKind::Rsa2048, false);
-    let landscape =
-        atrest::world::landscape::Landscape::create(&stage.workspace, Profile::Seed2022, false)
-            .unwrap();
+    let landscape = atrest::world::landscape::Landscape::create(
+        &stage.workspace,
+        Profile::Seed2022,
+        Start::At(began()),
+    )
+    .unwrap();
     landscape
         .create_tenant(&"contoso".parse().unwrap())
         .unwrap();

@@ -4,25 +4,30 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use atrest::base::KeyVersion;
+use atrest::base::{KeyVersion, ManualClock};
 use atrest::crypto::KeyKind;
 use atrest::resource::ProtectedResource;
 use atrest::resource::blob::{BlobName, BlobPath};
 use atrest::vault::{KeyUpdate, KeyVault, LocalVault, VaultSettings};
 use atrest::world::landscape::{
     Duty, FinanceName, KeyState, Landscape, NewFinance, NewPolicy, NewPower, Permission,
-    PersonName, PolicyName, PowerEnvironment, PowerName, Profile, Refusal, Region, Rule,
+    PersonName, PolicyName, PowerEnvironment, PowerName, Profile, Refusal, Region, Rule, Start,
     WorldClock,
 };
 use atrest::world::{
     AskPassphrase, InitOptions, ResourceAddress, Step, WhichVault, Workspace, WorldError,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::scratch::Scratch;
 
 pub const KEY: &str = "finance-key";
 pub const MARKER: &str = "the-ledger-of-contoso";
+
+/// When every stage begins.
+pub fn began() -> Timestamp {
+    "2026-03-15T12:00:00Z".parse().unwrap()
+}
 
 pub fn quiet(_: Step) {}
 
@@ -53,8 +58,9 @@ impl Stage {
                 purge_protection,
             },
         };
-        let clock = Arc::new(WorldClock::of(dir.path()));
-        let workspace = Workspace::init(dir.path(), options, clock).unwrap();
+        let clock = Arc::new(ManualClock::new(began()));
+        drop(Workspace::init(dir.path(), options, clock).unwrap());
+        let workspace = open(dir.path());
         Self { workspace, dir }
     }
 
@@ -65,7 +71,7 @@ impl Stage {
     }
 
     fn over(stage: Self, profile: Profile) -> Self {
-        let landscape = Landscape::create(&stage.workspace, profile, false).unwrap();
+        let landscape = Landscape::create(&stage.workspace, profile, Start::At(began())).unwrap();
         landscape
             .create_tenant(&"contoso".parse().unwrap())
             .unwrap();

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::world::landscape::{
-    Duty, Landscape, LockboxSwitch, Person, PersonName, Profile, Region, Tenant, TenantName,
+    Duty, Landscape, LockboxSwitch, Person, PersonName, Profile, Region, Start, Tenant, TenantName,
 };
 
 use super::{caught_up, joined, lines, list, workspace};
@@ -15,6 +15,7 @@ use crate::cli::{CliError, Context, Outcome};
 Examples:
   atrest tenant create contoso                            the first one makes the landscape
   atrest tenant create contoso --profile docs-2026-03     by the documentation of March 2026
+  atrest tenant create contoso --at 2022-12-15            as it was when the promises were new
   atrest tenant show contoso                              and who is who in it
   atrest tenant person eve --tenant contoso --duty power-admin --licensed
   atrest tenant person sam --duty provider-engineer
@@ -36,8 +37,11 @@ enum Command {
         #[arg(long, value_name = "PROFILE", default_value_t = Profile::Seed2022)]
         profile: Profile,
         /// Let the landscape's clock run with the machine's, instead of standing still until it is moved
-        #[arg(long)]
+        #[arg(long, conflicts_with = "at")]
         real_time: bool,
+        /// Begin the clock at this date or time, instead of the machine's
+        #[arg(long, value_name = "WHEN", value_parser = crate::cli::key::when)]
+        at: Option<jiff::Timestamp>,
     },
     /// List the tenants
     List,
@@ -113,8 +117,14 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             name,
             profile,
             real_time,
+            at,
         } => {
-            let landscape = Landscape::create(&workspace, *profile, *real_time)?;
+            let start = match (real_time, at) {
+                (true, _) => Start::RealTime,
+                (false, Some(at)) => Start::At(*at),
+                (false, None) => Start::Machine,
+            };
+            let landscape = Landscape::create(&workspace, *profile, start)?;
             landscape.create_tenant(name)?;
             name
         }

@@ -316,7 +316,11 @@ impl Landscape<'_> {
             .read(|tx| Ok((tx.settings(UNDER_WAY)?, tx.settings(RESETTING)?)))?;
         for (_, text) in restores {
             let under_way: UnderWay = self.store().read(|tx| tx.parse(&text))?;
-            self.finish_restore(&under_way)?;
+            if !under_way.parts.is_empty() {
+                self.put_in_place(&under_way)?;
+            }
+            // A key that cannot be used now hinders nothing else: it is tried again by whoever comes next.
+            let _ = self.under_own_key(&under_way.into);
         }
         for (name, text) in resets {
             let environment = name[RESETTING.len()..].parse()?;
@@ -503,7 +507,15 @@ impl Landscape<'_> {
     }
 
     fn finish_restore(&self, under_way: &UnderWay) -> Result<Restored, WorldError> {
-        let power: PowerEnvironment = self.get(under_way.into.as_str())?;
+        let done = self.put_in_place(under_way)?;
+        self.under_own_key(&under_way.into)?;
+        Ok(Restored {
+            environment: under_way.into.to_string(),
+            resources: done.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    fn put_in_place(&self, under_way: &UnderWay) -> Result<Vec<ResourceAddress>, WorldError> {
         let mut done = Vec::new();
         for part in &under_way.parts {
             let address: ResourceAddress = part.to.parse()?;
@@ -517,25 +529,32 @@ impl Landscape<'_> {
                 .replace_by_copy(&address, &from, part.id, &protection)?;
             done.push(address);
         }
+        // From here on nothing of the data is written again.
+        let rest = UnderWay {
+            into: under_way.into.clone(),
+            parts: Vec::new(),
+        };
+        let text = serde_json::to_string(&rest).expect("names serialize");
+        let setting = format!("{UNDER_WAY}{}", under_way.into);
+        self.store().write(|tx| tx.set(&setting, &text))?;
+        Ok(done)
+    }
+
+    /// Puts what was restored under the key that the environment is under now.
+    fn under_own_key(&self, environment: &PowerName) -> Result<(), WorldError> {
+        let power: PowerEnvironment = self.get(environment.as_str())?;
         let to = self.key_of(&power)?;
-        let left = self.not_under(&done, |at| Some(&at.key()) == to.key())?;
-        if let Some(failed) = self
-            .workspace
-            .move_all(&left, &to, &|_| ())?
-            .into_iter()
-            .find_map(|m| m.result.err())
-        {
+        let left = self.not_under(&self.resources_of(&power), |at| Some(&at.key()) == to.key())?;
+        let moved = self.workspace.move_all(&left, &to, &|_| ())?;
+        if let Some(failed) = moved.into_iter().find_map(|m| m.result.err()) {
             return Err(failed);
         }
         self.store()
-            .write(|tx| tx.unset(&format!("{UNDER_WAY}{}", power.name)))?;
-        if let Some(policy) = power.key.policy() {
-            self.look_at_versions(policy)?;
+            .write(|tx| tx.unset(&format!("{UNDER_WAY}{environment}")))?;
+        match power.key.policy() {
+            Some(policy) => self.look_at_versions(policy).map(drop),
+            None => Ok(()),
         }
-        Ok(Restored {
-            environment: power.name.to_string(),
-            resources: done.iter().map(ToString::to_string).collect(),
-        })
     }
 
     fn told<T>(

@@ -55,5 +55,5 @@ pub use rules::{Refusal, Rule, Severity, Told};
 pub use state::{KeyState, Link, LockboxSwitch, SqlState};
 pub use store::{LANDSCAPE, Store};
 pub use tick::Advanced;
-pub use turn::Landscape;
+pub use turn::{Landscape, Start};
 pub use versions::as_rule;

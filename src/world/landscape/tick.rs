@@ -155,10 +155,20 @@ impl Landscape<'_> {
             self.use_version(&policy.name, &newest)?;
             let to = self.protection_by(policy)?;
             let moved = self.workspace.move_all(&left, &to, &|_| ())?;
-            if let Some(failed) = moved.into_iter().find_map(|moved| moved.result.err()) {
-                return Err(failed);
-            }
             self.look_at_versions(&policy.name)?;
+            // It hinders nothing else, and is tried again.
+            if let Some(failed) = moved.into_iter().find_map(|moved| moved.result.err()) {
+                let event = by_provider(now, "KeyPickUpFailed", &policy.name, failed);
+                return self.store().write(|tx| {
+                    let told = |(_, e): &(i64, super::Event)| {
+                        e.operation == event.operation && e.detail == event.detail
+                    };
+                    match tx.events()?.iter().any(told) {
+                        true => Ok(()),
+                        false => tx.record(&event),
+                    }
+                });
+            }
         }
         if now < rest {
             return Ok(());

@@ -20,6 +20,17 @@ const LOCK: &str = "landscape.lock";
 /// The setting that says which profile's rules hold.
 const PROFILE: &str = "profile";
 
+/// Where the clock of a new landscape begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the machine's time; it stands still until it is moved.
+    Machine,
+    /// At this time, likewise.
+    At(Timestamp),
+    /// At the machine's time, and it runs with it.
+    RealTime,
+}
+
 /// A landscape, open.
 ///
 /// Each method that changes something takes a turn: it ends what an earlier process left half done, lets
@@ -37,22 +48,25 @@ pub(super) struct Turn {
 }
 
 impl<'a> Landscape<'a> {
-    /// Makes one in a working directory, or opens the one that is there. Its clock begins at the machine's
-    /// time, and stands still unless it is to run (`real_time`).
+    /// Makes one in a working directory, or opens the one that is there, whose clock goes on as it is.
     ///
     /// # Errors
     /// [`WorldError::Usage`] when there is one with another profile.
     pub fn create(
         workspace: &'a Workspace,
         profile: Profile,
-        real_time: bool,
+        start: Start,
     ) -> Result<Self, WorldError> {
-        let now = Timestamp::from_second(SystemClock.now().as_second()).expect("of a timestamp");
+        let now = match start {
+            Start::At(time) => time,
+            Start::Machine | Start::RealTime => SystemClock.now(),
+        };
+        let now = Timestamp::from_second(now.as_second()).expect("of a timestamp");
         let (word, now) = (profile.to_string(), now.to_string());
         let mut settings = vec![(PROFILE, word.as_str())];
-        settings.push(match real_time {
-            true => (clock::AHEAD, "0"),
-            false => (clock::CLOCK, now.as_str()),
+        settings.push(match start {
+            Start::RealTime => (clock::AHEAD, "0"),
+            Start::Machine | Start::At(_) => (clock::CLOCK, now.as_str()),
         });
         Store::create(workspace.dir(), &settings)?;
         let landscape = Self::open(workspace)?;
