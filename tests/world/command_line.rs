@@ -202,7 +202,7 @@ fn every_entity_is_listed_and_shown_for_machines_too() {
         ("env list", 2),
         ("env backups", 1),
         ("policy list", 1),
-        ("offer list", 6),
+        ("offer list", 7),
         ("addin list", 2),
         ("lockbox list", 1),
         ("lockbox list --engineer kim", 0),
