@@ -1,7 +1,9 @@
 //! An environment's life: under the policy, locked, unlocked, taken from it, deleted.
 
 use atrest::vault::KeyVault;
-use atrest::world::landscape::{KeyState, Permission, PowerEnvironment, Rule, SqlState};
+use atrest::world::landscape::{
+    KeyState, Permission, PowerEnvironment, Rule, SqlState, VersionState,
+};
 
 use crate::stage::*;
 
@@ -141,7 +143,19 @@ fn a_new_version_is_picked_up_within_its_time_and_the_old_one_is_missed_no_soone
     for address in stage.environment() {
         assert_eq!(stage.workspace.key_version(&address).unwrap().unwrap(), new);
     }
+    let states = || {
+        let landscape = stage.landscape();
+        let states = landscape
+            .version_states(&landscape.get("cmk").unwrap())
+            .unwrap();
+        states
+            .into_iter()
+            .map(|(_, state)| state)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(states(), [VersionState::Deactivated, VersionState::Active]);
     stage.set_enabled(Some(old.version), false);
+    assert_eq!(states(), [VersionState::Suspended, VersionState::Active]);
     assert!(matches!(stage.state("org-prod"), KeyState::Cmk { .. }));
     stage.set_enabled(Some(new.version), false);
     assert!(matches!(stage.state("org-prod"), KeyState::Locked { .. }));

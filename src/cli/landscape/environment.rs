@@ -12,7 +12,7 @@ use crate::world::landscape::{
     TenantName,
 };
 
-use super::{By, caught_up, joined, lines, list, time, told, workspace};
+use super::{By, caught_up, joined, lines, list, spelled, time, told, workspace};
 use crate::cli::{CliError, Context, Outcome};
 
 /// What is done with environments.
@@ -174,11 +174,6 @@ pub struct Set {
 /// A word that the format has, too.
 fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|e| e.to_string())
-}
-
-fn spelled(value: &impl Serialize) -> String {
-    let value = serde_json::to_value(value).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// A row of `atrest env list`.

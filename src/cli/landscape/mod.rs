@@ -122,3 +122,9 @@ fn joined(all: impl IntoIterator<Item = impl ToString>) -> String {
         false => all.join(", "),
     }
 }
+
+/// A word as the format has it.
+fn spelled(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}

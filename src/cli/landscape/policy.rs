@@ -6,7 +6,7 @@ use crate::world::landscape::{
 };
 use crate::world::{NamedKey, WhichVault};
 
-use super::{By, caught_up, joined, lines, list, time, told, warn, workspace};
+use super::{By, caught_up, joined, lines, list, spelled, time, told, warn, workspace};
 use crate::cli::{CliError, Context, Outcome, wrapping_kind};
 
 /// Arguments of `atrest policy`.
@@ -281,6 +281,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let of: Vec<_> = of
         .map(|power| format!("{} ({})", power.name, power.key.word()))
         .collect();
+    let versions = landscape.version_states(&policy).unwrap_or_default();
+    let versions = versions
+        .iter()
+        .map(|(version, state)| format!("{} ({})", &version[..8], spelled(state)));
+    let versions: Vec<_> = versions.collect();
     output.answer(&policy, |text| {
         let grants = policy.grants.iter().map(|grant| grant.name());
         lines(
@@ -293,6 +298,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                     "key",
                     format!("{}/{}, its newest version", policy.vault.0, policy.key),
                 ),
+                ("versions used", joined(&versions)),
                 ("identity", policy.identity.to_string()),
                 ("granted", joined(grants)),
                 ("readers", joined(&policy.readers)),

@@ -56,4 +56,4 @@ pub use state::{KeyState, Link, LockboxSwitch, SqlState};
 pub use store::{LANDSCAPE, Store};
 pub use tick::Advanced;
 pub use turn::{Landscape, Start};
-pub use versions::as_rule;
+pub use versions::{VersionState, as_rule};

@@ -1,5 +1,7 @@
 //! Which things need which version of a key, and what the rules say of a change to one.
 
+use serde::Serialize;
+
 use crate::base::{KeyName, KeyVersion, KeyVersionRef};
 use crate::vault::VaultError;
 use crate::world::{Workspace, WorldError};
@@ -9,7 +11,59 @@ use super::entities::{Backup, Policy};
 use super::rules::{Refusal, Rule};
 use super::tick::OLD_VERSION_STAYS;
 
+/// The state of a version of a key (NIST SP 800-57 part 1, 7), as far as it follows from what the vault
+/// knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VersionState {
+    /// Not valid yet.
+    PreActivation,
+    /// It wraps.
+    Active,
+    /// Disabled.
+    Suspended,
+    /// Replaced or expired: it unwraps.
+    Deactivated,
+    /// Gone, with its key; a backup of the key brings it back.
+    Destroyed,
+}
+
 impl Landscape<'_> {
+    /// The versions that a policy's environments were ever under, oldest first, and the state of each.
+    pub fn version_states(
+        &self,
+        policy: &Policy,
+    ) -> Result<Vec<(String, VersionState)>, WorldError> {
+        let vault = self.vault_of(policy)?;
+        let now = self.now()?;
+        let newest = vault.key(&policy.key, None).ok();
+        let newest = newest.map(|bundle| bundle.kid.version.to_string());
+        let mut known: Vec<_> = policy.versions.iter().collect();
+        known.sort_by_key(|(_, known)| known.created);
+        let state = |version: &str| {
+            let parsed: KeyVersion = version.parse().ok()?;
+            let attributes = vault.key(&policy.key, Some(parsed)).ok()?.attributes;
+            let replaced = newest.as_deref() != Some(version);
+            let expired = attributes.expires.is_some_and(|at| at <= now);
+            Some(match attributes {
+                a if !a.enabled => VersionState::Suspended,
+                _ if replaced || expired => VersionState::Deactivated,
+                a if a.not_before.is_some_and(|at| at > now) => VersionState::PreActivation,
+                _ => VersionState::Active,
+            })
+        };
+        // A deleted key is not usable, and not gone.
+        let gone = match vault.deleted_key(&policy.key) {
+            Ok(_) => VersionState::Suspended,
+            Err(_) => VersionState::Destroyed,
+        };
+        let states = known.into_iter().map(|(version, _)| {
+            let state = state(version).unwrap_or(gone);
+            (version.clone(), state)
+        });
+        Ok(states.collect())
+    }
+
     /// What needs a version: data encryption keys of resources, and backups that are kept.
     pub fn needs(&self, version: &KeyVersionRef) -> Result<Vec<String>, WorldError> {
         let mut found = Vec::new();
