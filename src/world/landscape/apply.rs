@@ -74,6 +74,9 @@ impl Landscape<'_> {
         progress: Progress<'_>,
     ) -> Result<Told<Applied>, WorldError> {
         let turn = self.begin()?;
+        let named: BTreeSet<_> = environments.iter().cloned().collect();
+        let environments: Vec<_> = named.into_iter().collect();
+        let environments = environments.as_slice();
         match self.begin_apply(&turn, policy, environments, by) {
             Ok(warnings) => {
                 let value = self.finish_apply(turn.now, policy, environments, progress)?;

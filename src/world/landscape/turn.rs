@@ -128,7 +128,7 @@ impl<'a> Landscape<'a> {
         self.store.read(|tx| tx.all())
     }
 
-    /// How many databases, storage accounts or regions the preview is on in: regions where it is not.
+    /// The geographies in which the feature is not rolled out.
     pub fn regions_off(&self) -> Result<Vec<String>, WorldError> {
         let text = self
             .store
