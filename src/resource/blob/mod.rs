@@ -27,6 +27,7 @@ mod extent;
 mod header;
 mod key;
 mod lease;
+mod lease_rules;
 mod manifest;
 mod name;
 mod path;

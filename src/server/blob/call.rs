@@ -92,7 +92,7 @@ impl Call {
         if restype == Some("account") && comp == Some("properties") {
             return match head.method {
                 Method::GET | Method::HEAD => Ok(Self::Account(AccountCall::Information)),
-                _ => Err(no_verb()),
+                _ => Err(Fault::no_verb()),
             };
         }
         let decoded = |text: &str| {
@@ -330,12 +330,6 @@ impl Call {
     }
 }
 
-fn no_verb() -> Fault {
-    let status = hyper::StatusCode::METHOD_NOT_ALLOWED;
-    let why = "The resource doesn't support specified Http Verb.";
-    Fault::new(status, "UnsupportedHttpVerb", why)
-}
-
 fn container_call(
     method: &Method,
     restype: Option<&str>,
@@ -355,7 +349,7 @@ fn container_call(
         (&Method::GET, Some("blobs")) => Ok(ContainerCall::FindByTags),
         (&Method::GET, Some("list")) => Ok(ContainerCall::List),
         (&Method::GET | &Method::HEAD, Some("acl")) => Ok(ContainerCall::GetAcl),
-        (_, None) => Err(no_verb()),
+        (_, None) => Err(Fault::no_verb()),
         _ => Err(Fault::not_here("this operation of a container")),
     }
 }
@@ -395,7 +389,7 @@ fn blob_call(head: &Head, comp: Option<&str>) -> Result<BlobCall, Fault> {
         (&Method::PUT, Some("metadata")) => Ok(BlobCall::SetMetadata),
         (&Method::PUT, Some("properties")) => Ok(BlobCall::SetProperties),
         (&Method::DELETE, None) => Ok(BlobCall::Delete),
-        (_, None) => Err(no_verb()),
+        (_, None) => Err(Fault::no_verb()),
         _ => Err(Fault::not_here("this operation of a blob")),
     }
 }

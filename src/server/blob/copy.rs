@@ -12,7 +12,6 @@ use crate::resource::blob::{
 use crate::server::registry::new_uuid;
 use crate::server::reply::Reply;
 
-use super::Admitted;
 use super::call::BlobCall;
 use super::digest::{Digesting, Sum, expected, mismatch};
 use super::fault::Fault;
@@ -20,9 +19,8 @@ use super::out::{Out, truth};
 use super::range::ByteRange;
 use super::source::Source;
 use super::storage::is_encrypted;
-use super::transfer::{
-    append_conditions, appended, block_id, tags, write_conditions, write_refused,
-};
+use super::transfer::{block_id, tags, write_conditions, write_refused};
+use super::{Admitted, append};
 
 fn source(asked: &Admitted) -> Result<&Source, Fault> {
     let source = asked.source.as_ref();
@@ -137,15 +135,15 @@ pub(super) fn block(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
 }
 
 /// Append Block From URL.
-pub(super) fn append(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
-    let (at, conditions) = (append_conditions(&asked.head)?, asked.head.conditions()?);
+pub(super) fn appended(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
+    let (at, conditions) = (append::conditions(&asked.head)?, asked.head.conditions()?);
     let mut done = None;
     let md5 = fed(asked, &mut |source, check| {
         done = Some((asked.account).append(path, source, check, &at, &conditions)?);
         Ok(())
     })?;
     let (blob, offset) = done.ok_or_else(|| Fault::header("x-ms-copy-source"))?;
-    Ok(appended(asked, &blob, offset, &md5))
+    Ok(append::appended(asked, &blob, offset, &md5))
 }
 
 /// Reads the part of the source that `x-ms-source-range` names into `put`, whose check fails when the digest

@@ -83,6 +83,12 @@ impl Fault {
         Self::new(StatusCode::CONFLICT, "FeatureNotSupportedForAccount", why)
     }
 
+    /// 405
+    pub(super) fn no_verb() -> Self {
+        let why = "The resource doesn't support specified Http Verb.";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "UnsupportedHttpVerb", why)
+    }
+
     /// 416
     pub(super) fn range(length: u64) -> Self {
         let why = "The range specified is invalid for the current size of the resource.";

@@ -2,6 +2,7 @@
 //! (learn.microsoft.com/rest/api/storageservices/blob-service-rest-api).
 
 mod access;
+mod append;
 mod batch;
 mod call;
 mod copy;

@@ -16,8 +16,8 @@ use super::fault::Fault;
 use super::head::Head;
 use super::out::Out;
 use super::storage::is_encrypted;
-use super::transfer::{append_conditions, tags, write_conditions, write_refused};
-use super::{batch, copy, delegation, find, lease, list, policy, service, xml};
+use super::transfer::{tags, write_conditions, write_refused};
+use super::{append, batch, copy, delegation, find, lease, list, policy, service, xml};
 
 /// Does what was asked for of the account `name`.
 pub(super) fn perform(
@@ -283,9 +283,9 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
             let made = account.create_append_blob(path, &said, &write_conditions(asked)?);
             out.written(&made.map_err(|e| write_refused(asked, &e))?, encrypted);
         }
-        BlobCall::AppendBlockFromUrl => return copy::append(asked, path),
+        BlobCall::AppendBlockFromUrl => return copy::appended(asked, path),
         BlobCall::SealAppend => {
-            let (at, conditions) = (append_conditions(head)?, head.conditions()?);
+            let (at, conditions) = (append::conditions(head)?, head.conditions()?);
             let sealed = account.seal_append_blob(path, &at, &conditions);
             let sealed = sealed.map_err(of)?;
             out.state(sealed.etag, sealed.modified);

@@ -13,8 +13,7 @@ use tokio::time::timeout;
 
 use crate::resource::ResourceError;
 use crate::resource::blob::{
-    AppendConditions, Attributes, BlobInfo, BlobPath, BlobReader, BlockId, Conditions, Matching,
-    Pairs,
+    Attributes, BlobPath, BlobReader, BlockId, Conditions, Matching, Pairs,
 };
 use crate::server::reply::Reply;
 use crate::server::shared::Shared;
@@ -28,7 +27,7 @@ use super::out::{Out, truth};
 use super::range::ByteRange;
 use super::sas::permission_mismatch;
 use super::storage::is_encrypted;
-use super::{Admitted, blocking, xml};
+use super::{Admitted, append, blocking, xml};
 
 /// How long a client may take to send a piece.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -177,7 +176,7 @@ fn write(asked: &Admitted, source: Source) -> Result<Reply, Fault> {
     }
     match call {
         BlobCall::Put => put(asked, path, source),
-        BlobCall::AppendBlock => append_block(asked, path, source),
+        BlobCall::AppendBlock => append::block(asked, path, source),
         _ => put_block(asked, path, source),
     }
 }
@@ -286,48 +285,6 @@ fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply,
     out.md5("content-md5", &digest.md5());
     out.set("x-ms-request-server-encrypted", truth(encrypted));
     Ok(out.done())
-}
-
-/// What Append Block says of where a block may go.
-pub(super) fn append_conditions(head: &Head) -> Result<AppendConditions, Fault> {
-    Ok(AppendConditions {
-        position: head.number("x-ms-blob-condition-appendpos")?,
-        max_size: head.number("x-ms-blob-condition-maxsize")?,
-    })
-}
-
-/// The answer to Append Block, where the block begins at `offset`.
-pub(super) fn appended(asked: &Admitted, blob: &BlobInfo, offset: u64, md5: &[u8; 16]) -> Reply {
-    let mut out = Out::new(StatusCode::CREATED);
-    out.written(blob, is_encrypted(&asked.account));
-    out.md5("content-md5", md5);
-    out.set("x-ms-blob-append-offset", &offset.to_string());
-    out.set("x-ms-blob-committed-block-count", &blob.extents.to_string());
-    out.done()
-}
-
-fn append_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
-    let head = &asked.head;
-    if head.header("content-length")? == Some("0") {
-        return Err(Fault::header("Content-Length"));
-    }
-    let right = expected(head, "content-md5")?;
-    let (at, conditions) = (append_conditions(head)?, head.conditions()?);
-    let (mut source, digest) = Digesting::new(source);
-    let mut mismatched = false;
-    let mut check = || {
-        mismatched = right.is_some_and(|right| right != digest.md5());
-        match mismatched {
-            true => Err(ResourceError::BadBlock("another digest".into())),
-            false => Ok(()),
-        }
-    };
-    let done = (asked.account).append(path, &mut source, &mut check, &at, &conditions);
-    if mismatched {
-        return Err(mismatch());
-    }
-    let (blob, offset) = done.map_err(|e| write_refused(asked, &e))?;
-    Ok(appended(asked, &blob, offset, &digest.md5()))
 }
 
 /// Get Blob. The head is sent when the blob's manifest is authentic; each piece when its chunk is. What

@@ -6,10 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::base::{ExtentId, GenerationId};
 use crate::resource::ResourceError;
 use crate::resource::blob::attributes::{Conditions, Etag, Pairs, Properties};
-use crate::resource::blob::lease::{Lease, may};
-use crate::resource::blob::{
-    BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Refusal, Snapshot, Snapshots,
-};
+use crate::resource::blob::lease::Lease;
+use crate::resource::blob::lease_rules::may;
+use crate::resource::blob::{BlobAt, BlobName, BlobPath, BlobStatus, Refusal, Snapshot, Snapshots};
 
 use super::containers::exists;
 use super::extents::{is_there, referred_to, unreferenced};
@@ -43,11 +42,11 @@ pub(super) const ITSELF: i64 = i64::MAX;
 /// What is done to an entry, and the manifest that it has then, if that changes.
 type Change<'a> = dyn FnMut(&mut Entry) -> Result<Option<Vec<u8>>, ResourceError> + 'a;
 
-const COLUMNS: &str = "blobs.container, name, snapshot, generation, size, extents, created, modified, \
+pub(super) const COLUMNS: &str = "blobs.container, name, snapshot, generation, size, extents, created, modified, \
                        etag, properties, tags, status";
 const ONE: &str = "blobs.container = ?1 AND name = ?2 AND snapshot = ?3";
 /// Where they are, with the lease.
-const FROM: &str = "blobs LEFT JOIN leases ON leases.container = blobs.container
+pub(super) const FROM: &str = "blobs LEFT JOIN leases ON leases.container = blobs.container
                     AND leases.blob = blobs.name AND snapshot = 9223372036854775807";
 
 impl Catalog {
@@ -116,78 +115,6 @@ impl Catalog {
         blob: BlobAt<'_>,
     ) -> Result<Entry, ResourceError> {
         self.read(|c| required(c, blob))
-    }
-
-    /// The blobs of `container` whose names start with `prefix` and come at or after the name `from`, and
-    /// after that snapshot of it, by the bytes of their names, each after its snapshots where those are
-    /// wanted, as long as `visit` wants more.
-    pub(in crate::resource::blob) fn walk(
-        &self,
-        container: &ContainerName,
-        prefix: &str,
-        from: (&str, Option<Snapshot>),
-        with_snapshots: bool,
-        visit: &mut dyn FnMut(Entry) -> bool,
-    ) -> Result<(), ResourceError> {
-        let sql = format!(
-            "SELECT {COLUMNS}, {LEASE} FROM {FROM}
-             WHERE blobs.container = ?1 AND (name, snapshot) > (?2, ?3) AND (?4 OR snapshot = {ITSELF})
-             ORDER BY name, snapshot"
-        );
-        let (name, snapshot) = match prefix > from.0 {
-            true => (prefix, i64::MIN),
-            false => (from.0, from.1.map_or(i64::MIN, Snapshot::micros)),
-        };
-        let whole = self.run(|c| {
-            let mut query = c.prepare_cached(&sql)?;
-            let mut rows = query.query((container.as_str(), name, snapshot, with_snapshots))?;
-            while let Some(row) = rows.next()? {
-                let Some(entry) = entry(row) else {
-                    return Ok(false);
-                };
-                if !entry.path.name.as_str().starts_with(prefix) || !visit(entry) {
-                    break;
-                }
-            }
-            Ok(true)
-        })?;
-        match whole {
-            true => Ok(()),
-            false => Err(self.malformed(BAD_ROW)),
-        }
-    }
-
-    /// The blobs that have tags, at or after `from` by container and name, as long as `visit` wants more.
-    pub(in crate::resource::blob) fn walk_tagged(
-        &self,
-        container: Option<&ContainerName>,
-        from: (&str, &str),
-        visit: &mut dyn FnMut(BlobPath, Pairs) -> bool,
-    ) -> Result<(), ResourceError> {
-        let sql = format!(
-            "SELECT container, name, tags FROM blobs WHERE tags <> '{{}}' AND snapshot = {ITSELF}
-             AND (?1 IS NULL OR container = ?1) AND (container, name) >= (?2, ?3)
-             ORDER BY container, name"
-        );
-        self.read(|c| {
-            let mut query = c.prepare_cached(&sql)?;
-            let container = container.map(ContainerName::as_str);
-            let mut rows = query.query((container, from.0, from.1))?;
-            while let Some(row) = rows.next()? {
-                let found = || {
-                    let path = BlobPath {
-                        container: get::<String>(row, 0)?.parse().ok()?,
-                        name: BlobName::parse(&get::<String>(row, 1)?).ok()?,
-                    };
-                    Some((path, get_json(row, 2)?))
-                };
-                let (path, tags) = found().ok_or(Refused::Malformed)?;
-                if !visit(path, tags) {
-                    break;
-                }
-            }
-            Ok(())
-        })
     }
 
     /// Makes `entry`, with its manifest and extents, the blob of its path, or a snapshot of it, if the one that is there
@@ -437,7 +364,7 @@ fn forget_blocks(c: &Connection, path: &BlobPath) -> rusqlite::Result<usize> {
         .execute(names(path))
 }
 
-fn entry(row: &Row<'_>) -> Option<Entry> {
+pub(super) fn entry(row: &Row<'_>) -> Option<Entry> {
     Some(Entry {
         path: BlobPath {
             container: get::<String>(row, 0)?.parse().ok()?,

@@ -3,7 +3,8 @@ use rusqlite::{Connection, Row};
 
 use crate::resource::ResourceError;
 use crate::resource::blob::attributes::Conditions;
-use crate::resource::blob::lease::{Lease, LeaseId, may};
+use crate::resource::blob::lease::{Lease, LeaseId};
+use crate::resource::blob::lease_rules::may;
 use crate::resource::blob::{BlobPath, Leasable, LeaseAction, LeaseChanged};
 
 use super::blobs::{allowed, names, required};

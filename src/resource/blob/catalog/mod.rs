@@ -10,6 +10,7 @@ mod leases;
 mod policies;
 mod service;
 mod snapshots;
+mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};

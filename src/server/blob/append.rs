@@ -1,0 +1,58 @@
+//! Blocks that are appended to a blob.
+
+use hyper::StatusCode;
+
+use crate::resource::ResourceError;
+use crate::resource::blob::{AppendConditions, BlobInfo, BlobPath};
+use crate::server::reply::Reply;
+use crate::server::stream::Source;
+
+use super::Admitted;
+use super::digest::{Digesting, expected, mismatch};
+use super::fault::Fault;
+use super::head::Head;
+use super::out::Out;
+use super::storage::is_encrypted;
+use super::transfer::write_refused;
+
+/// What Append Block says of where a block may go.
+pub(super) fn conditions(head: &Head) -> Result<AppendConditions, Fault> {
+    Ok(AppendConditions {
+        position: head.number("x-ms-blob-condition-appendpos")?,
+        max_size: head.number("x-ms-blob-condition-maxsize")?,
+    })
+}
+
+/// The answer to Append Block, where the block begins at `offset`.
+pub(super) fn appended(asked: &Admitted, blob: &BlobInfo, offset: u64, md5: &[u8; 16]) -> Reply {
+    let mut out = Out::new(StatusCode::CREATED);
+    out.written(blob, is_encrypted(&asked.account));
+    out.md5("content-md5", md5);
+    out.set("x-ms-blob-append-offset", &offset.to_string());
+    out.set("x-ms-blob-committed-block-count", &blob.extents.to_string());
+    out.done()
+}
+
+pub(super) fn block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
+    let head = &asked.head;
+    if head.header("content-length")? == Some("0") {
+        return Err(Fault::header("Content-Length"));
+    }
+    let right = expected(head, "content-md5")?;
+    let (at, conditions) = (conditions(head)?, head.conditions()?);
+    let (mut source, digest) = Digesting::new(source);
+    let mut mismatched = false;
+    let mut check = || {
+        mismatched = right.is_some_and(|right| right != digest.md5());
+        match mismatched {
+            true => Err(ResourceError::BadBlock("another digest".into())),
+            false => Ok(()),
+        }
+    };
+    let done = (asked.account).append(path, &mut source, &mut check, &at, &conditions);
+    if mismatched {
+        return Err(mismatch());
+    }
+    let (blob, offset) = done.map_err(|e| write_refused(asked, &e))?;
+    Ok(appended(asked, &blob, offset, &digest.md5()))
+}
