@@ -11,6 +11,7 @@
 //! | [`extension`] | databases of working directories for other programs' SQLite |
 //! | [`cli`]      | arguments to a plan, text, JSON, exit codes |
 //! | [`server`]   | the wire protocols of Azure's services, for unmodified clients |
+//! | [`bench`]    | what encryption at rest costs: the engine and its stations, comparison, report |
 //! | [`scenario`] | the demo: builds a world, runs steps, checks what came out |
 //! | [`lab`]      | theft, attacks, detectors, verdicts, the evidence report |
 //! | [`world`]    | a working directory: vaults, environments, and the resources in them |
@@ -22,6 +23,7 @@
 //! | [`base`]     | names, identifiers, the clock, files written whole or not at all |
 
 pub mod base;
+pub mod bench;
 pub mod cli;
 pub mod crypto;
 pub mod envelope;

@@ -6,7 +6,7 @@ round of each subject in a process of its own, interleaved; one table of medians
     benches/peers/run.py --quick    50,000 rows, 3 rounds: whether it works, not how fast things are
     benches/peers/run.py --only "index build"
 
-It installs what it needs from package registries (README.md beside it says what), and builds in target/.
+Then files beside age, rage, gocryptfs and openssl (files.py). It installs what it needs from package registries (README.md beside it says what), and builds in target/.
 """
 
 import argparse
@@ -104,8 +104,8 @@ def subjects():
     """Name, command, and the name of the plain SQLite of the same build."""
     ours, cipher, ciphers = build()
     backends = [f"{b}/{f}" for b in ("aws-lc-rs", "aes-gcm") for f in ("not-kept", "kept")]
-    found = [("plain", [ours, "once", "plain"], "plain")]
-    found += [(f"atrest {name}", [ours, "once", name], "plain") for name in backends]
+    found = [("plain", [ours, "plain"], "plain")]
+    found += [(f"atrest {name}", [ours, name], "plain") for name in backends]
     for program, names in ((cipher, ["sqlcipher"]), (ciphers, ["chacha20", "aegis"])):
         plain = f"plain, with {names[0]}"
         found.append((plain, [program, "plain"], plain))
@@ -179,6 +179,12 @@ def main():
     print(table(found, taken), "\n")
     for version in sorted(versions):
         print(f"- {version}")
+    if not asked.only:
+        # Files and blobs, each by a program of its own that prints its table.
+        for other in ("files.py", "blob.py"):
+            if (HERE / other).exists():
+                print()
+                print(run(HERE / other, *(["--quick"] if asked.quick else [])))
 
 
 main()

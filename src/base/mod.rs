@@ -5,6 +5,7 @@ mod clock;
 mod files;
 mod ids;
 mod lock;
+mod probe;
 mod vault_name;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -17,4 +18,5 @@ pub use ids::{
     ResourceId, VaultId,
 };
 pub use lock::FileLock;
+pub use probe::{Part, Recorded, record, within};
 pub use vault_name::{BadVaultName, VaultName};

@@ -3,6 +3,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::bench::BenchError;
 use crate::lab::LabError;
 use crate::resource::ResourceError;
 use crate::scenario::demo::DemoError;
@@ -82,6 +83,7 @@ from_lower_layers!(
     WorldError,
     LabError,
     DemoError,
+    BenchError,
     ServerError
 );
 

@@ -5,6 +5,7 @@
 //! command does.
 
 mod audit;
+mod bench;
 mod blob;
 mod completions;
 mod context;
@@ -162,6 +163,8 @@ enum Command {
     Prove(prove::Args),
     /// Evidence reports: verify
     Report(report::Args),
+    /// Measure what encryption at rest costs on this machine, beside plain baselines
+    Bench(bench::Args),
     /// Serve the customer's vault to Azure's client libraries, over HTTPS
     Serve(serve::Args),
     /// Run a command with such a server beside it
@@ -254,6 +257,7 @@ fn run(cli: &Cli) -> Result<Outcome, CliError> {
         Command::Restore(args) => restore::run(args, &context),
         Command::Prove(args) => prove::run(args, &context),
         Command::Report(args) => report::run(args, &context),
+        Command::Bench(args) => bench::run(args, &context),
         Command::Serve(args) => serve::run(args, &context),
         Command::With(args) => with::run(args, &context),
         Command::Tenant(args) => landscape::tenant::run(args, &context),

@@ -6,6 +6,8 @@ use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, UnboundKey};
 
+use crate::base::{Part, within};
+
 use super::Secret;
 
 /// Length of a nonce, in bytes (NIST SP 800-38D, 96 bits).
@@ -84,13 +86,15 @@ impl AeadKey {
 
     /// Expands `key` for `backend`.
     pub fn with_backend(backend: Backend, key: &Secret<32>) -> Self {
-        Self(match backend {
-            Backend::AwsLc => Inner::AwsLc(LessSafeKey::new(
-                UnboundKey::new(&AES_256_GCM, key.expose()).expect("the key has 32 bytes"),
-            )),
-            Backend::AesGcm => {
-                Inner::AesGcm(Box::new(aes_gcm::Aes256Gcm::new(key.expose().into())))
-            }
+        within(Part::Derive, || {
+            Self(match backend {
+                Backend::AwsLc => Inner::AwsLc(LessSafeKey::new(
+                    UnboundKey::new(&AES_256_GCM, key.expose()).expect("the key has 32 bytes"),
+                )),
+                Backend::AesGcm => {
+                    Inner::AesGcm(Box::new(aes_gcm::Aes256Gcm::new(key.expose().into())))
+                }
+            })
         })
     }
 
@@ -100,7 +104,7 @@ impl AeadKey {
     /// When the lengths differ, or `plain` is longer than GCM allows (64 GiB).
     pub fn seal(&self, nonce: &Nonce, aad: &[u8], plain: &[u8], sealed: &mut [u8]) -> Tag {
         assert_eq!(plain.len(), sealed.len());
-        match &self.0 {
+        within(Part::Aead, || match &self.0 {
             Inner::AwsLc(key) => {
                 let mut tag = [0; TAG_LEN];
                 key.seal_out_of_place_scatter(
@@ -120,7 +124,7 @@ impl AeadKey {
                     .expect("lengths fit")
                     .into()
             }
-        }
+        })
     }
 
     /// Seals `data` in place and returns the tag.
@@ -128,7 +132,7 @@ impl AeadKey {
     /// # Panics
     /// When `data` is longer than GCM allows (64 GiB).
     pub fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], data: &mut [u8]) -> Tag {
-        match &self.0 {
+        within(Part::Aead, || match &self.0 {
             Inner::AwsLc(key) => {
                 let tag = key
                     .seal_in_place_separate_tag(nonce.into(), Aad::from(aad), data)
@@ -139,7 +143,7 @@ impl AeadKey {
                 .encrypt_inout_detached(nonce.into(), aad, data.into())
                 .expect("length fits")
                 .into(),
-        }
+        })
     }
 
     /// Opens `sealed` into `plain`, of the same length. On a mismatch `plain` is zeroed: no byte
@@ -156,7 +160,7 @@ impl AeadKey {
         plain: &mut [u8],
     ) -> Result<(), TagMismatch> {
         assert_eq!(plain.len(), sealed.len());
-        let opened = match &self.0 {
+        let opened = within(Part::Aead, || match &self.0 {
             Inner::AwsLc(key) => key
                 .open_separate_gather(nonce.into(), Aad::from(aad), sealed, tag, plain)
                 .is_ok(),
@@ -165,7 +169,7 @@ impl AeadKey {
                 key.decrypt_inout_detached(nonce.into(), aad, buffer, tag.into())
                     .is_ok()
             }
-        };
+        });
         if opened {
             Ok(())
         } else {
@@ -182,14 +186,14 @@ impl AeadKey {
         data: &mut [u8],
         tag: &Tag,
     ) -> Result<(), TagMismatch> {
-        let opened = match &self.0 {
+        let opened = within(Part::Aead, || match &self.0 {
             Inner::AwsLc(key) => key
                 .open_in_place_separate_tag(nonce.into(), Aad::from(aad), tag, data)
                 .is_ok(),
             Inner::AesGcm(key) => key
                 .decrypt_inout_detached(nonce.into(), aad, (&mut *data).into(), tag.into())
                 .is_ok(),
-        };
+        });
         if opened {
             Ok(())
         } else {

@@ -2,6 +2,8 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::base::{Part, within};
+
 use super::{Secret, SecretBytes};
 
 /// What a derived key is for. One table: two purposes never share a key. Each label is the start
@@ -81,12 +83,14 @@ impl Label {
 /// A 256-bit key derived from `key`: HKDF-SHA-256 (RFC 5869) without salt, with
 /// `info = label || 0x00 || context...`.
 pub fn derive(key: &Secret<32>, label: Label, context: &[&[u8]]) -> Secret<32> {
-    let hkdf = Hkdf::<Sha256>::new(None, key.expose());
-    let mut info = vec![label.text(), &[0]];
-    info.extend_from_slice(context);
-    Secret::init_with(|out| {
-        hkdf.expand_multi_info(&info, out)
-            .expect("32 bytes are within HKDF's limit");
+    within(Part::Derive, || {
+        let hkdf = Hkdf::<Sha256>::new(None, key.expose());
+        let mut info = vec![label.text(), &[0]];
+        info.extend_from_slice(context);
+        Secret::init_with(|out| {
+            hkdf.expand_multi_info(&info, out)
+                .expect("32 bytes are within HKDF's limit");
+        })
     })
 }
 

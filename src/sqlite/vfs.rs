@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use rusqlite::{Connection, ffi};
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
-use crate::base::beside;
+use crate::base::{Part, beside, within};
 
 use super::PageSize;
 use super::host::{self, Host};
@@ -301,7 +301,7 @@ impl Medium for LowerFile {
             |m| m.xSync,
             |f, sync| {
                 // SAFETY: the file is open.
-                unsafe { sync(f, ffi::SQLITE_SYNC_NORMAL) }
+                within(Part::Sync, || unsafe { sync(f, ffi::SQLITE_SYNC_NORMAL) })
             },
         )
     }
@@ -314,7 +314,7 @@ fn call<F>(
     use_method: impl FnOnce(*mut ffi::sqlite3_file, F) -> c_int,
 ) -> Result<(), Code> {
     match file.methods().and_then(method) {
-        Some(f) => check(use_method(file.raw(), f)),
+        Some(f) => check(within(Part::System, || use_method(file.raw(), f))),
         None => Err(Code(ffi::SQLITE_IOERR)),
     }
 }
@@ -919,7 +919,9 @@ unsafe extern "C" fn read(
             std::slice::from_raw_parts_mut(buf.cast::<u8>(), len),
         )
     };
-    code(open.read(buf, offset.unsigned_abs()))
+    code(within(Part::SealedFile, || {
+        open.read(buf, offset.unsigned_abs())
+    }))
 }
 
 unsafe extern "C" fn write(
@@ -936,13 +938,17 @@ unsafe extern "C" fn write(
             std::slice::from_raw_parts(buf.cast::<u8>(), len),
         )
     };
-    code(open.write(buf, offset.unsigned_abs()))
+    code(within(Part::SealedFile, || {
+        open.write(buf, offset.unsigned_abs())
+    }))
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
     // SAFETY: the file is open.
     let open = unsafe { opened(file) };
-    code(open.truncate(len.unsigned_abs()))
+    code(within(Part::SealedFile, || {
+        open.truncate(len.unsigned_abs())
+    }))
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
@@ -964,7 +970,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
         |m| m.xSync,
         |f, sync| {
             // SAFETY: the file below is open.
-            unsafe { sync(f, flags) }
+            within(Part::Sync, || unsafe { sync(f, flags) })
         },
     );
     if let (Err(_), Io::Log(log)) = (&synced, &mut open.io) {

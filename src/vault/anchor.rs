@@ -5,7 +5,9 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::base::{VaultId, write_atomic, write_private_new};
+use crate::base::{
+    Part, within, {VaultId, write_atomic, write_private_new},
+};
 use crate::crypto::{Secret, hmac_sha256, hmac_verify};
 
 use super::VaultError;
@@ -162,7 +164,11 @@ impl AnchorFile {
         };
         self.0.unlock()?;
         moved?;
-        if durable { self.0.sync_data() } else { Ok(()) }
+        if durable {
+            within(Part::Sync, || self.0.sync_data())
+        } else {
+            Ok(())
+        }
     }
 }
 

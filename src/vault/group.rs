@@ -6,6 +6,8 @@
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::base::{Part, within};
+
 use super::audit::Event;
 use super::audit_request::Caller;
 use super::error::Fault;
@@ -305,7 +307,7 @@ impl LocalVault {
         let (waiters, outcomes) = self.with_queued(|store, now, operations| match store {
             Ok(store) => {
                 let count = operations.len();
-                let done = store.commit(now, operations);
+                let done = within(Part::Sqlite, || store.commit(now, operations));
                 log_is_long = store.log_is_long();
                 done.unwrap_or_else(|error| fail(count, &error))
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::base::{KeyName, KeyRef, KeyVersionRef, VaultId};
+use crate::base::{KeyName, KeyRef, KeyVersionRef, Part, VaultId, within};
 use crate::crypto::{KeyEncryptionKey, Secret, WrapAlgorithm};
 
 use super::audit::Event;
@@ -37,7 +37,7 @@ impl KeyWrapper for LocalVault {
             Ok(WrappedKey {
                 key: kid.clone(),
                 algorithm,
-                bytes: kek.wrap(dek)?,
+                bytes: within(Part::Wrap, || kek.wrap(dek))?,
             })
         })
     }
@@ -57,7 +57,7 @@ impl KeyWrapper for LocalVault {
             algorithm: algorithm.to_string(),
         };
         self.use_key(&wanted, |_, kek| {
-            kek.unwrap(algorithm, wrapped)
+            within(Part::Wrap, || kek.unwrap(algorithm, wrapped))
                 .map_err(|_| VaultError::UnwrapFailed)
         })
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::scan::Source;
 
 /// From bottom to top: a module may name itself and those before it.
-const LAYERS: [&str; 12] = [
+const LAYERS: [&str; 13] = [
     "base",
     "crypto",
     "sqlite",
@@ -15,6 +15,7 @@ const LAYERS: [&str; 12] = [
     "world",
     "lab",
     "scenario",
+    "bench",
     "server",
     "cli",
     "extension",

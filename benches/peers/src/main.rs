@@ -1,7 +1,7 @@
 //! One round of the workload on one subject, `SUBJECT ROWS [WORK]`: seconds, in lines of a name, a tab and a
 //! number. Keys are raw, so that none is derived in the time that is measured.
 
-#[path = "../../sql/workload.rs"]
+#[path = "../../../src/bench/workload.rs"]
 mod workload;
 
 use std::env;
@@ -9,7 +9,7 @@ use std::process::exit;
 
 use rusqlite::Connection;
 
-use workload::{ROWS, WORK};
+use workload::WORK;
 
 /// 32 bytes; what they are does not matter to the time.
 const KEY: &str = "2f7b0c6d9e81a4533c1df08b72e6459a0b94d6cf183e75a2609c47e1d85bf302";
@@ -28,7 +28,7 @@ fn main() {
     };
     let rows = args
         .get(1)
-        .map_or(ROWS, |rows| rows.parse().expect("a number of rows"));
+        .map_or(1_000_000, |rows| rows.parse().expect("a number of rows"));
     let work = args.get(2).map(String::as_str);
     assert!(
         work.is_none_or(|work| WORK.contains(&work)),
@@ -38,12 +38,12 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
     let connect = || {
-        let connection = Connection::open(&path).unwrap();
-        connection.execute_batch(&settings).unwrap();
-        connection
+        let connection = Connection::open(&path)?;
+        connection.execute_batch(&settings)?;
+        Ok(connection)
     };
-    println!("version\t{}", version(&connect()));
-    let taken = workload::run(&connect, &path, rows, work);
+    println!("version\t{}", version(&connect().unwrap()));
+    let taken = workload::run(&connect, &path, rows, work, &|| ()).unwrap();
     // A plain file, made by a build that has no cipher, would otherwise be measured as a fast one.
     let plain = std::fs::read(&path)
         .unwrap()
@@ -53,7 +53,7 @@ fn main() {
         subject == "plain",
         "the cipher is not what was asked for"
     );
-    workload::print(&taken);
+    taken.lines().iter().for_each(|line| println!("{line}"));
 }
 
 /// Of SQLite and of the program that encrypts.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
-use crate::base::{ExtentId, FileLock, GenerationId};
+use crate::base::{ExtentId, FileLock, GenerationId, Part, within};
 use crate::crypto::random_id;
 use crate::resource::ResourceError;
 
@@ -76,7 +76,7 @@ impl StorageAccount {
         attributes: &mut dyn FnMut() -> Result<Attributes, ResourceError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
-        self.catalog.check_put(path, conditions)?;
+        within(Part::Sqlite, || self.catalog.check_put(path, conditions))?;
         let key = GenerationKey::random();
         let stored = self.store(source, None, &key, progress)?;
         let (id, generation) = (stored.extent.id, key.id());
@@ -90,9 +90,9 @@ impl StorageAccount {
             let mut entry = new_entry(path, &manifest, &attributes);
             entry.generation = generation;
             let sealed = self.seal_manifest(&manifest, generation, Subject::Blob(path))?;
-            let replaced = self
-                .catalog
-                .replace(entry, &sealed, &[id], false, conditions)?;
+            let replaced = within(Part::Sqlite, || {
+                (self.catalog).replace(entry, &sealed, &[id], false, conditions)
+            })?;
             replaced.ok_or_else(|| unauthentic(self.catalog.path()))
         };
         let (entry, unwanted) = put().inspect_err(|_| self.give_up(id))?;
@@ -114,7 +114,7 @@ impl StorageAccount {
         let mut new = self.extents.begin(id)?;
         let (file, path) = (new.file(), new.path());
         let len = write_extent(file, path, cipher.as_ref(), source, &allowed, progress)?;
-        new.publish()?;
+        within(Part::System, || new.publish())?;
         Ok(Stored {
             _new: new,
             extent: Extent {

@@ -4,7 +4,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use crate::base::{ExtentId, FileLock, create_dir_private};
+use crate::base::{ExtentId, FileLock, Part, create_dir_private, within};
 use crate::resource::ResourceError;
 
 const TEMPORARY: &str = "tmp";
@@ -173,7 +173,7 @@ impl NewExtent {
     pub(super) fn publish(&mut self) -> Result<(), ResourceError> {
         if let Some(temporary) = self.temporary.take() {
             fs::rename(&temporary, &self.path)
-                .and_then(|()| self.dir.file().sync_all())
+                .and_then(|()| within(Part::Sync, || self.dir.file().sync_all()))
                 .map_err(|e| ResourceError::io(&self.path, e))?;
         }
         Ok(())

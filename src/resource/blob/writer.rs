@@ -7,6 +7,7 @@ use std::thread;
 
 use rustix::fs::{Advice, fadvise};
 
+use crate::base::{Part, within};
 use crate::crypto::TAG_LEN;
 use crate::resource::ResourceError;
 
@@ -37,11 +38,11 @@ pub(super) fn write_extent(
         let writer = scope.spawn(move || write_batches(file, filled, &freed));
         let sealed = seal_batches(cipher, source, &free, &full, allowed, progress);
         drop(full);
-        (sealed, joined(writer))
+        (sealed, within(Part::Wait, || joined(writer)))
     });
     written.map_err(|e| ResourceError::io(path, e))?;
     let len = sealed?;
-    file.sync_all().map_err(|e| ResourceError::io(path, e))?;
+    within(Part::Sync, || file.sync_all()).map_err(|e| ResourceError::io(path, e))?;
     Ok(len)
 }
 
@@ -87,7 +88,7 @@ fn seal_batches(
     let mut last = false;
     while !last {
         allowed()?;
-        let Ok(mut batch) = free.recv() else {
+        let Ok(mut batch) = within(Part::Wait, || free.recv()) else {
             return Ok(chunks.total);
         };
         let mut at = carried.len();
@@ -182,7 +183,7 @@ impl<'a> Chunks<'a> {
 fn fill(source: &mut (dyn Read + Send), buffer: &mut [u8]) -> Result<usize, ResourceError> {
     let mut len = 0;
     while len < buffer.len() {
-        match source.read(&mut buffer[len..]) {
+        match within(Part::System, || source.read(&mut buffer[len..])) {
             Ok(0) => break,
             Ok(n) => len += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => (),

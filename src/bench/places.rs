@@ -1,0 +1,34 @@
+//! Working directories, made to be measured in.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::base::{KeyName, SystemClock};
+use crate::crypto::KeyKind;
+use crate::vault::VaultSettings;
+use crate::world::{AskPassphrase, InitOptions, Name, Workspace};
+
+use super::BenchError;
+
+/// The customer's key in each.
+pub(super) fn key() -> KeyName {
+    "customer-key".parse().expect("a valid name")
+}
+
+/// A working directory in `dir`, which is new or empty, with a customer's key of this kind.
+pub(super) fn make(dir: &Path, kind: KeyKind) -> Result<Workspace, BenchError> {
+    let environment: Name = "production".parse().expect("a valid name");
+    let options = InitOptions {
+        environment,
+        customer_key: Some((key(), kind)),
+        passphrase: None,
+        vault: VaultSettings::default(),
+    };
+    Ok(Workspace::init(dir, options, Arc::new(SystemClock))?)
+}
+
+/// The same, opened once more.
+pub(super) fn open(dir: &Path) -> Result<Workspace, BenchError> {
+    let ask: AskPassphrase = Arc::new(|_| Err("there is none".to_owned()));
+    Ok(Workspace::open(dir, ask, Arc::new(SystemClock))?)
+}
