@@ -131,7 +131,9 @@ fn sql(count: u64, freshness: Option<Freshness>) {
     connection.execute_batch(settings).unwrap();
     let insert = "INSERT INTO t VALUES (?1, ?2)";
     for id in 0..1000 {
-        connection.execute(insert, params![id, [0_u8; 100]]).unwrap();
+        connection
+            .execute(insert, params![id, [0_u8; 100]])
+            .unwrap();
     }
     connection.execute_batch("COMMIT").unwrap();
     let update = "UPDATE t SET body = ?2 WHERE id = ?1";

@@ -16,6 +16,7 @@ mod load;
 mod machine;
 mod places;
 mod plan;
+mod plots;
 mod report;
 mod results;
 mod session;
