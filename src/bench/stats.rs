@@ -1,5 +1,5 @@
 //! The few statistics that a benchmark needs. Nothing is assumed of how times are distributed:
-//! medians, percentile bootstrap (Efron and Tibshirani, 1993, chapter 13), permutation tests.
+//! medians, percentile bootstrap (Efron and Tibshirani, 1993, chapter 13), rank sums by permutation.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -91,12 +91,14 @@ fn between(middle: f64, mut values: Vec<f64>) -> Interval {
     }
 }
 
-/// How probable it is that two sets of samples whose order means nothing have medians that lie at
-/// least as far apart: a permutation test, on both sides.
+/// How probable it is that two sets of samples whose order means nothing have ranks that lie at least as
+/// far apart: Wilcoxon's rank sum, by permutation, on both sides. Ranks, and not medians: of two sets that lie wholly apart
+/// half of all permutations have medians that lie as far apart.
 pub(super) fn permutation_test(a: &[f64], b: &[f64]) -> f64 {
-    let apart = |a: &[f64], b: &[f64]| (median(a) - median(b)).abs();
-    let found = apart(a, b);
-    let mut all = [a, b].concat();
+    let mut all = ranks(&[a, b].concat());
+    let expected = a.len() as f64 * (all.len() + 1) as f64 / 2.0;
+    let apart = |ranks: &[f64]| (ranks.iter().sum::<f64>() - expected).abs();
+    let found = apart(&all[..a.len()]);
     let mut random = seeded();
     let mut as_far = 0;
     for _ in 0..PERMUTATIONS {
@@ -105,10 +107,19 @@ pub(super) fn permutation_test(a: &[f64], b: &[f64]) -> f64 {
             let other = random.random_range(at..all.len());
             all.swap(at, other);
         }
-        // A hair of tolerance: the same medians in another order are as far apart.
-        as_far += usize::from(apart(&all[..a.len()], &all[a.len()..]) >= found * (1.0 - 1e-12));
+        as_far += usize::from(apart(&all[..a.len()]) >= found);
     }
     (as_far + 1) as f64 / (PERMUTATIONS + 1) as f64
+}
+
+/// Of each value, 1 for the least; those that are equal share the mean of theirs.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let rank = |value: &f64| {
+        let below = values.iter().filter(|other| *other < value).count();
+        let same = values.iter().filter(|other| *other == value).count();
+        below as f64 + (same + 1) as f64 / 2.0
+    };
+    values.iter().map(rank).collect()
 }
 
 /// Which of many tests count, when all of them together shall be wrong once in twenty (Holm, 1979).
@@ -187,6 +198,10 @@ mod tests {
         assert!(!holm(&p).contains(&true), "{p:?}");
         let p = permutation_test(&around(10.0, 1, 12), &around(11.0, 2, 12));
         assert!(p < 0.001, "{p}");
+        // All of one set are equal, and so are all of the other.
+        assert!(permutation_test(&[1.0; 12], &[1.2; 12]) < 0.001);
+        assert_eq!(permutation_test(&[1.0; 12], &[1.0; 12]), 1.0);
+        assert_eq!(ranks(&[3.0, 1.0, 3.0]), [2.5, 1.0, 2.5]);
         assert_eq!(holm(&[0.001, 0.9, 0.02]), [true, false, true]);
         assert_eq!(holm(&[0.02, 0.03, 0.04]), [false; 3]);
     }

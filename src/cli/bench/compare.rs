@@ -9,7 +9,7 @@ use crate::cli::{CliError, Outcome, Output, table};
 #[command(after_help = "\
 Compared is the ratio to the baseline of the same run; a baseline itself, and any absolute time, only when both
 runs are of one machine. `slower` and `faster` are said of what differs by more than a twentieth, and so surely
-that all of it together is wrong once in twenty comparisons (permutation tests, corrected as Holm does).
+that all of it together is wrong once in twenty comparisons (rank sums, corrected as Holm does).
 
 Exit codes: 0 nothing is slower, 1 something is, 2 an error.")]
 pub struct Args {
