@@ -184,8 +184,8 @@ mod tests {
 
     #[test]
     fn what_others_take_is_told_from_what_is_idle() {
-        let (busy, steal, all) = processors("cpu  100 0 50 800 20 5 5 20 0 0\ncpu0 1 1 1 1\n");
-        assert_eq!((busy, steal, all), (1.6, 0.2, 10.0));
+        let (busy, steal, all) = processors("cpu  100 0 50 800 25 25 25 50 0 0\ncpu0 1 1 1 1\n");
+        assert_eq!((busy, steal, all), (2.0, 0.5, 10.75));
         let stat = "1 (a) b) S 1 1 1 0 -1 0 0 0 0 0 70 30 200 100 20 0";
         assert_eq!(own_time(stat), 4.0);
         assert_eq!(processors(""), (0.0, 0.0, 0.0));
