@@ -10,6 +10,7 @@ mod bulk;
 mod config;
 mod convert;
 mod error;
+mod governed;
 mod hold;
 mod in_place;
 pub mod landscape;

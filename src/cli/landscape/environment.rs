@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 use crate::world::Name;
 use crate::world::landscape::{
-    Backup, BackupName, FinanceEnvironment, FinanceKind, FinanceName, Landscape, Link, NewFinance,
-    NewPower, PowerEnvironment, PowerKind, PowerName, ProductId, ProjectName, Region, SqlState,
-    TenantName,
+    Backup, BackupName, FinanceEnvironment, FinanceKind, FinanceName, Link, NewFinance, NewPower,
+    PowerKind, PowerName, ProductId, ProjectName, Region, TenantName,
 };
 
-use super::{By, caught_up, joined, lines, list, spelled, time, told, workspace};
+use super::view::{backups, list_all, show};
+use super::{By, caught_up, list, told, workspace};
 use crate::cli::{CliError, Context, Outcome};
 
 /// What is done with environments.
@@ -176,26 +174,6 @@ fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|e| e.to_string())
 }
 
-/// A row of `atrest env list`.
-#[derive(Serialize)]
-struct Row {
-    name: String,
-    kind: String,
-    region: String,
-    link: String,
-    key: &'static str,
-}
-
-#[derive(Serialize)]
-struct Shown {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    finance: Option<FinanceEnvironment>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    power: Option<PowerEnvironment>,
-    sql: Option<SqlState>,
-    resources: Vec<String>,
-}
-
 pub fn run(command: &Command, context: &Context) -> Result<Outcome, CliError> {
     let workspace = workspace(context)?;
     let landscape = caught_up(&workspace)?;
@@ -301,148 +279,4 @@ pub fn run(command: &Command, context: &Context) -> Result<Outcome, CliError> {
         }
     };
     show(&landscape, shown, context)
-}
-
-fn backups(all: &[Backup], context: &Context) -> Result<(), CliError> {
-    let row = |backup: &Backup| {
-        let mut versions: Vec<_> = backup
-            .parts
-            .iter()
-            .map(|part| part.protector.clone())
-            .collect();
-        versions.sort();
-        versions.dedup();
-        vec![
-            backup.name.to_string(),
-            backup.power.to_string(),
-            time(backup.taken),
-            time(backup.expires),
-            joined(versions),
-        ]
-    };
-    let header = [
-        "backup",
-        "of",
-        "taken",
-        "kept until",
-        "needs the key versions",
-    ];
-    list(context.output(), all, &header, row)
-}
-
-fn list_all(landscape: &Landscape<'_>, context: &Context) -> Result<Outcome, CliError> {
-    let mut rows = Vec::new();
-    for finance in landscape.all::<FinanceEnvironment>()? {
-        let key = match finance.link.completed() {
-            Some(power) => landscape
-                .get::<PowerEnvironment>(power.as_str())?
-                .key
-                .word(),
-            None => "Microsoft-managed",
-        };
-        rows.push(Row {
-            name: finance.name.to_string(),
-            kind: format!("finance and operations, {}", spelled(&finance.kind)),
-            region: finance.region.to_string(),
-            link: match finance.link.completed() {
-                Some(power) => format!("with {power}"),
-                None => finance.link.word().to_owned(),
-            },
-            key,
-        });
-    }
-    for power in landscape.all::<PowerEnvironment>()? {
-        rows.push(Row {
-            name: power.name.to_string(),
-            kind: format!("Power Platform, {}", spelled(&power.kind)),
-            region: power.region.to_string(),
-            link: match &power.linked {
-                Some(finance) => format!("with {finance}"),
-                None => "not integrated".to_owned(),
-            },
-            key: power.key.word(),
-        });
-    }
-    let row = |row: &Row| {
-        vec![
-            row.name.clone(),
-            row.kind.clone(),
-            row.region.clone(),
-            row.link.clone(),
-            row.key.to_owned(),
-        ]
-    };
-    let header = ["environment", "kind", "region", "integration", "key"];
-    list(context.output(), &rows, &header, row)?;
-    Ok(Outcome::Holds)
-}
-
-fn show(landscape: &Landscape<'_>, name: &str, context: &Context) -> Result<Outcome, CliError> {
-    let finances = landscape.all::<FinanceEnvironment>()?;
-    let finance = finances
-        .into_iter()
-        .find(|finance| finance.name.as_str() == name);
-    let power: Option<PowerEnvironment> = match &finance {
-        Some(finance) => finance
-            .link
-            .completed()
-            .map(|power| landscape.get(power.as_str()))
-            .transpose()?,
-        None => Some(landscape.get(name)?),
-    };
-    let mut resources = match &finance {
-        Some(finance) => landscape.resources_of_finance(&finance.name),
-        None => Vec::new(),
-    };
-    if let Some(power) = &power {
-        resources = landscape.resources_of(power);
-    }
-    let shown = Shown {
-        sql: match &power {
-            Some(power) => Some(power.key.sql(landscape.now()?)),
-            None => None,
-        },
-        resources: resources.iter().map(ToString::to_string).collect(),
-        finance,
-        power,
-    };
-    context.output().answer(&shown, |text| {
-        if let Some(finance) = &shown.finance {
-            lines(
-                text,
-                &[
-                    ("environment", finance.name.to_string()),
-                    ("kind", spelled(&finance.kind)),
-                    ("project", finance.project.to_string()),
-                    ("region", finance.region.to_string()),
-                    ("integration", finance.link.word().to_owned()),
-                    ("offers", joined(&finance.offers)),
-                    ("add-ins", joined(&finance.add_ins)),
-                ],
-            )?;
-        }
-        if let Some(power) = &shown.power {
-            let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
-            lines(
-                text,
-                &[
-                    ("Dataverse", power.name.to_string()),
-                    ("kind", spelled(&power.kind)),
-                    ("region", power.region.to_string()),
-                    ("managed", yes(power.managed)),
-                    ("D365 apps", yes(power.d365_apps)),
-                    ("key", power.key.word().to_owned()),
-                    (
-                        "policy",
-                        power.key.policy().map_or("-".into(), ToString::to_string),
-                    ),
-                ],
-            )?;
-            if let Some(sql) = shown.sql {
-                lines(text, &[("SQL databases", format!("{sql:?}"))])?;
-            }
-        }
-        lines(text, &[("resources", joined(&shown.resources))])
-    })?;
-    Ok(Outcome::Holds)
 }

@@ -10,6 +10,8 @@ pub mod offer;
 pub mod policy;
 pub mod project;
 pub mod tenant;
+mod vault;
+mod view;
 
 use jiff::Timestamp;
 use serde::Serialize;

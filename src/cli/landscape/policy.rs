@@ -1,12 +1,13 @@
 use crate::base::KeyName;
 use crate::crypto::KeyKind;
+use crate::world::NamedKey;
 use crate::world::landscape::{
     Applied, NewPolicy, Permission, PersonName, Policy, PolicyName, PowerEnvironment, PowerName,
-    Region, TenantName, VaultFacts,
+    Region, TenantName,
 };
-use crate::world::{NamedKey, WhichVault};
 
-use super::{By, caught_up, joined, lines, list, spelled, time, told, warn, workspace};
+use super::vault::{VaultArgs, change_vault};
+use super::{By, caught_up, joined, lines, list, spelled, told, warn, workspace};
 use crate::cli::{CliError, Context, Outcome, wrapping_kind};
 
 /// Arguments of `atrest policy`.
@@ -102,7 +103,7 @@ enum Command {
     /// Go on with what was interrupted
     Resume,
     /// Say where a vault is and who reaches it, or delete, recover or purge it
-    Vault(Vault),
+    Vault(VaultArgs),
     /// Say which kinds of key a policy takes: pages disagree on it
     AllowKeys {
         /// rsa-2048, rsa-3072, rsa-4096 or oct-256
@@ -136,30 +137,6 @@ impl Grants {
             false => &self.permissions,
         }
     }
-}
-
-#[derive(Debug, clap::Args)]
-struct Vault {
-    /// The vault
-    vault: WhichVault,
-    /// Where it is
-    #[arg(long, value_name = "REGION")]
-    region: Option<Region>,
-    /// Whether only its own network reaches it
-    #[arg(long, value_name = "BOOL")]
-    network_closed: Option<bool>,
-    /// Whether trusted services pass in spite of that
-    #[arg(long, value_name = "BOOL")]
-    trusted_services: Option<bool>,
-    /// Delete it softly
-    #[arg(long, conflicts_with_all = ["recover", "purge"])]
-    delete: bool,
-    /// Recover it; its grants do not come back
-    #[arg(long, conflicts_with = "purge")]
-    recover: bool,
-    /// Purge it
-    #[arg(long)]
-    purge: bool,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
@@ -260,7 +237,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         }
         // Each command does, before its own work.
         Command::Resume => return Ok(Outcome::Holds),
-        Command::Vault(vault) => return change_vault(&landscape, vault, context),
+        Command::Vault(args) => return change_vault(&landscape, args, context),
         Command::AllowKeys { kinds } => {
             landscape.allow_keys(kinds)?;
             let allowed = landscape.allowed_keys()?;
@@ -363,59 +340,4 @@ fn report(applied: &Applied, context: &Context) -> Result<Outcome, CliError> {
             "put right what failed, and give the same command again",
         )),
     }
-}
-
-fn change_vault(
-    landscape: &crate::world::landscape::Landscape<'_>,
-    args: &Vault,
-    context: &Context,
-) -> Result<Outcome, CliError> {
-    let vault = &args.vault;
-    if args.region.is_some() || args.network_closed.is_some() || args.trusted_services.is_some() {
-        landscape.set_vault(
-            vault,
-            args.region.as_ref(),
-            args.network_closed,
-            args.trusted_services,
-        )?;
-    }
-    if args.delete {
-        landscape.delete_vault(vault)?;
-    }
-    if args.recover {
-        let recovered = landscape.recover_vault(vault)?;
-        warn(context.output(), &recovered.warnings);
-    }
-    if args.purge {
-        landscape.purge_vault(vault)?;
-    }
-    let facts: VaultFacts = landscape.vault_facts(vault)?;
-    context.output().answer(&facts, |text| {
-        let state = match (facts.purged, facts.deleted) {
-            (Some(at), _) => format!("purged on {}", time(at)),
-            (None, Some(at)) => format!("deleted on {}", time(at)),
-            _ => "active".to_owned(),
-        };
-        let network = match (facts.network_closed, facts.trusted_services) {
-            (false, _) => "open",
-            (true, true) => "closed; trusted services pass",
-            (true, false) => "closed, for trusted services, too",
-        };
-        lines(
-            text,
-            &[
-                ("vault", facts.name.clone()),
-                (
-                    "region",
-                    facts
-                        .region
-                        .as_ref()
-                        .map_or("not said".into(), ToString::to_string),
-                ),
-                ("network", network.to_owned()),
-                ("state", state),
-            ],
-        )
-    })?;
-    Ok(Outcome::Holds)
 }

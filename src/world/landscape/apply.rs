@@ -3,28 +3,23 @@
 //! What is under way stands in the store before the first resource is touched, and what is under which key
 //! stands in the resources' own files. So whoever takes a turn after a crash goes on where it stopped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::base::KeyVersion;
-use crate::vault::KeyBundle;
 use crate::world::bulk::{Moved, Progress};
 use crate::world::{ResourceAddress, WorldError};
 
 use super::Landscape;
-use super::entities::{
-    Duty, FinanceEnvironment, FinanceKind, KnownVersion, Person, Policy, PowerEnvironment,
-    PowerKind, Tenant,
-};
+use super::eligible::{find_power, locked, may_have_policy, one_hand};
+use super::entities::{Duty, Policy, PowerEnvironment, Tenant};
 use super::events::by_provider;
 use super::names::{PersonName, PolicyName, PowerName};
 use super::people::with_duty;
 use super::products::FLOWS;
 use super::rules::{Refusal, Rule, Told};
-use super::state::{KeyState, Link};
-use super::store::Tx;
+use super::state::KeyState;
 use super::turn::{Turn, refused};
 
 /// What was put under a key.
@@ -211,59 +206,6 @@ impl Landscape<'_> {
         Ok(warnings)
     }
 
-    /// From now on resources may be under this version.
-    pub(super) fn use_version(
-        &self,
-        policy: &PolicyName,
-        version: &KeyBundle,
-    ) -> Result<(), WorldError> {
-        self.store().write(|tx| {
-            let mut policy: Policy = tx.get(policy.as_str())?;
-            let known = KnownVersion {
-                thumbprint: version.thumbprint.clone(),
-                created: version.attributes.created,
-                in_use: true,
-            };
-            policy
-                .versions
-                .insert(version.kid.version.to_string(), known);
-            policy.current.get_or_insert(version.kid.version);
-            tx.put(&policy)
-        })
-    }
-
-    /// Which versions resources of the policy are under, as their files say.
-    pub(super) fn look_at_versions(
-        &self,
-        policy: &PolicyName,
-    ) -> Result<BTreeSet<KeyVersion>, WorldError> {
-        let powers = self.all::<PowerEnvironment>()?;
-        let of = powers.iter().filter(|power| {
-            power.key.policy() == Some(policy) && !matches!(power.key, KeyState::Deleted { .. })
-        });
-        let policy: Policy = self.get(policy.as_str())?;
-        let key = self.protection_by(&policy)?;
-        let mut found = BTreeSet::new();
-        for power in of {
-            for address in self.resources_of(power) {
-                let version = self.workspace.key_version(&address)?;
-                found.extend(
-                    version
-                        .filter(|v| Some(&v.key()) == key.key())
-                        .map(|v| v.version),
-                );
-            }
-        }
-        self.store().write(|tx| {
-            let mut policy: Policy = tx.get(policy.name.as_str())?;
-            for (version, known) in &mut policy.versions {
-                known.in_use = found.iter().any(|v| v.to_string() == *version);
-            }
-            tx.put(&policy)
-        })?;
-        Ok(found)
-    }
-
     fn finish_apply(
         &self,
         now: Timestamp,
@@ -361,25 +303,6 @@ impl Landscape<'_> {
         self.look_at_versions(policy)?;
         Ok(applied)
     }
-
-    /// Those of these resources that are not under a version that `is_right`.
-    pub(super) fn not_under(
-        &self,
-        addresses: &[ResourceAddress],
-        is_right: impl Fn(&crate::base::KeyVersionRef) -> bool,
-    ) -> Result<Vec<ResourceAddress>, WorldError> {
-        let mut left = Vec::new();
-        for address in addresses {
-            if !self
-                .workspace
-                .key_version(address)?
-                .is_some_and(|at| is_right(&at))
-            {
-                left.push(address.clone());
-            }
-        }
-        Ok(left)
-    }
 }
 
 /// The state of an environment all of whose stores are under the policy's key.
@@ -399,7 +322,7 @@ pub(super) fn under(power: &PowerEnvironment, policy: &PolicyName, since: Timest
     }
 }
 
-struct Failures(std::collections::BTreeMap<String, String>);
+struct Failures(BTreeMap<String, String>);
 
 impl Failures {
     fn of(moved: &[Moved]) -> Self {
@@ -417,163 +340,5 @@ impl Failures {
             Some(format!("{address}: {why}"))
         });
         of.next()
-    }
-}
-
-/// The environment of that Dataverse name, or why what was named is none.
-pub(super) fn find_power(tx: &Tx<'_>, name: &PowerName) -> Result<PowerEnvironment, WorldError> {
-    if let Some(found) = tx.find(name.as_str())? {
-        return Ok(found);
-    }
-    let finance: FinanceEnvironment = match tx.find(name.as_str())? {
-        Some(finance) => finance,
-        None => return tx.get(name.as_str()),
-    };
-    if finance.kind == FinanceKind::CloudHosted {
-        return refused(
-            Rule::CloudHostedExcluded,
-            format_args!("{name} is cloud-hosted, in the customer's own subscription"),
-            "encrypt it there; no policy reaches it",
-        );
-    }
-    match &finance.link {
-        Link::Completed { power, .. } => refused(
-            Rule::EnvironmentName,
-            format_args!(
-                "{name} is the finance and operations name; a policy takes the name of the Dataverse organisation"
-            ),
-            format_args!("use {power}"),
-        ),
-        link => refused(
-            Rule::NotIntegrated,
-            format_args!(
-                "{name} is {} with the Power Platform, and stays on the Microsoft-managed key",
-                match link {
-                    Link::None => "not integrated",
-                    _ => "not integrated yet",
-                }
-            ),
-            match (finance.kind, link) {
-                (FinanceKind::HrStandalone, _) => {
-                    format!("migrate it: `atrest env migrate {name}`")
-                }
-                (_, Link::None) => {
-                    format!("integrate it first: `atrest env link {name} ENVIRONMENT`")
-                }
-                (_, Link::Failed { power, .. }) => {
-                    format!("resume the integration: `atrest env link {name} {power}`")
-                }
-                _ => "wait until the integration is completed".to_owned(),
-            },
-        ),
-    }
-}
-
-fn one_hand(policy: &Policy, who: &Person) -> Option<Refusal> {
-    let both = who.name == policy.created_by || who.duties.contains(&Duty::VaultAdmin);
-    both.then(|| {
-        Rule::NoSeparation.broken(
-            format_args!(
-                "{} administers both the vault and the environments",
-                who.name
-            ),
-            "let the vault's administrator make the policy, and another one add environments",
-        )
-    })
-}
-
-/// Whether the policy may reach the environment: P3, P5, L2; and what to warn of.
-fn may_have_policy(
-    policy: &Policy,
-    power: &PowerEnvironment,
-) -> Result<Option<Refusal>, WorldError> {
-    let name = &power.name;
-    if power.tenant != policy.tenant {
-        return refused(
-            Rule::Forbidden,
-            format_args!(
-                "{name} is in the tenant {}, the policy in {}",
-                power.tenant, policy.tenant
-            ),
-            "use a policy of the environment's tenant",
-        );
-    }
-    match &power.key {
-        KeyState::Locked { .. } | KeyState::Deleted { .. } => return Err(locked(power)),
-        KeyState::Mmk => {}
-        KeyState::Partial { policy: same, .. } if *same == policy.name => {}
-        other => {
-            return Err(WorldError::Usage(format!(
-                "{name} is {} by the policy {}; remove it from that one first",
-                other.word(),
-                other.policy().map_or("", |policy| policy.as_str())
-            )));
-        }
-    }
-    if matches!(power.kind, PowerKind::Trial | PowerKind::Teams) {
-        return refused(
-            Rule::EnvironmentType,
-            format_args!(
-                "{name} is {}",
-                match power.kind {
-                    PowerKind::Trial => "a trial",
-                    _ => "an environment of Teams",
-                }
-            ),
-            "use a production environment or a sandbox",
-        );
-    }
-    if !power.managed {
-        return refused(
-            Rule::NotManaged,
-            format_args!("{name} is no Managed Environment"),
-            format_args!("make it one: `atrest env set {name} --managed true`"),
-        );
-    }
-    if power.region.geography() != policy.location.geography() {
-        return refused(
-            Rule::RegionMismatch,
-            format_args!(
-                "{name} is in {}, the policy in {}",
-                power.region, policy.location
-            ),
-            "use a policy of the environment's geography",
-        );
-    }
-    Ok((!power.licensed).then(|| {
-        Rule::Licence.broken(
-            format_args!("the users of {name} lack the licence that a policy needs"),
-            "assign it",
-        )
-    }))
-}
-
-/// The refusal for an environment that is locked, or gone.
-pub(super) fn locked(power: &PowerEnvironment) -> WorldError {
-    let name = &power.name;
-    match &power.key {
-        KeyState::Deleted { at, .. } => Rule::Gone
-            .broken(
-                format_args!("{name} was deleted on {at}, since it was locked for too long"),
-                "restore nothing: its data is gone",
-            )
-            .into(),
-        KeyState::Locked {
-            trigger,
-            restored,
-            since,
-            ..
-        } => Rule::Locked
-            .broken(
-                format_args!("{name} is locked since {since} ({trigger})"),
-                match restored {
-                    Some(_) => format!("the key can be used again: `atrest env enable {name}`"),
-                    None => {
-                        "give the access to the key back, then enable the environment".to_owned()
-                    }
-                },
-            )
-            .into(),
-        other => WorldError::Usage(format!("{name} is {}", other.word())),
     }
 }

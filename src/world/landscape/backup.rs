@@ -1,67 +1,33 @@
-//! Backups, restores, copies and resets of environments, and the attempt to attach a stolen copy.
-//!
-//! A backup is the files as they are: it needs the key version that they were under when it was made. A
-//! restore or a copy is named in the store before it begins, and is done anew when it was interrupted.
+//! Backups and resets of environments, and the attempt to attach a stolen copy. A backup is the files as they
+//! are: it needs the key version that they were under when it was made.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
-use crate::base::{KeyRef, KeyVersionRef, ResourceId, create_dir_private, sync_names};
-use crate::resource::{Protection, ResourceError};
-use crate::vault::VaultError;
-use crate::world::bulk::{NewPlace, Progress};
+use crate::base::{create_dir_private, sync_names};
+use crate::resource::ResourceError;
+use crate::world::bulk::{NewPlace, Progress, Step};
 use crate::world::restore::copy_resource;
 use crate::world::workspace::resource_path;
 use crate::world::{BACKUPS, Kind, Name, ResourceAddress, Workspace, WorldError};
 
 use super::Landscape;
-use super::apply::{find_power, locked};
-use super::entities::{Backup, BackupPart, Duty, Policy, PowerEnvironment, PowerKind};
+use super::eligible::{find_power, locked};
+use super::entities::{Backup, BackupPart, Duty, PowerEnvironment, PowerKind};
 use super::events::by_provider;
-use super::health::SERVICES;
 use super::names::{BackupName, PersonName, PowerName};
 use super::people::with_duty;
 use super::rules::Rule;
 use super::state::KeyState;
-use super::turn::refused;
+use super::turn::Turn;
 
-/// What the settings begin with that say which restore or copy is under way.
-const UNDER_WAY: &str = "restoring:";
-const RESETTING: &str = "resetting:";
+/// What the settings begin with that say which reset is under way.
+pub(super) const RESETTING: &str = "resetting:";
 /// How often a database is copied until nobody committed meanwhile.
 const TRIES: usize = 16;
-
-/// What was restored or copied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Restored {
-    /// Into which environment.
-    pub environment: String,
-    /// What was replaced.
-    pub resources: Vec<String>,
-}
-
-/// A restore or a copy that is under way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UnderWay {
-    into: PowerName,
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Part {
-    /// Where its files are, below the working directory.
-    from: PathBuf,
-    to: String,
-    id: ResourceId,
-    service_managed: bool,
-    key: KeyRef,
-}
 
 impl Landscape<'_> {
     /// Copies the files of an environment, and of what is linked to it, as they are. Kept for 28 days
@@ -133,83 +99,6 @@ impl Landscape<'_> {
         Ok(backup)
     }
 
-    /// Restores a backup into an environment: the one that it was made of, or one under the same key.
-    ///
-    /// # Errors
-    /// [`Rule::Locked`], [`Rule::CmkMismatch`] with both keys, [`Rule::ProtectorMissing`] with the versions.
-    pub fn restore_backup(
-        &self,
-        backup: &BackupName,
-        into: &PowerName,
-        by: &PersonName,
-    ) -> Result<Restored, WorldError> {
-        let turn = self.begin()?;
-        let begun = || {
-            let power = self.usable(into, by)?;
-            let backup: Backup = self.get(backup.as_str())?;
-            let root = Path::new(BACKUPS).join(backup.name.as_str());
-            let mut parts = Vec::new();
-            for part in &backup.parts {
-                let address: ResourceAddress = part.address.parse()?;
-                let protector = version_ref(&part.protector)?;
-                let place = address.environment.clone().expect("a full address");
-                parts.push(Part {
-                    from: resource_path(&root, &place, address.kind, &address.name),
-                    to: self.target(&backup.power, &address, &power)?.to_string(),
-                    id: part.id,
-                    service_managed: protector.vault == self.workspace.service_key().vault,
-                    key: protector.key(),
-                });
-            }
-            if backup.power != power.name {
-                self.same_key(&parts, &power, backup.name.as_str())?;
-            }
-            self.protectors_there(&backup, &power)?;
-            self.take_over(&power, parts)
-        };
-        self.told(&turn, by, "EnvironmentRestored", into, begun())
-    }
-
-    /// Copies an environment over another one under the same key.
-    ///
-    /// # Errors
-    /// [`Rule::Locked`] when either is locked; [`Rule::CmkMismatch`] with both keys.
-    pub fn copy(
-        &self,
-        from: &PowerName,
-        into: &PowerName,
-        by: &PersonName,
-    ) -> Result<Restored, WorldError> {
-        let turn = self.begin()?;
-        let begun = || {
-            let (source, power) = (self.usable(from, by)?, self.usable(into, by)?);
-            if source.name == power.name {
-                return Err(WorldError::Usage(format!(
-                    "{from} is the environment itself"
-                )));
-            }
-            let mut parts = Vec::new();
-            for address in self.resources_of(&source) {
-                let (address, entry) = self.workspace.resource(&address)?;
-                let Some(protector) = self.workspace.key_version(&address)? else {
-                    continue;
-                };
-                let live = self.workspace.resolved_path(&address);
-                let from = live.strip_prefix(self.workspace.dir()).unwrap_or(&live);
-                parts.push(Part {
-                    from: from.to_owned(),
-                    to: self.target(&source.name, &address, &power)?.to_string(),
-                    id: entry.id,
-                    service_managed: matches!(entry.protection, Protection::ServiceManaged { .. }),
-                    key: protector.key(),
-                });
-            }
-            self.same_key(&parts, &power, from.as_str())?;
-            self.take_over(&power, parts)
-        };
-        self.told(&turn, by, "EnvironmentCopied", into, begun())
-    }
-
     /// Deletes an environment's data and backups, and leaves it empty under the service-managed key.
     pub fn reset(
         &self,
@@ -243,7 +132,11 @@ impl Landscape<'_> {
         self.told(&turn, by, "EnvironmentReset", environment, begun())
     }
 
-    fn finish_reset(&self, environment: &PowerName, text: &str) -> Result<(), WorldError> {
+    pub(super) fn finish_reset(
+        &self,
+        environment: &PowerName,
+        text: &str,
+    ) -> Result<(), WorldError> {
         let places: Vec<(Name, Vec<Name>, Vec<Name>)> = self.store().read(|tx| tx.parse(text))?;
         self.remove_backups_of(environment)?;
         let names: Vec<_> = places.iter().map(|(name, ..)| name.clone()).collect();
@@ -279,7 +172,7 @@ impl Landscape<'_> {
     ) -> Result<Vec<String>, WorldError> {
         let turn = self.begin()?;
         let mut told = |done, of| {
-            progress(crate::world::bulk::Step {
+            progress(Step {
                 what: "bytes copied".into(),
                 done,
                 of,
@@ -307,26 +200,6 @@ impl Landscape<'_> {
             "attach it where those keys are; without them it is noise",
         );
         self.refuse(&turn, &"somebody", "CopyAttached", place, error.into())
-    }
-
-    /// Goes on with restores, copies and resets that were interrupted.
-    pub(super) fn go_on_restores(&self) -> Result<(), WorldError> {
-        let (restores, resets) = self
-            .store()
-            .read(|tx| Ok((tx.settings(UNDER_WAY)?, tx.settings(RESETTING)?)))?;
-        for (_, text) in restores {
-            let under_way: UnderWay = self.store().read(|tx| tx.parse(&text))?;
-            if !under_way.parts.is_empty() {
-                self.put_in_place(&under_way)?;
-            }
-            // A key that cannot be used now hinders nothing else: it is tried again by whoever comes next.
-            let _ = self.under_own_key(&under_way.into);
-        }
-        for (name, text) in resets {
-            let environment = name[RESETTING.len()..].parse()?;
-            self.finish_reset(&environment, &text)?;
-        }
-        Ok(())
     }
 
     pub(super) fn remove_backups_of(&self, environment: &PowerName) -> Result<(), WorldError> {
@@ -360,7 +233,11 @@ impl Landscape<'_> {
     }
 
     /// An environment that is not locked, for an administrator of its tenant.
-    fn usable(&self, name: &PowerName, by: &PersonName) -> Result<PowerEnvironment, WorldError> {
+    pub(super) fn usable(
+        &self,
+        name: &PowerName,
+        by: &PersonName,
+    ) -> Result<PowerEnvironment, WorldError> {
         let power = self.store().read(|tx| {
             let power = find_power(tx, name)?;
             with_duty(tx, by, &power.tenant, Duty::PowerAdmin)?;
@@ -372,194 +249,9 @@ impl Landscape<'_> {
         }
     }
 
-    /// Where a resource of the environment `from` goes in `into`.
-    fn target(
+    pub(super) fn told<T>(
         &self,
-        from: &PowerName,
-        address: &ResourceAddress,
-        into: &PowerEnvironment,
-    ) -> Result<ResourceAddress, WorldError> {
-        let own = super::entities::power_place(from);
-        let place = match address.environment == Some(own) {
-            true => into.place(),
-            false => match &into.linked {
-                Some(finance) => finance.as_name().clone(),
-                None => {
-                    return Err(WorldError::Usage(format!(
-                        "{} has no finance and operations environment, for which {address} is; integrate one first",
-                        into.name
-                    )));
-                }
-            },
-        };
-        Ok(ResourceAddress {
-            environment: Some(place),
-            ..address.clone()
-        })
-    }
-
-    /// The key that an environment is under by its state.
-    fn key_of(&self, power: &PowerEnvironment) -> Result<Protection, WorldError> {
-        match power.key.policy() {
-            None => Ok(self.service_managed()),
-            Some(policy) => self.protection_by(&self.get::<Policy>(policy.as_str())?),
-        }
-    }
-
-    fn same_key(
-        &self,
-        parts: &[Part],
-        power: &PowerEnvironment,
-        from: &str,
-    ) -> Result<(), WorldError> {
-        let own = self.key_of(power)?;
-        let own = own.key().expect("of a vault");
-        match parts.iter().find(|part| part.key != *own) {
-            None => Ok(()),
-            Some(other) => refused(
-                Rule::CmkMismatch,
-                format_args!(
-                    "{from} is under the key {}, {} under {own}",
-                    other.key, power.name
-                ),
-                "restore into the same environment, or into one under the same key",
-            ),
-        }
-    }
-
-    /// Whether every key version that the backup needs can be used.
-    fn protectors_there(
-        &self,
-        backup: &Backup,
-        power: &PowerEnvironment,
-    ) -> Result<(), WorldError> {
-        let mut missing = BTreeSet::new();
-        for part in &backup.parts {
-            let version = version_ref(&part.protector)?;
-            if !self.is_usable(&version)? {
-                missing.insert(part.protector.clone());
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let mut first = backup.taken;
-        let mut uris = Vec::new();
-        for protector in &missing {
-            let version = version_ref(protector)?;
-            let vaults = self.workspace.vaults()?;
-            let vault = vaults.iter().find(|(_, id, _)| *id == version.vault);
-            let vault = vault.map_or_else(
-                || version.vault.to_string(),
-                |(which, ..)| which.to_string(),
-            );
-            uris.push(format!(
-                "https://{vault}.vault.azure.net/keys/{}/{}",
-                version.name, version.version
-            ));
-            for policy in self.all::<Policy>()? {
-                if let Some(known) = policy.versions.get(&version.version.to_string()) {
-                    first = first.min(known.created);
-                }
-            }
-        }
-        let server = power.name.as_str();
-        refused(
-            Rule::ProtectorMissing,
-            format_args!(
-                "Target server `{server}` doesn't have access to all AKV URIs created between <{first}> and <{}>. \
-                 Retry operation after restoring all AKV URIs.",
-                backup.taken
-            ),
-            format_args!("they are {}", uris.join(", ")),
-        )
-    }
-
-    fn is_usable(&self, version: &KeyVersionRef) -> Result<bool, WorldError> {
-        let vaults = self.workspace.vaults()?;
-        let Some((which, ..)) = vaults.iter().find(|(_, id, _)| *id == version.vault) else {
-            return Ok(false);
-        };
-        match self
-            .workspace
-            .keys(which, SERVICES)?
-            .key(&version.name, Some(version.version))
-        {
-            Ok(bundle) => Ok(bundle.attributes.enabled),
-            Err(VaultError::KeyNotFound(_) | VaultError::KeyDeleted { .. }) => Ok(false),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    fn take_over(
-        &self,
-        power: &PowerEnvironment,
-        parts: Vec<Part>,
-    ) -> Result<Restored, WorldError> {
-        let under_way = UnderWay {
-            into: power.name.clone(),
-            parts,
-        };
-        let text = serde_json::to_string(&under_way).expect("names and paths serialize");
-        self.store()
-            .write(|tx| tx.set(&format!("{UNDER_WAY}{}", power.name), &text))?;
-        self.finish_restore(&under_way)
-    }
-
-    fn finish_restore(&self, under_way: &UnderWay) -> Result<Restored, WorldError> {
-        let done = self.put_in_place(under_way)?;
-        self.under_own_key(&under_way.into)?;
-        Ok(Restored {
-            environment: under_way.into.to_string(),
-            resources: done.iter().map(ToString::to_string).collect(),
-        })
-    }
-
-    fn put_in_place(&self, under_way: &UnderWay) -> Result<Vec<ResourceAddress>, WorldError> {
-        let mut done = Vec::new();
-        for part in &under_way.parts {
-            let address: ResourceAddress = part.to.parse()?;
-            let key = part.key.clone();
-            let protection = match part.service_managed {
-                true => Protection::ServiceManaged { key },
-                false => Protection::CustomerManaged { key },
-            };
-            let from = self.workspace.dir().join(&part.from);
-            self.workspace
-                .replace_by_copy(&address, &from, part.id, &protection)?;
-            done.push(address);
-        }
-        // From here on nothing of the data is written again.
-        let rest = UnderWay {
-            into: under_way.into.clone(),
-            parts: Vec::new(),
-        };
-        let text = serde_json::to_string(&rest).expect("names serialize");
-        let setting = format!("{UNDER_WAY}{}", under_way.into);
-        self.store().write(|tx| tx.set(&setting, &text))?;
-        Ok(done)
-    }
-
-    /// Puts what was restored under the key that the environment is under now.
-    fn under_own_key(&self, environment: &PowerName) -> Result<(), WorldError> {
-        let power: PowerEnvironment = self.get(environment.as_str())?;
-        let to = self.key_of(&power)?;
-        let left = self.not_under(&self.resources_of(&power), |at| Some(&at.key()) == to.key())?;
-        let moved = self.workspace.move_all(&left, &to, &|_| ())?;
-        if let Some(failed) = moved.into_iter().find_map(|m| m.result.err()) {
-            return Err(failed);
-        }
-        self.store()
-            .write(|tx| tx.unset(&format!("{UNDER_WAY}{environment}")))?;
-        match power.key.policy() {
-            Some(policy) => self.look_at_versions(policy).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    fn told<T>(
-        &self,
-        turn: &super::turn::Turn,
+        turn: &Turn,
         by: &PersonName,
         operation: &str,
         subject: &PowerName,
@@ -571,22 +263,6 @@ impl Landscape<'_> {
         self.store().write(|tx| tx.record(&event))?;
         Ok(done)
     }
-}
-
-fn version_ref(text: &str) -> Result<KeyVersionRef, WorldError> {
-    let bad = || WorldError::Malformed {
-        path: super::LANDSCAPE.into(),
-        why: format!("{text:?} is no key version"),
-    };
-    let parts: Vec<_> = text.split('/').collect();
-    let [vault, "keys", name, version] = parts[..] else {
-        return Err(bad());
-    };
-    Ok(KeyVersionRef {
-        vault: vault.parse().map_err(|_| bad())?,
-        name: name.parse().map_err(|_| bad())?,
-        version: version.parse().map_err(|_| bad())?,
-    })
 }
 
 fn clear(dir: &Path) -> Result<(), WorldError> {

@@ -1,30 +1,20 @@
 //! Customer Lockbox: the provider's engineers read nothing of an environment unless the customer approved
 //! it, for eight hours, and the access really ends.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::base::{KeyRef, KeyVersionRef};
-use crate::crypto::{Secret, WrapAlgorithm};
-use crate::resource::Wrapper;
-use crate::resource::blob::StorageAccount;
-use crate::resource::sql::SqlDatabase;
-use crate::vault::{KeyWrapper, VaultError, WrappedKey, revision};
 use crate::world::{ResourceAddress, WorldError};
 
 use super::Landscape;
-use super::apply::{find_power, locked};
-use super::clock;
-use super::entities::{Duty, Entity, Person, PowerEnvironment, Tenant};
+use super::eligible::find_power;
+use super::entities::{Duty, Entity, Person, Tenant};
 use super::events::by_provider;
 use super::names::{PersonName, PowerName, RequestName, TenantName};
 use super::people::with_duty;
-use super::rules::{Refusal, Rule};
-use super::state::{KeyState, LockboxSwitch};
-use super::store::{Store, Tx};
+use super::rules::Rule;
+use super::state::LockboxSwitch;
+use super::store::Tx;
 use super::turn::refused;
 
 /// How long a request waits for a decision.
@@ -32,7 +22,7 @@ const WAITS: SignedDuration = SignedDuration::from_hours(4 * 24);
 /// How long an approved engineer has access.
 const ACCESS: SignedDuration = SignedDuration::from_hours(8);
 /// How long until the switch takes effect.
-const SWITCHING: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const SWITCHING: SignedDuration = SignedDuration::from_hours(24);
 
 /// Where a request stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,133 +314,6 @@ impl Landscape<'_> {
         };
         self.refuse(&turn, by, "LockboxRequestUpdated", request, error)
     }
-
-    /// Opens a SQL database for an engineer, as far as a request covers it. The access really ends: what is
-    /// open then is refused like what is opened.
-    ///
-    /// # Errors
-    /// [`Rule::NoGrant`], [`Rule::Expired`], [`Rule::LockedDespiteApproval`]. Recorded.
-    pub fn open_sql_for(
-        &self,
-        engineer: &PersonName,
-        address: &ResourceAddress,
-    ) -> Result<SqlDatabase, WorldError> {
-        let (address, wrapper) = self.enter(engineer, address)?;
-        let (address, entry) = self.workspace.resource(&address)?;
-        let path = self.workspace.resolved_path(&address);
-        Ok(SqlDatabase::open(
-            &path,
-            entry.id,
-            entry.protection,
-            &wrapper,
-        )?)
-    }
-
-    /// The same with a storage account.
-    pub fn open_storage_for(
-        &self,
-        engineer: &PersonName,
-        address: &ResourceAddress,
-    ) -> Result<StorageAccount, WorldError> {
-        let (address, wrapper) = self.enter(engineer, address)?;
-        let (address, entry) = self.workspace.resource(&address)?;
-        let path = self.workspace.resolved_path(&address);
-        Ok(StorageAccount::open(
-            &path,
-            entry.id,
-            entry.protection,
-            &wrapper,
-        )?)
-    }
-
-    fn enter(
-        &self,
-        engineer: &PersonName,
-        address: &ResourceAddress,
-    ) -> Result<(ResourceAddress, Wrapper), WorldError> {
-        let turn = self.begin()?;
-        let (address, _) = self.workspace.resource(address)?;
-        let place = address.environment.clone().expect("a resolved address");
-        let text = address.to_string();
-        let entered = self.store().write(|tx| {
-            let request = live_request(tx, engineer, &text, turn.now)?;
-            let power: PowerEnvironment = tx.get(request.environment.as_str())?;
-            if matches!(
-                power.key,
-                KeyState::Locked { .. } | KeyState::Deleted { .. }
-            ) {
-                return Err(despite_approval(&power).into());
-            }
-            let mut event = by_provider(turn.now, "LockboxAccessUsed", &request.name, &text);
-            event.actor = engineer.to_string();
-            tx.record(&event)?;
-            Ok(request)
-        });
-        match entered {
-            Ok(request) => {
-                let wrapper = EngineersGate {
-                    through: self.workspace.wrapper_in(&place)?,
-                    store: self.workspace.landscape()?.expect("this landscape's"),
-                    request: request.name,
-                };
-                Ok((address, Arc::new(wrapper)))
-            }
-            Err(e) => self.refuse(&turn, engineer, "LockboxAccessUsed", &text, e),
-        }
-    }
-
-    pub(super) fn settle_lockbox(&self, now: Timestamp) -> Result<(), WorldError> {
-        self.store().write(|tx| {
-            for mut tenant in tx.all::<Tenant>()? {
-                if let LockboxSwitch::Enabling { since } = tenant.lockbox
-                    && since + SWITCHING <= now
-                {
-                    tenant.lockbox = LockboxSwitch::On;
-                    tx.put(&tenant)?;
-                    tx.record(&by_provider(
-                        since + SWITCHING,
-                        "LockboxPolicyChanged",
-                        &tenant.name,
-                        "on",
-                    ))?;
-                }
-            }
-            for mut request in tx.all::<LockboxRequest>()? {
-                let (state, operation, at) = match &request.state {
-                    RequestStatus::ActionNeeded if request.expires <= now => {
-                        let at = request.expires;
-                        (RequestStatus::Expired { at }, "LockboxRequestUpdated", at)
-                    }
-                    RequestStatus::Approved { by, until, .. } if *until <= now => {
-                        let (by, at) = (by.clone(), *until);
-                        (RequestStatus::Ended { by, at }, "LockboxAccessEnded", at)
-                    }
-                    _ => continue,
-                };
-                tx.record(&by_provider(at, operation, &request.name, state.word()))?;
-                request.state = state;
-                tx.put(&request)?;
-            }
-            Ok(())
-        })
-    }
-
-    pub(super) fn lockbox_due(&self) -> Result<Vec<Timestamp>, WorldError> {
-        let mut due = Vec::new();
-        for tenant in self.all::<Tenant>()? {
-            if let LockboxSwitch::Enabling { since } = tenant.lockbox {
-                due.push(since + SWITCHING);
-            }
-        }
-        for request in self.all::<LockboxRequest>()? {
-            match request.state {
-                RequestStatus::ActionNeeded => due.push(request.expires),
-                RequestStatus::Approved { until, .. } => due.push(until),
-                _ => {}
-            }
-        }
-        Ok(due)
-    }
 }
 
 fn engineer(tx: &Tx<'_>, who: &PersonName) -> Result<(), WorldError> {
@@ -462,102 +325,5 @@ fn engineer(tx: &Tx<'_>, who: &PersonName) -> Result<(), WorldError> {
             format_args!("{who} is no engineer of the provider's"),
             format_args!("add one: `atrest tenant person {who} --duty provider-engineer`"),
         ),
-    }
-}
-
-/// The request under which the engineer may read this now.
-fn live_request(
-    tx: &Tx<'_>,
-    engineer: &PersonName,
-    address: &str,
-    now: Timestamp,
-) -> Result<LockboxRequest, WorldError> {
-    let all = tx.all::<LockboxRequest>()?.into_iter();
-    let of = all.filter(|r| r.engineer == *engineer && r.scope.iter().any(|s| s == address));
-    let mut ended = None;
-    for request in of {
-        match &request.state {
-            RequestStatus::Approved { until, .. } if now < *until => return Ok(request),
-            RequestStatus::Approved { until: at, .. } | RequestStatus::Ended { at, .. } => {
-                ended = Some((request.name.clone(), *at));
-            }
-            _ => {}
-        }
-    }
-    match ended {
-        Some((name, at)) => refused(
-            Rule::Expired,
-            format_args!("the access of {engineer} by {name} ended on {at}"),
-            "request it again",
-        ),
-        None => refused(
-            Rule::NoGrant,
-            format_args!("{engineer} has no approved request for {address}"),
-            "request access, and wait for the customer's approval",
-        ),
-    }
-}
-
-fn despite_approval(power: &PowerEnvironment) -> Refusal {
-    let why = locked(power).to_string();
-    Rule::LockedDespiteApproval.broken(
-        format_args!("the approval stands, and opens nothing: {why}"),
-        "an approval is no key",
-    )
-}
-
-/// The way of one engineer to the keys, by one request.
-struct EngineersGate {
-    through: Wrapper,
-    store: Arc<Store>,
-    request: RequestName,
-}
-
-impl EngineersGate {
-    fn allow(&self, key: &dyn std::fmt::Display) -> Result<(), VaultError> {
-        let open = self.store.read(|tx| {
-            let request: LockboxRequest = tx.get(self.request.as_str())?;
-            let now = clock::now(tx)?;
-            Ok(matches!(request.state, RequestStatus::Approved { until, .. } if now < until))
-        });
-        match open {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(VaultError::Forbidden {
-                key: key.to_string(),
-                why: format!(
-                    "is not used: E_EXPIRED (K1): the access by {} has ended",
-                    self.request
-                ),
-                advice: "request it again",
-            }),
-            Err(e) => Err(VaultError::Store {
-                path: super::LANDSCAPE.into(),
-                why: e.to_string(),
-            }),
-        }
-    }
-}
-
-impl KeyWrapper for EngineersGate {
-    fn wrap_key(&self, key: &KeyRef, _: &Secret<32>) -> Result<WrappedKey, VaultError> {
-        Err(VaultError::Forbidden {
-            key: key.to_string(),
-            why: "wraps nothing for an engineer of the provider's".into(),
-            advice: "read only",
-        })
-    }
-
-    fn unwrap_key(
-        &self,
-        key: &KeyVersionRef,
-        algorithm: WrapAlgorithm,
-        wrapped: &[u8],
-    ) -> Result<Secret<32>, VaultError> {
-        self.allow(key)?;
-        self.through.unwrap_key(key, algorithm, wrapped)
-    }
-
-    fn revision(&self) -> Arc<AtomicU64> {
-        revision()
     }
 }

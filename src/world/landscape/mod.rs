@@ -5,22 +5,27 @@
 //! vaults. What is under which key is what their files say; the landscape's own file says who is who,
 //! and what is under way.
 
+mod access;
 mod apply;
 mod backup;
 mod clock;
 mod coverage;
 mod create;
+mod eligible;
 mod entities;
 mod events;
 mod gate;
 mod health;
+mod install;
 mod link;
 mod lockbox;
+mod look;
 mod names;
 mod people;
 mod policy;
 mod products;
 mod region;
+mod restoring;
 mod rules;
 mod services;
 mod state;
@@ -32,7 +37,6 @@ mod vault_plane;
 mod versions;
 
 pub use apply::Applied;
-pub use backup::Restored;
 pub use clock::WorldClock;
 pub use coverage::{Coverage, CoverageRow, CoveredBy, Verdict};
 pub use create::{NewFinance, NewPower};
@@ -51,6 +55,7 @@ pub use names::{
 pub use policy::NewPolicy;
 pub use products::{Product, ProductId, ProductKind, Profile, Promise, Source, Support};
 pub use region::Region;
+pub use restoring::Restored;
 pub use rules::{Refusal, Rule, Severity, Told};
 pub use state::{KeyState, Link, LockboxSwitch, SqlState};
 pub use store::{LANDSCAPE, Store};

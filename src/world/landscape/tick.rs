@@ -8,10 +8,11 @@ use crate::world::{Kind, WorldError};
 
 use super::Landscape;
 use super::clock;
-use super::entities::{Backup, FinanceEnvironment, Policy, PowerEnvironment, PowerKind};
+use super::entities::{Backup, FinanceEnvironment, Policy, PowerEnvironment, PowerKind, Tenant};
 use super::events::{KEPT, by_provider};
 use super::link::LINK_TAKES;
-use super::state::{KeyState, Link};
+use super::lockbox::{LockboxRequest, RequestStatus, SWITCHING};
+use super::state::{KeyState, Link, LockboxSwitch};
 use super::store::Tx;
 
 /// The setting for how long SQL databases take to pick up a new version, in minutes.
@@ -229,6 +230,59 @@ impl Landscape<'_> {
             self.look_at_versions(&policy)?;
         }
         Ok(())
+    }
+
+    fn settle_lockbox(&self, now: Timestamp) -> Result<(), WorldError> {
+        self.store().write(|tx| {
+            for mut tenant in tx.all::<Tenant>()? {
+                if let LockboxSwitch::Enabling { since } = tenant.lockbox
+                    && since + SWITCHING <= now
+                {
+                    tenant.lockbox = LockboxSwitch::On;
+                    tx.put(&tenant)?;
+                    tx.record(&by_provider(
+                        since + SWITCHING,
+                        "LockboxPolicyChanged",
+                        &tenant.name,
+                        "on",
+                    ))?;
+                }
+            }
+            for mut request in tx.all::<LockboxRequest>()? {
+                let (state, operation, at) = match &request.state {
+                    RequestStatus::ActionNeeded if request.expires <= now => {
+                        let at = request.expires;
+                        (RequestStatus::Expired { at }, "LockboxRequestUpdated", at)
+                    }
+                    RequestStatus::Approved { by, until, .. } if *until <= now => {
+                        let (by, at) = (by.clone(), *until);
+                        (RequestStatus::Ended { by, at }, "LockboxAccessEnded", at)
+                    }
+                    _ => continue,
+                };
+                tx.record(&by_provider(at, operation, &request.name, state.word()))?;
+                request.state = state;
+                tx.put(&request)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn lockbox_due(&self) -> Result<Vec<Timestamp>, WorldError> {
+        let mut due = Vec::new();
+        for tenant in self.all::<Tenant>()? {
+            if let LockboxSwitch::Enabling { since } = tenant.lockbox {
+                due.push(since + SWITCHING);
+            }
+        }
+        for request in self.all::<LockboxRequest>()? {
+            match request.state {
+                RequestStatus::ActionNeeded => due.push(request.expires),
+                RequestStatus::Approved { until, .. } => due.push(until),
+                _ => {}
+            }
+        }
+        Ok(due)
     }
 
     /// The next time after `after` at which something is due.

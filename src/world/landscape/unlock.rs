@@ -3,7 +3,8 @@
 use crate::world::WorldError;
 
 use super::Landscape;
-use super::apply::{find_power, locked, under};
+use super::apply::under;
+use super::eligible::{find_power, locked};
 use super::entities::{Duty, Policy, PowerEnvironment};
 use super::events::by_provider;
 use super::health::other_material;

@@ -1,14 +1,18 @@
 //! Which things need which version of a key, and what the rules say of a change to one.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::base::{KeyName, KeyVersion, KeyVersionRef};
-use crate::vault::VaultError;
-use crate::world::{Workspace, WorldError};
+use crate::vault::{KeyBundle, VaultError};
+use crate::world::{ResourceAddress, Workspace, WorldError};
 
 use super::Landscape;
-use super::entities::{Backup, Policy};
+use super::entities::{Backup, KnownVersion, Policy, PowerEnvironment};
+use super::names::PolicyName;
 use super::rules::{Refusal, Rule};
+use super::state::KeyState;
 use super::tick::OLD_VERSION_STAYS;
 
 /// The state of a version of a key (NIST SP 800-57 part 1, 7), as far as it follows from what the vault
@@ -62,6 +66,78 @@ impl Landscape<'_> {
             (version.clone(), state)
         });
         Ok(states.collect())
+    }
+
+    /// From now on resources may be under this version.
+    pub(super) fn use_version(
+        &self,
+        policy: &PolicyName,
+        version: &KeyBundle,
+    ) -> Result<(), WorldError> {
+        self.store().write(|tx| {
+            let mut policy: Policy = tx.get(policy.as_str())?;
+            let known = KnownVersion {
+                thumbprint: version.thumbprint.clone(),
+                created: version.attributes.created,
+                in_use: true,
+            };
+            policy
+                .versions
+                .insert(version.kid.version.to_string(), known);
+            policy.current.get_or_insert(version.kid.version);
+            tx.put(&policy)
+        })
+    }
+
+    /// Which versions resources of the policy are under, as their files say.
+    pub(super) fn look_at_versions(
+        &self,
+        policy: &PolicyName,
+    ) -> Result<BTreeSet<KeyVersion>, WorldError> {
+        let powers = self.all::<PowerEnvironment>()?;
+        let of = powers.iter().filter(|power| {
+            power.key.policy() == Some(policy) && !matches!(power.key, KeyState::Deleted { .. })
+        });
+        let policy: Policy = self.get(policy.as_str())?;
+        let key = self.protection_by(&policy)?;
+        let mut found = BTreeSet::new();
+        for power in of {
+            for address in self.resources_of(power) {
+                let version = self.workspace.key_version(&address)?;
+                found.extend(
+                    version
+                        .filter(|v| Some(&v.key()) == key.key())
+                        .map(|v| v.version),
+                );
+            }
+        }
+        self.store().write(|tx| {
+            let mut policy: Policy = tx.get(policy.name.as_str())?;
+            for (version, known) in &mut policy.versions {
+                known.in_use = found.iter().any(|v| v.to_string() == *version);
+            }
+            tx.put(&policy)
+        })?;
+        Ok(found)
+    }
+
+    /// Those of these resources that are not under a version that `is_right`.
+    pub(super) fn not_under(
+        &self,
+        addresses: &[ResourceAddress],
+        is_right: impl Fn(&KeyVersionRef) -> bool,
+    ) -> Result<Vec<ResourceAddress>, WorldError> {
+        let mut left = Vec::new();
+        for address in addresses {
+            if !self
+                .workspace
+                .key_version(address)?
+                .is_some_and(|at| is_right(&at))
+            {
+                left.push(address.clone());
+            }
+        }
+        Ok(left)
     }
 
     /// What needs a version: data encryption keys of resources, and backups that are kept.

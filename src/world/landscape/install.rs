@@ -1,0 +1,95 @@
+//! Offers and add-ins of an environment, and the migration of Human Resources Standalone.
+
+use crate::world::WorldError;
+
+use super::Landscape;
+use super::entities::{FinanceEnvironment, FinanceKind, Project};
+use super::events::by_provider;
+use super::names::FinanceName;
+use super::products::{HR_STANDALONE, ProductId, ProductKind, Profile};
+
+impl Landscape<'_> {
+    /// Installs an offer in a finance-and-operations environment.
+    pub fn install_offer(
+        &self,
+        environment: &FinanceName,
+        offer: &ProductId,
+    ) -> Result<FinanceEnvironment, WorldError> {
+        let _turn = self.begin()?;
+        let profile = self.profile()?;
+        match profile.product(offer.as_str()) {
+            Some(row) if row.kind == ProductKind::Offer && row.id != HR_STANDALONE => {}
+            _ => return Err(no_such(profile, ProductKind::Offer, offer)),
+        }
+        self.store().write(|tx| {
+            let mut found: FinanceEnvironment = tx.get(environment.as_str())?;
+            if found.kind == FinanceKind::HrStandalone {
+                return Err(WorldError::Usage(format!(
+                    "{environment} is Human Resources Standalone, and runs nothing else; migrate it first \
+                     (`atrest env migrate {environment}`)"
+                )));
+            }
+            found.offers.insert(offer.clone());
+            tx.put(&found)?;
+            Ok(found)
+        })
+    }
+
+    /// Installs an add-in. Those that use RCS begin to.
+    pub fn install_add_in(
+        &self,
+        environment: &FinanceName,
+        add_in: &ProductId,
+    ) -> Result<FinanceEnvironment, WorldError> {
+        let _turn = self.begin()?;
+        let mut found: FinanceEnvironment = self.get(environment.as_str())?;
+        if self.profile()?.add_in(add_in.as_str()).support == super::Support::UsesRcs {
+            let project: Project = self.get(found.project.as_str())?;
+            self.begin_rcs(&project.tenant)?;
+        }
+        found.add_ins.insert(add_in.clone());
+        self.store().write(|tx| tx.put(&found))?;
+        Ok(found)
+    }
+
+    /// Migrates Human Resources Standalone to a finance-and-operations environment of the same name: its
+    /// data stays where it is, under the service-managed key until a policy reaches it.
+    pub fn migrate(&self, environment: &FinanceName) -> Result<FinanceEnvironment, WorldError> {
+        let turn = self.begin()?;
+        self.store().write(|tx| {
+            let mut found: FinanceEnvironment = tx.get(environment.as_str())?;
+            if found.kind != FinanceKind::HrStandalone {
+                return Err(WorldError::Usage(format!(
+                    "{environment} is a finance and operations environment already"
+                )));
+            }
+            found.kind = FinanceKind::Production;
+            found.offers = [super::products::HUMAN_RESOURCES.parse().expect("a name")].into();
+            tx.put(&found)?;
+            tx.record(&by_provider(
+                turn.now,
+                "EnvironmentMigrated",
+                environment,
+                "",
+            ))?;
+            Ok(found)
+        })
+    }
+}
+
+pub(super) fn no_such(profile: Profile, kind: ProductKind, id: &ProductId) -> WorldError {
+    let known = profile
+        .products()
+        .iter()
+        .filter(|p| p.kind == kind && p.id != HR_STANDALONE);
+    let known: Vec<_> = known.map(|p| p.id).collect();
+    let word = match kind {
+        ProductKind::Offer => "offer",
+        ProductKind::AddIn => "add-in",
+        ProductKind::Service => "service",
+    };
+    WorldError::Usage(format!(
+        "{id} is no {word} of the profile {profile}: expected one of {}",
+        known.join(", ")
+    ))
+}
