@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use atrest::crypto::{KeyKind, sha256};
 use atrest::lab::{Claim, Outcome, Verdict};
-use atrest::scenario::demo::{Audience, Demo, DemoError, DemoOptions, run};
+use atrest::scenario::demo::{Demo, DemoOptions, run};
+use atrest::scenario::{Audience, ScenarioError};
 use rusqlite::Connection;
 
 /// Keeps what it is told.
@@ -50,7 +51,7 @@ fn options(dir: &Path) -> DemoOptions {
     }
 }
 
-fn told(options: &DemoOptions) -> (Result<Demo, DemoError>, Listener) {
+fn told(options: &DemoOptions) -> (Result<Demo, ScenarioError>, Listener) {
     let mut listener = Listener::default();
     (run(options, &mut listener), listener)
 }

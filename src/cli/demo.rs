@@ -46,7 +46,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let dir = match context.dir_given() {
         Some(dir) => dir.to_owned(),
-        None => fresh_dir()?,
+        None => fresh_dir("atrest-demo-")?,
     };
     let options = DemoOptions {
         dir: dir.clone(),
@@ -67,7 +67,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     })?;
     match context.output().is_json() {
         true => context.output().answer(&ran.report, |_| Ok(()))?,
-        false => transcript.end(&ran)?,
+        false => transcript.end(&ran.report, &ran.written, &ran.signed)?,
     }
     Ok(match ran.report.exit_code() {
         0 => Outcome::Holds,
@@ -76,8 +76,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 }
 
 /// A new directory where temporary files are.
-fn fresh_dir() -> Result<PathBuf, CliError> {
-    let made = tempfile::Builder::new().prefix("atrest-demo-").tempdir();
+pub(super) fn fresh_dir(prefix: &str) -> Result<PathBuf, CliError> {
+    let made = tempfile::Builder::new().prefix(prefix).tempdir();
     let made = made.map_err(|e| {
         let advice = "give a directory with --dir";
         CliError::at(&std::env::temp_dir(), e, advice)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::bench::BenchError;
 use crate::lab::LabError;
 use crate::resource::ResourceError;
-use crate::scenario::demo::DemoError;
+use crate::scenario::ScenarioError;
 use crate::server::ServerError;
 use crate::vault::VaultError;
 use crate::world::{BadAddress, WorldError};
@@ -82,7 +82,7 @@ from_lower_layers!(
     BadAddress,
     WorldError,
     LabError,
-    DemoError,
+    ScenarioError,
     BenchError,
     ServerError
 );

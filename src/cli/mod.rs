@@ -24,6 +24,7 @@ mod prove;
 mod report;
 mod restore;
 mod rewrap;
+mod run;
 mod serve;
 mod sql;
 mod status;
@@ -135,6 +136,8 @@ While it runs, the program writes no core dumps: they could hold keys.";
 enum Command {
     /// The whole story: build, fill, steal a copy, attack it, rotate, disable, purge; with verdicts
     Demo(demo::Args),
+    /// Run a scenario file: a world, what happens to it, and what is expected
+    Run(run::Args),
     /// Make a working directory: vaults, a customer key, an environment
     Init(init::Args),
     /// Show the working directory: vaults, environments, resources, and what protects each
@@ -243,6 +246,7 @@ fn run(cli: &Cli) -> Result<Outcome, CliError> {
     .through(cli.vault_url.clone(), cli.vault_ca.clone());
     match &cli.command {
         Command::Demo(args) => demo::run(args, &context),
+        Command::Run(args) => run::run(args, &context),
         Command::Init(args) => init::run(args, &context),
         Command::Status(args) => status::run(args, &context),
         Command::Vault(args) => vault::run(args, &context),

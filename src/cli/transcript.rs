@@ -1,11 +1,11 @@
-//! The demo's transcript: steps, facts and verdicts as text of at most 100 columns.
+//! The transcript of the demo and of scenarios: steps, facts and verdicts as text of at most 100 columns.
 
 use std::io::{self, IsTerminal, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use crate::lab::{self, Claim, Verdict};
-use crate::scenario::demo::{Audience, Demo};
+use crate::lab::{self, Claim, Report, Signed, Verdict, Written};
+use crate::scenario::Audience;
 
 use super::{CliError, Output, Progress};
 
@@ -15,7 +15,7 @@ const LABEL: usize = 21;
 /// Width of a verdict.
 const VERDICT: usize = 15;
 
-/// Writes a demo's transcript to standard output, while it runs.
+/// Writes a transcript to standard output, while it runs.
 pub(super) struct Transcript {
     output: Output,
     colours: bool,
@@ -49,7 +49,12 @@ impl Transcript {
     ///
     /// # Errors
     /// The first failure to write, except that nobody read on.
-    pub(super) fn end(mut self, demo: &Demo) -> Result<(), CliError> {
+    pub(super) fn end(
+        mut self,
+        report: &Report,
+        written: &Written,
+        signed: &Signed,
+    ) -> Result<(), CliError> {
         self.step("Verdicts");
         for (verdict, id) in std::mem::take(&mut self.verdicts) {
             self.verdict(verdict, &id);
@@ -59,7 +64,7 @@ impl Transcript {
             let text = format!("attacks {}", left_out.join(", "));
             self.verdict(Verdict::NotTried, &text);
         }
-        let count = |verdict| demo.report.count(verdict);
+        let count = |verdict| report.count(verdict);
         let sum = format!(
             "{} hold, {} fail, {} inconclusive, {} declared not protected, {} left out",
             count(Verdict::Holds),
@@ -70,10 +75,9 @@ impl Transcript {
         );
         self.step("Report");
         self.fact("Claims", &sum);
-        self.fact("For people", &demo.written.html.display().to_string());
-        self.fact("For machines", &demo.written.json.display().to_string());
-        self.fact("JUnit XML", &demo.written.junit.display().to_string());
-        let signed = &demo.signed;
+        self.fact("For people", &written.html.display().to_string());
+        self.fact("For machines", &written.json.display().to_string());
+        self.fact("JUnit XML", &written.junit.display().to_string());
         let by = format!(
             "{}, by the key {}",
             signed.path.display(),
@@ -116,8 +120,11 @@ impl Audience for Transcript {
     }
 
     fn fact(&mut self, label: &str, text: &str) {
-        let label = self.styled(Style::new().dimmed(), &format!("{label:<LABEL$}"));
-        let text = wrapped(text, 2 + LABEL);
+        // A longer label keeps its distance; the text is indented as all others are.
+        let label = format!("{label:<width$} ", width = LABEL - 1);
+        let begins = 2 + label.chars().count();
+        let label = self.styled(Style::new().dimmed(), &label);
+        let text = wrapped_from(text, begins, 2 + LABEL);
         self.print(&format!("  {label}{text}\n"));
     }
 
@@ -212,13 +219,18 @@ fn style(verdict: Verdict) -> Style {
 /// indented, and the first begins, at column `indent`. A longer word stays whole, and so do spaces
 /// at the beginning.
 fn wrapped(text: &str, indent: usize) -> String {
+    wrapped_from(text, indent, indent)
+}
+
+/// The same where the first line begins at another column.
+fn wrapped_from(text: &str, first: usize, indent: usize) -> String {
     let body = text.trim_start();
     let mut out = text[..text.len() - body.len()].to_owned();
-    let indent = indent + out.len();
-    let mut column = indent;
-    for word in body.split(' ') {
+    let (indent, first) = (indent + out.len(), first + out.len());
+    let mut column = first;
+    for (at, word) in body.split(' ').enumerate() {
         let len = word.chars().count();
-        if column > indent {
+        if at > 0 {
             if column + 1 + len > WIDTH {
                 out.push('\n');
                 out.extend(std::iter::repeat_n(' ', indent));

@@ -9,6 +9,7 @@ mod address;
 mod bulk;
 mod config;
 mod convert;
+mod environments;
 mod error;
 mod governed;
 mod hold;

@@ -12,10 +12,11 @@ use crate::resource::sql::content_hash;
 use crate::vault::VaultSettings;
 use crate::world::{InitOptions, Kind, Workspace};
 
-use super::DemoError;
-use super::figures::{count, size, things};
 use super::stage::{PROTECTED, Pair, SQL, STORAGE, Stage, TWINS, key_name};
-use super::teller::{Seen, Teller};
+use crate::scenario::ScenarioError;
+use crate::scenario::error::reason;
+use crate::scenario::figures::{count, size, things};
+use crate::scenario::teller::{Seen, Teller};
 
 /// Attacks that ask what the bytes tell to somebody without the key.
 const READING: [u8; 6] = [1, 2, 3, 11, 12, 25];
@@ -27,7 +28,7 @@ const ELSEWHERE: &str = "loot";
 pub(super) const RECOVERY: &str = "recovery";
 
 /// Step 1: the positive control of everything that follows.
-pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
     let database = stage.stolen_copy(Kind::Sql, SQL.twin)?;
     let conn = Connection::open_with_flags(&database.path, OpenFlags::SQLITE_OPEN_READ_ONLY);
     let rows = conn
@@ -82,7 +83,7 @@ pub(super) fn twins(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoEr
 }
 
 /// Step 2: the thief has every byte, and not the key.
-pub(super) fn without_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+pub(super) fn without_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
     let elsewhere = elsewhere(stage)?;
     let protected = Stage::access(&elsewhere, ELSEWHERE, PROTECTED);
     let twins = Stage::access(&elsewhere, ELSEWHERE, TWINS);
@@ -116,7 +117,7 @@ pub(super) fn without_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), 
 }
 
 /// Step 3: the copy is good where its key is, and only unaltered.
-pub(super) fn with_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+pub(super) fn with_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
     let environment = RECOVERY.parse().expect("a name");
     let mut told = |done, total| teller.progress("Restoring", done, total);
     stage
@@ -169,7 +170,7 @@ pub(super) fn with_key(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Dem
 }
 
 /// Another customer's world, with the copy restored into it.
-fn elsewhere(stage: &Stage) -> Result<Workspace, DemoError> {
+fn elsewhere(stage: &Stage) -> Result<Workspace, ScenarioError> {
     let options = InitOptions {
         environment: ELSEWHERE.parse().expect("a name"),
         customer_key: Some((key_name(), KeyKind::Oct256)),
@@ -228,7 +229,7 @@ fn attacks(
     strangers: Vec<Stranger>,
     numbers: &[u8],
     teller: &mut Teller<'_>,
-) -> Result<(), DemoError> {
+) -> Result<(), ScenarioError> {
     let lab = stage.lab(strangers)?;
     let selection = Selection {
         only: numbers.iter().copied().collect(),
@@ -237,24 +238,6 @@ fn attacks(
     let outcomes = lab::run(&lab, &selection, &|_, _, _| ());
     teller.attacks(outcomes);
     Ok(())
-}
-
-/// The cause in an error, as short as a line wants it: without the file, which the line names, and
-/// without advice, and a key as `NAME/VERSION` with the first digits of the version. The report has
-/// it whole.
-pub(super) fn reason(error: &impl std::fmt::Display) -> String {
-    const KEY: &str = "/keys/";
-    let text = error.to_string();
-    let cause = text.rsplit("is not available: ").next().unwrap_or(&text);
-    let cause = cause.split(';').next().unwrap_or(cause);
-    let shown = |word: &str| match word
-        .split_once(KEY)
-        .and_then(|(_, key)| key.split_once('/'))
-    {
-        Some((name, version)) => format!("{name}/{}", version.get(..8).unwrap_or(version)),
-        None => word.to_owned(),
-    };
-    cause.split(' ').map(shown).collect::<Vec<_>>().join(" ")
 }
 
 fn short(hash: &str) -> &str {

@@ -9,12 +9,12 @@ use crate::sqlite::PageSize;
 use crate::vault::KeyVault;
 use crate::world::{Kind, WhichVault, Workspace};
 
-use super::DemoError;
-use super::figures::{count, size, things};
-use super::measure::Fingerprint;
 use super::source::{Sources, SqlSource};
 use super::stage::{ENVIRONMENT, Pair, SQL, STORAGE, address};
-use super::teller::Teller;
+use crate::scenario::ScenarioError;
+use crate::scenario::figures::{count, size, things};
+use crate::scenario::measure::Fingerprint;
+use crate::scenario::teller::Teller;
 
 /// What was put in.
 pub(super) struct Data {
@@ -29,7 +29,7 @@ pub(super) fn fill(
     workspace: &Workspace,
     sources: &Sources,
     teller: &mut Teller<'_>,
-) -> Result<Data, DemoError> {
+) -> Result<Data, ScenarioError> {
     let started = Instant::now();
     let protection = workspace.default_protection();
     let sql = fill_sql(workspace, &sources.sql, &protection, teller)?;
@@ -118,7 +118,7 @@ fn fill_sql(
     source: &SqlSource,
     protection: &Protection,
     teller: &mut Teller<'_>,
-) -> Result<Pair<SqlDatabase>, DemoError> {
+) -> Result<Pair<SqlDatabase>, ScenarioError> {
     let at = |name| address(ENVIRONMENT, Kind::Sql, name);
     match source {
         SqlSource::File(file) => {

@@ -11,18 +11,19 @@ use crate::resource::{ProtectedResource, ResourceError};
 use crate::vault::{KeyUpdate, KeyVault};
 use crate::world::Kind;
 
-use super::DemoError;
-use super::copy::{RECOVERY, reason};
-use super::figures::{count, millis, size};
-use super::measure::Difference;
+use super::copy::RECOVERY;
 use super::stage::{ENVIRONMENT, PROTECTED, SQL, STORAGE, Stage, TWINS};
-use super::teller::{Seen, Teller};
+use crate::scenario::ScenarioError;
+use crate::scenario::error::reason;
+use crate::scenario::figures::{count, millis, size};
+use crate::scenario::measure::Difference;
+use crate::scenario::teller::{Seen, Teller};
 
 /// Where the copy is restored after the purge.
 const AFTERWARDS: &str = "afterwards";
 
 /// Step 4: only wrapped keys change, and what was taken before keeps its old wrapped key.
-pub(super) fn rotated(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+pub(super) fn rotated(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
     let old = stage.vault.key(&stage.key, None)?.kid.version;
     let new = stage.vault.rotate_key(&stage.key)?.kid.version;
     let (mut sql, mut storage) = stage.open(ENVIRONMENT, PROTECTED)?;
@@ -79,7 +80,11 @@ pub(super) fn rotated(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Demo
 }
 
 /// The copy depends on the old version, the live resources do not.
-fn old_version(stage: &Stage, old: KeyVersion, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+fn old_version(
+    stage: &Stage,
+    old: KeyVersion,
+    teller: &mut Teller<'_>,
+) -> Result<(), ScenarioError> {
     let copy = || Stage::access(&stage.workspace, RECOVERY, PROTECTED);
     let before = copy();
     let still_opens = before.iter().all(|(_, result)| result.is_ok());
@@ -112,7 +117,7 @@ fn old_version(stage: &Stage, old: KeyVersion, teller: &mut Teller<'_>) -> Resul
 }
 
 /// Step 5: what is open at that moment stops too.
-pub(super) fn disabled(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+pub(super) fn disabled(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
     let protected = Open::new(stage, PROTECTED)?;
     let twin = Open::new(stage, TWINS)?;
     let before = Seen::worked(protected.use_all());
@@ -164,7 +169,7 @@ pub(super) fn disabled(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Dem
 }
 
 /// Step 6: without the key the data is gone, wherever its bytes are.
-pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
     let vault = &stage.vault;
     let worked = Seen::worked(stage.live());
     vault.delete_key(&stage.key)?;
@@ -228,12 +233,16 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), DemoE
     Ok(())
 }
 
-fn purge(stage: &Stage) -> Result<(), DemoError> {
+fn purge(stage: &Stage) -> Result<(), ScenarioError> {
     stage.vault.delete_key(&stage.key)?;
     Ok(stage.vault.purge_key(&stage.key)?)
 }
 
-fn set_enabled(stage: &Stage, version: Option<KeyVersion>, enabled: bool) -> Result<(), DemoError> {
+fn set_enabled(
+    stage: &Stage,
+    version: Option<KeyVersion>,
+    enabled: bool,
+) -> Result<(), ScenarioError> {
     let update = KeyUpdate {
         enabled: Some(enabled),
         ..KeyUpdate::default()
@@ -256,7 +265,7 @@ struct Open {
 }
 
 impl Open {
-    fn new(stage: &Stage, names: (&str, &str)) -> Result<Self, DemoError> {
+    fn new(stage: &Stage, names: (&str, &str)) -> Result<Self, ScenarioError> {
         let (database, account) = stage.open(ENVIRONMENT, names)?;
         let table = stage.data.original.largest_table();
         let blobs = account.blobs()?;

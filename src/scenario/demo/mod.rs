@@ -8,17 +8,12 @@
 //! | `stage.rs`, `fill.rs` | the world that the steps act on |
 //! | `copy.rs`    | steps 1 to 3: what the stolen copy is worth |
 //! | `key.rs`     | steps 4 to 6: rotate, disable, purge |
-//! | `teller.rs`  | facts and claims on their way to the audience and the report |
-//! | `measure.rs` | fingerprints of data, differences of files |
 
 mod copy;
-mod figures;
 mod fill;
 mod key;
-mod measure;
 mod source;
 mod stage;
-mod teller;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,16 +23,13 @@ use jiff::Timestamp;
 
 use crate::base::{create_dir_private, write_atomic};
 use crate::crypto::KeyKind;
-use crate::lab::{CANARY_FILE, LabError, Report, ReportMeta, Signed, Written, sign_report};
-use crate::resource::ResourceError;
-use crate::vault::VaultError;
+use crate::lab::{CANARY_FILE, Report, ReportMeta, Signed, Written, sign_report};
 use crate::world::WorldError;
 
+use super::ScenarioError;
+use super::teller::{Audience, Teller};
 use source::Sources;
 use stage::Stage;
-
-pub use teller::Audience;
-use teller::Teller;
 
 /// What to demonstrate, and with which data.
 #[derive(Clone, Debug)]
@@ -69,68 +61,18 @@ pub struct Demo {
     pub signed: Signed,
 }
 
-/// Why the demo could not begin or end. Once it has begun, whatever goes wrong is a claim that
-/// fails.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// Something that the user named cannot be used.
-    #[error("{path}: {why}")]
-    Input {
-        /// What they named.
-        path: String,
-        /// The cause and what to do.
-        why: String,
-    },
-    /// The working directory refused.
-    #[error(transparent)]
-    World(#[from] WorldError),
-    /// A resource refused.
-    #[error(transparent)]
-    Resource(#[from] ResourceError),
-    /// A vault refused.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// The lab could not work.
-    #[error(transparent)]
-    Lab(#[from] LabError),
-    /// The file system failed.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-}
-
-impl DemoError {
-    fn input(path: &Path, why: impl Into<String>) -> Self {
-        Self::Input {
-            path: path.display().to_string(),
-            why: why.into(),
-        }
-    }
-
-    fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io {
-            path: path.display().to_string(),
-            source,
-        }
-    }
-}
-
 /// Runs the demo. The working directory stays, with the report in it.
 ///
 /// # Errors
 /// When the data cannot be had, or the world cannot be built: then nothing is left in the working
 /// directory. When the report cannot be written.
-pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, DemoError> {
+pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, ScenarioError> {
     let mut teller = Teller::new(Report::new(meta(options)), audience);
     let sources = Sources::new(options)?;
     let existed = options.dir.exists();
     let occupied = existed
         && fs::read_dir(&options.dir)
-            .map_err(|e| DemoError::io(&options.dir, e))?
+            .map_err(|e| ScenarioError::io(&options.dir, e))?
             .next()
             .is_some();
     if occupied {
@@ -141,7 +83,7 @@ pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, D
     let stage = built.inspect_err(|e| {
         // When somebody else came first, what is there is theirs.
         let theirs = |e: &WorldError| matches!(e, WorldError::NotEmpty(_) | WorldError::Busy(_));
-        if !matches!(e, DemoError::World(e) if theirs(e)) {
+        if !matches!(e, ScenarioError::World(e) if theirs(e)) {
             clear(&options.dir, existed);
         }
     })?;
@@ -164,7 +106,7 @@ pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, D
     let mut report = teller.finish();
     let canaries = options.dir.join(CANARY_FILE);
     write_atomic(&canaries, &stage.data.canaries.to_json())
-        .map_err(|e| DemoError::io(&canaries, e))?;
+        .map_err(|e| ScenarioError::io(&canaries, e))?;
     let written = report.write(&options.dir)?;
     let signed = sign_report(&written.json, &stage.vault)?;
     Ok(Demo {

@@ -9,12 +9,13 @@ use crate::resource::sql::SqlDatabase;
 use crate::vault::{LocalVault, VaultSettings};
 use crate::world::{InitOptions, Kind, ResourceAddress, WhichVault, Workspace};
 
-use super::figures::{size, things};
+use super::DemoOptions;
 use super::fill::{Data, fill};
-use super::measure::Fingerprint;
 use super::source::Sources;
-use super::teller::Teller;
-use super::{DemoError, DemoOptions};
+use crate::scenario::ScenarioError;
+use crate::scenario::figures::{size, things};
+use crate::scenario::measure::Fingerprint;
+use crate::scenario::teller::Teller;
 
 /// A protected thing beside its unprotected twin.
 #[derive(Clone, Copy)]
@@ -58,13 +59,13 @@ impl Stage {
         options: &DemoOptions,
         sources: Sources,
         teller: &mut Teller<'_>,
-    ) -> Result<Self, DemoError> {
+    ) -> Result<Self, ScenarioError> {
         let (workspace, vault) = teller.try_step("The world", |t| make_workspace(options, t))?;
         // All four are closed again when this returns: the theft is of data at rest.
         let data = teller.try_step("The data", |t| fill(&workspace, &sources, t))?;
         let stolen = options.dir.join("stolen");
         let scratch = options.dir.join("scratch");
-        create_dir_private(&scratch).map_err(|e| DemoError::io(&scratch, e))?;
+        create_dir_private(&scratch).map_err(|e| ScenarioError::io(&scratch, e))?;
         let stage = Self {
             workspace,
             vault,
@@ -78,7 +79,7 @@ impl Stage {
         Ok(stage)
     }
 
-    fn steal(&self, teller: &mut Teller<'_>) -> Result<(), DemoError> {
+    fn steal(&self, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
         let mut told = |done, total| teller.progress("Stealing", done, total);
         let robbed = self.workspace.at_rest();
         let manifest = lab::steal(self.workspace.dir(), &robbed, &self.stolen, &mut told)?;
@@ -103,7 +104,7 @@ impl Stage {
         &self,
         environment: &str,
         (sql, storage): (&str, &str),
-    ) -> Result<(SqlDatabase, StorageAccount), DemoError> {
+    ) -> Result<(SqlDatabase, StorageAccount), ScenarioError> {
         let sql = address(environment, Kind::Sql, sql);
         let storage = address(environment, Kind::Storage, storage);
         Ok((
@@ -113,9 +114,9 @@ impl Stage {
     }
 
     /// The protected resources as the thief has them, each beside its twin.
-    pub(super) fn exhibits(&self) -> Result<Vec<Exhibit>, DemoError> {
+    pub(super) fn exhibits(&self) -> Result<Vec<Exhibit>, ScenarioError> {
         let exhibit = |kind: Kind, names: Pair<&str>| {
-            Ok::<_, DemoError>(Exhibit {
+            Ok::<_, ScenarioError>(Exhibit {
                 name: names.protected.to_owned(),
                 kind: kind.into(),
                 protected: self.stolen_copy(kind, names.protected)?,
@@ -129,7 +130,7 @@ impl Stage {
     }
 
     /// The lab, set up with the stolen copy.
-    pub(super) fn lab(&self, strangers: Vec<lab::Stranger>) -> Result<Lab, DemoError> {
+    pub(super) fn lab(&self, strangers: Vec<lab::Stranger>) -> Result<Lab, ScenarioError> {
         Ok(Lab {
             exhibits: self.exhibits()?,
             owner: self.workspace.wrapper(),
@@ -142,7 +143,7 @@ impl Stage {
     }
 
     /// A resource as the thief has it.
-    pub(super) fn stolen_copy(&self, kind: Kind, name: &str) -> Result<StolenCopy, DemoError> {
+    pub(super) fn stolen_copy(&self, kind: Kind, name: &str) -> Result<StolenCopy, ScenarioError> {
         let (address, entry) = self.workspace.resource(&address(ENVIRONMENT, kind, name))?;
         let live = self.workspace.path(&address)?;
         let inside = live.strip_prefix(self.workspace.dir());
@@ -156,7 +157,7 @@ impl Stage {
     }
 
     /// Reads both protected resources of an environment, opened afresh.
-    pub(super) fn read(&self, environment: &str) -> Result<Fingerprint, DemoError> {
+    pub(super) fn read(&self, environment: &str) -> Result<Fingerprint, ScenarioError> {
         let (sql, storage) = self.open(environment, PROTECTED)?;
         Ok(Fingerprint::take(&sql, &storage)?)
     }
@@ -195,7 +196,7 @@ pub(super) fn key_name() -> KeyName {
 fn make_workspace(
     options: &DemoOptions,
     teller: &mut Teller<'_>,
-) -> Result<(Workspace, LocalVault), DemoError> {
+) -> Result<(Workspace, LocalVault), ScenarioError> {
     let init = InitOptions {
         environment: ENVIRONMENT.parse().expect("a name"),
         customer_key: Some((key_name(), options.key_kind)),

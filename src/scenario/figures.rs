@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// "1,234,567".
-pub(super) fn count(n: u64) -> String {
+pub(in crate::scenario) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3 + 1);
     for (at, digit) in digits.chars().enumerate() {
@@ -16,13 +16,13 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// "17 files", "1 file".
-pub(super) fn things(n: u64, singular: &str) -> String {
+pub(in crate::scenario) fn things(n: u64, singular: &str) -> String {
     let end = if n == 1 { "" } else { "s" };
     format!("{} {singular}{end}", count(n))
 }
 
 /// "12.3 MiB".
-pub(super) fn size(bytes: u64) -> String {
+pub(in crate::scenario) fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = UNITS.into_iter().find(|(unit, _)| bytes >= *unit);
     match unit {
@@ -32,7 +32,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// "0.3 ms".
-pub(super) fn millis(time: Duration) -> String {
+pub(in crate::scenario) fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 

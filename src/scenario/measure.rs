@@ -11,46 +11,56 @@ use crate::resource::ResourceError;
 use crate::resource::blob::StorageAccount;
 use crate::resource::sql::{Content, SqlDatabase, content_hash};
 
-use super::DemoError;
+use super::ScenarioError;
 
 /// What a database and an account hold; equal when they hold the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint {
-    pub(super) sql: Content,
+pub(in crate::scenario) struct Fingerprint {
+    pub(in crate::scenario) sql: Content,
     /// Name to size and SHA-256.
-    pub(super) blobs: BTreeMap<String, (u64, String)>,
+    pub(in crate::scenario) blobs: BTreeMap<String, (u64, String)>,
 }
 
 impl Fingerprint {
     /// Reads everything.
-    pub(super) fn take(sql: &SqlDatabase, storage: &StorageAccount) -> Result<Self, ResourceError> {
+    pub(in crate::scenario) fn take(
+        sql: &SqlDatabase,
+        storage: &StorageAccount,
+    ) -> Result<Self, ResourceError> {
         let content = content_hash(&sql.connect()?).map_err(|e| sql.explain(e))?;
-        let mut blobs = BTreeMap::new();
-        for blob in storage.blobs()? {
-            let mut sink = HashSink(Sha256::new());
-            let info = storage.get(&blob.path(), None, &mut sink, &mut |_| ())?;
-            let hash = hex::encode(sink.0.finalize());
-            blobs.insert(blob.name.to_string(), (info.size, hash));
-        }
         Ok(Self {
             sql: content,
-            blobs,
+            blobs: blob_hashes(storage)?,
         })
     }
 
-    pub(super) fn rows(&self) -> u64 {
+    pub(in crate::scenario) fn rows(&self) -> u64 {
         self.sql.rows()
     }
 
-    pub(super) fn blob_bytes(&self) -> u64 {
+    pub(in crate::scenario) fn blob_bytes(&self) -> u64 {
         self.blobs.values().map(|(size, _)| size).sum()
     }
 
     /// The table with the most rows, quoted for SQL; `None` without tables.
-    pub(super) fn largest_table(&self) -> Option<String> {
+    pub(in crate::scenario) fn largest_table(&self) -> Option<String> {
         let largest = self.sql.tables.iter().max_by_key(|t| t.rows)?;
         Some(format!("\"{}\"", largest.name.replace('"', "\"\"")))
     }
+}
+
+/// Every blob's size and SHA-256, by name; everything is read.
+pub(in crate::scenario) fn blob_hashes(
+    storage: &StorageAccount,
+) -> Result<BTreeMap<String, (u64, String)>, ResourceError> {
+    let mut blobs = BTreeMap::new();
+    for blob in storage.blobs()? {
+        let mut sink = HashSink(Sha256::new());
+        let info = storage.get(&blob.path(), None, &mut sink, &mut |_| ())?;
+        let hash = hex::encode(sink.0.finalize());
+        blobs.insert(blob.name.to_string(), (info.size, hash));
+    }
+    Ok(blobs)
 }
 
 struct HashSink(Sha256);
@@ -68,15 +78,15 @@ impl Write for HashSink {
 
 /// In what a resource on disk differs from a copy of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Difference {
+pub(in crate::scenario) struct Difference {
     /// Bytes of the resource.
-    pub(super) bytes: u64,
+    pub(in crate::scenario) bytes: u64,
     /// Bytes that differ, at the same place of the same file.
-    pub(super) differing: u64,
+    pub(in crate::scenario) differing: u64,
     /// Bytes that differ outside headers: data.
-    pub(super) data_differing: u64,
+    pub(in crate::scenario) data_differing: u64,
     /// Names of the files that differ.
-    pub(super) files: Vec<String>,
+    pub(in crate::scenario) files: Vec<String>,
 }
 
 /// Where the headers of a sealed database end (docs/format.md, "Sealed SQLite file").
@@ -87,7 +97,7 @@ const ACCOUNT_HEADER: &str = "account.atrest";
 impl Difference {
     /// Compares a database's file, or an account's directory, byte for byte. What only one side
     /// has counts as differing.
-    pub(super) fn between(live: &Path, copy: &Path) -> Result<Self, DemoError> {
+    pub(in crate::scenario) fn between(live: &Path, copy: &Path) -> Result<Self, ScenarioError> {
         let mut difference = Self::default();
         if live.is_file() {
             difference.file(live, copy, SQL_HEADER)?;
@@ -106,14 +116,14 @@ impl Difference {
         Ok(difference)
     }
 
-    fn file(&mut self, live: &Path, copy: &Path, header: u64) -> Result<(), DemoError> {
+    fn file(&mut self, live: &Path, copy: &Path, header: u64) -> Result<(), ScenarioError> {
         const STEP: usize = 1 << 18;
         let (mut mine, mut theirs) = (reader(live)?, reader(copy)?);
         let (mut a, mut b) = (Vec::with_capacity(STEP), Vec::with_capacity(STEP));
         let (mut at, before) = (0_u64, self.differing);
         loop {
-            read_up_to(&mut mine, STEP, &mut a).map_err(|e| DemoError::io(live, e))?;
-            read_up_to(&mut theirs, STEP, &mut b).map_err(|e| DemoError::io(copy, e))?;
+            read_up_to(&mut mine, STEP, &mut a).map_err(|e| ScenarioError::io(live, e))?;
+            read_up_to(&mut theirs, STEP, &mut b).map_err(|e| ScenarioError::io(copy, e))?;
             self.bytes += a.len() as u64;
             let longest = a.len().max(b.len());
             if longest == 0 {
@@ -137,10 +147,10 @@ impl Difference {
 }
 
 /// The files below a directory, relative to it.
-fn files(dir: &Path) -> Result<BTreeSet<PathBuf>, DemoError> {
+fn files(dir: &Path) -> Result<BTreeSet<PathBuf>, ScenarioError> {
     let mut found = BTreeSet::new();
     for entry in walkdir::WalkDir::new(dir) {
-        let entry = entry.map_err(|e| DemoError::io(dir, e.into()))?;
+        let entry = entry.map_err(|e| ScenarioError::io(dir, e.into()))?;
         if entry.file_type().is_file() {
             let relative = entry.path().strip_prefix(dir).expect("found below it");
             found.insert(relative.to_owned());
@@ -150,11 +160,11 @@ fn files(dir: &Path) -> Result<BTreeSet<PathBuf>, DemoError> {
 }
 
 /// A missing file reads as an empty one.
-fn reader(path: &Path) -> Result<Box<dyn Read>, DemoError> {
+fn reader(path: &Path) -> Result<Box<dyn Read>, ScenarioError> {
     match File::open(path) {
         Ok(file) => Ok(Box::new(file)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Box::new(io::empty())),
-        Err(e) => Err(DemoError::io(path, e)),
+        Err(e) => Err(ScenarioError::io(path, e)),
     }
 }
 

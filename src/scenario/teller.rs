@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use crate::lab::{Claim, Control, Evidence, Outcome, Report, Step, Verdict};
 
-use super::DemoError;
+use super::ScenarioError;
 
 /// Who watches the demo while it runs.
 pub trait Audience {
@@ -23,26 +23,29 @@ pub trait Audience {
 }
 
 /// Tells the audience and fills the report.
-pub(super) struct Teller<'a> {
+pub(in crate::scenario) struct Teller<'a> {
     report: Report,
     audience: &'a mut dyn Audience,
     lines: Vec<String>,
+    /// Where in a file it stands what is claimed now.
+    place: Option<String>,
 }
 
 impl<'a> Teller<'a> {
-    pub(super) fn new(report: Report, audience: &'a mut dyn Audience) -> Self {
+    pub(in crate::scenario) fn new(report: Report, audience: &'a mut dyn Audience) -> Self {
         Self {
             report,
             audience,
             lines: Vec::new(),
+            place: None,
         }
     }
 
     /// Runs a step. An error in it is a claim that fails, and the next step still runs.
-    pub(super) fn step(
+    pub(in crate::scenario) fn step(
         &mut self,
         title: &str,
-        run: impl FnOnce(&mut Self) -> Result<(), DemoError>,
+        run: impl FnOnce(&mut Self) -> Result<(), ScenarioError>,
     ) {
         if let Err(e) = self.try_step(title, run) {
             let number = title.split('.').next().unwrap_or(title);
@@ -56,11 +59,11 @@ impl<'a> Teller<'a> {
     }
 
     /// Runs a step whose errors end the demo.
-    pub(super) fn try_step<T>(
+    pub(in crate::scenario) fn try_step<T>(
         &mut self,
         title: &str,
-        run: impl FnOnce(&mut Self) -> Result<T, DemoError>,
-    ) -> Result<T, DemoError> {
+        run: impl FnOnce(&mut Self) -> Result<T, ScenarioError>,
+    ) -> Result<T, ScenarioError> {
         let started = Instant::now();
         self.audience.step(title);
         let result = run(self);
@@ -72,19 +75,33 @@ impl<'a> Teller<'a> {
         result
     }
 
-    pub(super) fn fact(&mut self, label: &str, text: impl AsRef<str>) {
+    pub(in crate::scenario) fn fact(&mut self, label: &str, text: impl AsRef<str>) {
         let text = text.as_ref();
         self.audience.fact(label, text);
         self.lines.push(format!("{label}: {text}"));
     }
 
-    pub(super) fn claim(&mut self, claim: Claim) {
+    /// Says where in a file it stands what is claimed from now on.
+    pub(in crate::scenario) fn at(&mut self, place: String) {
+        self.place = Some(place);
+    }
+
+    pub(in crate::scenario) fn claim(&mut self, mut claim: Claim) {
+        if let Some(place) = &self.place
+            && !claim.verdict.is_acceptable()
+        {
+            let evidence = &mut claim.evidence;
+            evidence.summary = format!("{place}: {}", evidence.summary);
+            if let Some(control) = &mut evidence.control {
+                control.summary = format!("{place}: {}", control.summary);
+            }
+        }
         self.audience.claim(&claim);
         self.report.claim(claim);
     }
 
     /// Claims that something went as it must here, and the other way on the twin.
-    pub(super) fn compare(&mut self, id: &str, text: &str, seen: Seen, control: Seen) {
+    pub(in crate::scenario) fn compare(&mut self, id: &str, text: &str, seen: Seen, control: Seen) {
         let Seen { ok, summary } = seen;
         let verdict = match (ok, control.ok) {
             (false, _) => Verdict::Fails,
@@ -107,8 +124,41 @@ impl<'a> Teller<'a> {
         });
     }
 
+    /// Claims that something went as it must; what that is worth, the code or the data says that was seen.
+    pub(in crate::scenario) fn expect(&mut self, id: &str, text: &str, seen: Seen) {
+        let verdict = match seen.ok {
+            true => Verdict::Holds,
+            false => Verdict::Fails,
+        };
+        self.claim(Claim {
+            id: id.to_owned(),
+            text: text.to_owned(),
+            verdict,
+            evidence: Evidence::of(seen.summary),
+        });
+    }
+
+    /// Claims what could not be tried any more.
+    pub(in crate::scenario) fn not_tried(&mut self, id: &str, text: &str, why: &str) {
+        self.claim(Claim {
+            id: id.to_owned(),
+            text: text.to_owned(),
+            verdict: Verdict::NotTried,
+            evidence: Evidence {
+                reason: Some(why.to_owned()),
+                ..Evidence::of(why)
+            },
+        });
+    }
+
     /// Says what protection does not do, with what was seen of it.
-    pub(super) fn not_protected(&mut self, id: &str, text: &str, seen: String, reason: &str) {
+    pub(in crate::scenario) fn not_protected(
+        &mut self,
+        id: &str,
+        text: &str,
+        seen: String,
+        reason: &str,
+    ) {
         self.claim(Claim {
             id: id.to_owned(),
             text: text.to_owned(),
@@ -122,7 +172,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Outcomes of the lab, in the order of the attacks.
-    pub(super) fn attacks(&mut self, outcomes: Vec<Outcome>) {
+    pub(in crate::scenario) fn attacks(&mut self, outcomes: Vec<Outcome>) {
         for attack in outcomes.chunk_by(|a, b| a.attack == b.attack) {
             let verdict = worst(attack);
             self.audience.attack(attack, verdict);
@@ -134,15 +184,15 @@ impl<'a> Teller<'a> {
         }
     }
 
-    pub(super) fn progress(&mut self, what: &'static str, done: u64, total: u64) {
+    pub(in crate::scenario) fn progress(&mut self, what: &'static str, done: u64, total: u64) {
         self.audience.progress(what, done, total);
     }
 
-    pub(super) fn report(&mut self) -> &mut Report {
+    pub(in crate::scenario) fn report(&mut self) -> &mut Report {
         &mut self.report
     }
 
-    pub(super) fn finish(self) -> Report {
+    pub(in crate::scenario) fn finish(self) -> Report {
         self.report
     }
 }
@@ -160,13 +210,13 @@ fn worst(outcomes: &[Outcome]) -> Verdict {
 }
 
 /// Whether something went as it must, and what was seen.
-pub(super) struct Seen {
-    pub(super) ok: bool,
-    pub(super) summary: String,
+pub(in crate::scenario) struct Seen {
+    pub(in crate::scenario) ok: bool,
+    pub(in crate::scenario) summary: String,
 }
 
 impl Seen {
-    pub(super) fn new(ok: bool, summary: impl Into<String>) -> Self {
+    pub(in crate::scenario) fn new(ok: bool, summary: impl Into<String>) -> Self {
         Self {
             ok,
             summary: summary.into(),
@@ -174,7 +224,7 @@ impl Seen {
     }
 
     /// That all of these were refused, as they must be; with their reasons.
-    pub(super) fn refused<T, E: std::fmt::Display>(
+    pub(in crate::scenario) fn refused<T, E: std::fmt::Display>(
         tried: impl IntoIterator<Item = (String, Result<T, E>)>,
     ) -> Self {
         let (mut ok, mut parts) = (true, Vec::new());
@@ -191,7 +241,7 @@ impl Seen {
     }
 
     /// That all of these went well.
-    pub(super) fn worked<T, E: std::fmt::Display>(
+    pub(in crate::scenario) fn worked<T, E: std::fmt::Display>(
         tried: impl IntoIterator<Item = (String, Result<T, E>)>,
     ) -> Self {
         let (mut ok, mut parts) = (true, Vec::new());
@@ -208,7 +258,7 @@ impl Seen {
     }
 
     /// Both.
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(in crate::scenario) fn and(self, other: Self) -> Self {
         Self::new(
             self.ok && other.ok,
             format!("{}; {}", self.summary, other.summary),
@@ -250,7 +300,7 @@ mod tests {
     #[test]
     fn a_step_that_ends_with_an_error_is_a_claim_that_fails_and_the_next_one_runs() {
         let good = || Seen::new(true, "");
-        let error = || DemoError::input("x".as_ref(), "gone");
+        let error = || ScenarioError::input("x".as_ref(), "gone");
         let report = told(|t| {
             t.step("4. Broken", |_| Err(error()));
             t.step("5. Whole", |t| {

@@ -1,0 +1,492 @@
+//! The world that a story acts on, and what the runner knows of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::{KeyName, create_dir_private};
+use crate::crypto::KeyKind;
+use crate::lab::{self, CanarySet, Exhibit, KeyChain, Lab, Manifest, StolenCopy, Stranger};
+use crate::resource::Protection;
+use crate::scenario::ScenarioError;
+use crate::scenario::figures::{size, things};
+use crate::scenario::sample::Sample;
+use crate::scenario::teller::Teller;
+use crate::vault::{KeySpec, KeyVault, LocalVault, VaultSettings};
+use crate::world::{
+    InitOptions, Kind, Name, NewVault, ResourceAddress, VaultKind, WhichVault, Workspace,
+};
+
+use super::data;
+use super::format::{self, Managed, Resource, Script};
+use super::held::{Held, Loaded};
+use super::names::{Names, Site, twin};
+use super::words::Key;
+use crate::base::ManualClock;
+
+/// What the runner knows of a resource.
+#[derive(Clone)]
+pub(super) struct Known {
+    /// What was written into it.
+    pub(super) held: Held,
+    /// How much threads of a `load` wrote, and were told that it is written.
+    pub(super) loaded: Loaded,
+    /// Whether it was read where it is now.
+    pub(super) seen_here: bool,
+    /// Markers that were planted in it.
+    pub(super) markers: Vec<String>,
+}
+
+/// A copy of the world's data.
+pub(super) struct Copy {
+    pub(super) dir: PathBuf,
+    pub(super) known: BTreeMap<String, Known>,
+    /// Each resource as the thief has it.
+    pub(super) stolen: BTreeMap<String, StolenCopy>,
+}
+
+/// The world that the story acts on.
+pub(super) struct Stage {
+    pub(super) names: Names,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) world: Arc<Workspace>,
+    pub(super) strangers: BTreeMap<Name, Arc<Workspace>>,
+    pub(super) known: BTreeMap<String, Known>,
+    pub(super) copies: BTreeMap<Name, Copy>,
+    pub(super) backups: BTreeMap<Name, Vec<u8>>,
+    pub(super) base: PathBuf,
+    pub(super) dir: PathBuf,
+    pub(super) seed: u64,
+    default_key: Option<Key>,
+}
+
+/// What lies in the scenario's directory beside the report.
+pub(super) const INSIDE: [&str; 4] = ["world", "strangers", "copies", "scratch"];
+
+impl Stage {
+    /// Builds the world and fills it.
+    pub(super) fn build(
+        script: &Script,
+        base: &Path,
+        dir: &Path,
+        teller: &mut Teller<'_>,
+    ) -> Result<Self, ScenarioError> {
+        let begins = script.clock.as_ref().map(|clock| clock.0);
+        let begins = begins.unwrap_or_else(|| super::BEGINS.parse().expect("a time"));
+        let clock = Arc::new(ManualClock::new(begins));
+        let names = Names::of(script);
+        let world = Arc::new(make_world(script, dir, &clock)?);
+        let mut strangers = BTreeMap::new();
+        for (name, stranger) in &script.strangers {
+            let made = make_stranger(&name.0, stranger, dir, &clock)?;
+            strangers.insert(name.0.clone(), Arc::new(made));
+        }
+        let scratch = dir.join("scratch");
+        create_dir_private(&scratch).map_err(|e| ScenarioError::io(&scratch, e))?;
+        let mut stage = Self {
+            names,
+            clock,
+            world,
+            strangers,
+            known: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            backups: BTreeMap::new(),
+            base: base.to_owned(),
+            dir: dir.to_owned(),
+            seed: script.seed,
+            default_key: default_key(script),
+        };
+        stage.fill(script, teller)?;
+        stage.tell_keys(teller)?;
+        Ok(stage)
+    }
+
+    fn fill(&mut self, script: &Script, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
+        let own = script.world.environments.iter();
+        let theirs = script
+            .strangers
+            .values()
+            .flat_map(|s| s.environments.iter());
+        for (environment, holds) in own.chain(theirs) {
+            for (kind, all) in [(Kind::Sql, &holds.sql), (Kind::Storage, &holds.storage)] {
+                for (name, resource) in all {
+                    let address = ResourceAddress {
+                        environment: Some(environment.0.clone()),
+                        kind,
+                        name: name.0.clone(),
+                    };
+                    let told = self.create(&address, resource)?;
+                    teller.fact(&self.names.short(&address), told);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a resource, its data and its twin; says what it is.
+    pub(super) fn create(
+        &mut self,
+        address: &ResourceAddress,
+        resource: &Resource,
+    ) -> Result<String, ScenarioError> {
+        let workspace = self.workspace(address);
+        let protection = match resource.protection {
+            Managed::Plain => Protection::Plain,
+            Managed::Service => Protection::ServiceManaged {
+                key: workspace.service_key(),
+            },
+            Managed::Customer => {
+                let key = match self.names.site(address) {
+                    Some(_) => None,
+                    None => resource.key.as_ref().map(|key| &key.value),
+                };
+                let key = key.or(self
+                    .default_key
+                    .as_ref()
+                    .filter(|_| self.names.site(address).is_none()));
+                Protection::CustomerManaged {
+                    key: workspace.customer_key(key.map(|key| &key.0))?,
+                }
+            }
+        };
+        let by = match &protection {
+            Protection::Plain => "unprotected".to_owned(),
+            Protection::ServiceManaged { .. } => "protected by the provider's key".to_owned(),
+            Protection::CustomerManaged { key } => format!("protected by the key {}", key.name),
+        };
+        let (data, seed) = (&resource.data, self.seed);
+        data::make(workspace, address, protection, data, &self.base, seed)?;
+        let markers = markers(address.kind, resource, seed);
+        self.names.add(address, resource.twin);
+        if resource.twin {
+            let twin = twin(address);
+            let workspace = self.workspace(address);
+            data::make(workspace, &twin, Protection::Plain, data, &self.base, seed)?;
+            self.learn(&twin, markers.clone())?;
+        }
+        self.learn(address, markers)?;
+        let held = self.known[&address.to_string()].held.size();
+        let twin = if resource.twin {
+            "; and an unprotected twin"
+        } else {
+            ""
+        };
+        Ok(format!("{held}, {by}{twin}"))
+    }
+
+    /// Reads what a resource holds, and remembers it.
+    fn learn(
+        &mut self,
+        address: &ResourceAddress,
+        markers: Vec<String>,
+    ) -> Result<(), ScenarioError> {
+        let (held, loaded) = Held::read(self.workspace(address), address)?;
+        let known = Known {
+            held,
+            loaded,
+            seen_here: true,
+            markers,
+        };
+        self.known.insert(address.to_string(), known);
+        Ok(())
+    }
+
+    /// Remembers what a resource holds after something was written into it.
+    pub(super) fn learn_again(&mut self, address: &ResourceAddress) -> Result<(), ScenarioError> {
+        let markers = self.known[&address.to_string()].markers.clone();
+        self.learn(address, markers)
+    }
+
+    /// The address with its environment filled in.
+    pub(super) fn resolve(&self, address: &ResourceAddress) -> ResourceAddress {
+        (self.names.resolve(address)).expect("checked before the story began")
+    }
+
+    /// The working directory that a resource lies in.
+    pub(super) fn workspace(&self, address: &ResourceAddress) -> &Workspace {
+        self.workspace_of(&self.names.site(address))
+    }
+
+    pub(super) fn workspace_of(&self, site: &Site) -> &Workspace {
+        match site {
+            None => &self.world,
+            Some(stranger) => &self.strangers[stranger],
+        }
+    }
+
+    /// A vault of the customer's world.
+    pub(super) fn vault(&self, which: &WhichVault) -> Result<LocalVault, ScenarioError> {
+        Ok(self.world.vault(which)?)
+    }
+
+    /// The vault of a key, and the key's name in it.
+    pub(super) fn key(&self, key: &Key) -> Result<(LocalVault, KeyName), ScenarioError> {
+        Ok((self.vault(&key.0.vault)?, key.0.key.clone()))
+    }
+
+    /// Whether a resource has a twin.
+    pub(super) fn has_twin(&self, address: &ResourceAddress) -> bool {
+        self.names.resources.get(&address.to_string()) == Some(&true)
+    }
+
+    /// Copies everything of the world but the vaults.
+    pub(super) fn copy(
+        &mut self,
+        name: &Name,
+        teller: &mut Teller<'_>,
+    ) -> Result<Manifest, ScenarioError> {
+        let dir = self.dir.join("copies").join(name.as_str());
+        let mut told = |done, total| teller.progress("Copying", done, total);
+        let manifest = lab::steal(self.world.dir(), &self.world.at_rest(), &dir, &mut told)?;
+        let mut copy = Copy {
+            dir,
+            known: BTreeMap::new(),
+            stolen: BTreeMap::new(),
+        };
+        for (address, entry) in self.world.resources() {
+            let whole = address.to_string();
+            let Some(known) = self.known.get(&whole) else {
+                continue;
+            };
+            let live = self.world.path(&address)?;
+            let inside = live.strip_prefix(self.world.dir());
+            let stolen = StolenCopy {
+                id: entry.id,
+                protection: entry.protection,
+                path: copy.dir.join(inside.expect("below the working directory")),
+            };
+            let known = Known {
+                seen_here: false,
+                ..known.clone()
+            };
+            copy.known.insert(whole.clone(), known);
+            copy.stolen.insert(whole, stolen);
+        }
+        self.names.copy(name);
+        self.copies.insert(name.clone(), copy);
+        Ok(manifest)
+    }
+
+    /// Brings a copy back.
+    pub(super) fn restore(
+        &mut self,
+        copy: &Name,
+        into: &Name,
+        site: &Site,
+    ) -> Result<usize, ScenarioError> {
+        let dir = self.copies[copy].dir.clone();
+        let restored = self
+            .workspace_of(site)
+            .restore(&dir, into, &mut |_, _| ())?;
+        let names = self.names.restored(copy, into).unwrap_or_default();
+        self.names.environments.insert(into.clone(), site.clone());
+        self.names.resources.extend(names);
+        let inside = |address: &str| address.split_once('/').map(|(_, inside)| inside.to_owned());
+        let known: Vec<(String, Known)> = (self.copies[copy].known.iter())
+            .filter_map(|(address, known)| {
+                Some((format!("{into}/{}", inside(address)?), known.clone()))
+            })
+            .collect();
+        self.known.extend(known);
+        Ok(restored.len())
+    }
+
+    /// The lab, set up with resources of a copy.
+    pub(super) fn lab(
+        &self,
+        copy: &Name,
+        on: Option<Vec<ResourceAddress>>,
+    ) -> Result<Lab, ScenarioError> {
+        let copy = &self.copies[copy];
+        let on = on.unwrap_or_else(|| {
+            let of = copy
+                .stolen
+                .keys()
+                .filter_map(|address| address.parse().ok());
+            of.filter(|address| self.has_twin(address)).collect()
+        });
+        let mut exhibits = Vec::new();
+        let mut canaries = CanarySet::default();
+        let share = CanarySet::MAX / on.len().max(1);
+        for address in on {
+            let stolen = |address: &ResourceAddress| copy.stolen[&address.to_string()].clone();
+            let exhibit = Exhibit {
+                name: address.to_string(),
+                kind: address.kind.into(),
+                protected: stolen(&address),
+                twin: stolen(&twin(&address)),
+            };
+            let known = &copy.known[&address.to_string()];
+            match known.markers.is_empty() {
+                false => drop(canaries.plant(known.markers.iter().take(share))),
+                true => draw(&mut canaries, &exhibit, share, self.seed)?,
+            }
+            exhibits.push(exhibit);
+        }
+        let stranger = |(name, of): (&Name, &Arc<Workspace>)| Stranger {
+            name: format!("the vault of {name}"),
+            wrapper: of.wrapper(),
+        };
+        Ok(Lab {
+            exhibits,
+            owner: self.world.wrapper(),
+            strangers: self.strangers.iter().map(stranger).collect(),
+            canaries,
+            seed: self.seed,
+            scratch: self.dir.join("scratch"),
+            program: None,
+        })
+    }
+
+    fn tell_keys(&self, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
+        for (address, entry) in self.world.resources() {
+            let Protection::CustomerManaged { key } = &entry.protection else {
+                continue;
+            };
+            for (which, id, _) in self.world.vaults()? {
+                if id == key.vault {
+                    let bundle = self.vault(&which)?.key(&key.name, None)?;
+                    let chain =
+                        KeyChain::new(address.to_string(), bundle.kid.to_string(), bundle.kind);
+                    teller.report().keys(chain);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How much was copied, in words.
+    pub(super) fn copied(manifest: &Manifest) -> String {
+        let files = things(manifest.files.len() as u64, "file");
+        format!("{files}, {}", size(manifest.bytes()))
+    }
+}
+
+/// The key that protects a resource of which nothing is said.
+fn default_key(script: &Script) -> Option<Key> {
+    let named = script
+        .world
+        .default_key
+        .as_ref()
+        .map(|key| key.value.clone());
+    let mut only = script.world.vault.keys.keys();
+    named.or_else(|| match (only.next(), only.next()) {
+        (Some(name), None) => name.parse().ok(),
+        _ => None,
+    })
+}
+
+fn make_world(
+    script: &Script,
+    dir: &Path,
+    clock: &Arc<ManualClock>,
+) -> Result<Workspace, ScenarioError> {
+    let world = &script.world;
+    let first = world.environments.keys().next();
+    let first = first.expect("checked before the world was built");
+    let init = InitOptions {
+        environment: first.0.clone(),
+        customer_key: None,
+        passphrase: None,
+        vault: settings(&world.vault),
+    };
+    let workspace = Workspace::init(&dir.join("world"), init, clock.clone())?;
+    make_keys(&workspace.vault(&WhichVault::Customer)?, &world.vault)?;
+    for (name, vault) in &world.vaults {
+        let new = NewVault {
+            settings: settings(vault),
+            passphrase: None,
+            kind: VaultKind::Vault,
+        };
+        let name = name
+            .0
+            .as_str()
+            .parse()
+            .expect("checked before the world was built");
+        make_keys(&workspace.create_vault(&name, new, clock.clone())?, vault)?;
+    }
+    for environment in world.environments.keys().skip(1) {
+        workspace.add_environment(&environment.0)?;
+    }
+    Ok(workspace)
+}
+
+fn make_stranger(
+    name: &Name,
+    stranger: &format::Stranger,
+    dir: &Path,
+    clock: &Arc<ManualClock>,
+) -> Result<Workspace, ScenarioError> {
+    let mut environments = stranger.environments.keys().map(|label| label.0.clone());
+    let init = InitOptions {
+        // They need one; a name that a file cannot have said is of no matter.
+        environment: environments.next().unwrap_or_else(|| name.clone()),
+        customer_key: Some((
+            "customer-key".parse().expect("a key name"),
+            KeyKind::Rsa2048,
+        )),
+        passphrase: None,
+        vault: VaultSettings::default(),
+    };
+    let dir = dir.join("strangers").join(name.as_str());
+    let workspace = Workspace::init(&dir, init, clock.clone())?;
+    environments.try_for_each(|environment| workspace.add_environment(&environment))?;
+    Ok(workspace)
+}
+
+fn settings(vault: &format::NewVault) -> VaultSettings {
+    VaultSettings {
+        retention_days: vault.retention_days.as_ref().map_or(90, |days| days.value),
+        purge_protection: vault.purge_protection,
+    }
+}
+
+fn make_keys(vault: &LocalVault, of: &format::NewVault) -> Result<(), ScenarioError> {
+    for (name, kind) in &of.keys {
+        let name = name.parse().expect("checked before the world was built");
+        vault.create_key(&name, &KeySpec::new(kind.value.0))?;
+    }
+    Ok(())
+}
+
+/// The markers in made-up data.
+fn markers(kind: Kind, resource: &Resource, seed: u64) -> Vec<String> {
+    let Some(rows) = &resource.data.sample else {
+        return Vec::new();
+    };
+    let sample = Sample::new(seed, rows.value);
+    match kind {
+        Kind::Sql => {
+            let all = sample.canaries();
+            all[..sample.markers_in_database()].to_vec()
+        }
+        Kind::Storage => {
+            let documents = sample.documents();
+            let markers = documents.iter().filter_map(|d| d.marker());
+            markers.map(str::to_owned).collect()
+        }
+    }
+}
+
+/// Distinctive pieces of a plain twin.
+fn draw(
+    canaries: &mut CanarySet,
+    exhibit: &Exhibit,
+    wanted: usize,
+    seed: u64,
+) -> Result<(), ScenarioError> {
+    let path = &exhibit.twin.path;
+    if path.is_dir() {
+        let extents = walkdir::WalkDir::new(path.join("extents")).sort_by_file_name();
+        let files = extents.into_iter().filter_map(Result::ok);
+        let files = files.filter(|file| file.file_type().is_file());
+        let files: Vec<PathBuf> = files.map(walkdir::DirEntry::into_path).collect();
+        canaries.draw_from_files(&files, wanted, seed)?;
+    } else {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let conn = rusqlite::Connection::open_with_flags(path, flags);
+        let conn = conn.map_err(lab::LabError::from)?;
+        canaries.draw_from_database(&conn, wanted, seed)?;
+    }
+    Ok(())
+}
