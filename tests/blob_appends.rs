@@ -14,7 +14,8 @@ use accounts::{Fixture, bytes, name, put_bytes};
 use atrest::base::ManualClock;
 use atrest::resource::blob::{
     AppendConditions, Attributes, BlobInfo, BlobPath, Block, BlockId, CHUNK_LEN, Conditions,
-    Leasable, LeaseAction, LeaseId, LeaseState, Pairs, Refusal, Snapshots, StorageAccount,
+    Encryption, Leasable, LeaseAction, LeaseId, LeaseState, Pairs, Refusal, Snapshots,
+    StorageAccount,
 };
 use atrest::resource::{ProtectedResource, ResourceError};
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 fn create(account: &StorageAccount, blob: &str) -> BlobInfo {
     let (said, any) = (Attributes::default(), Conditions::default());
     account
-        .create_append_blob(&name(blob), &said, &any)
+        .create_append_blob(&name(blob), &said, Encryption::default(), &any)
         .unwrap()
 }
 
@@ -33,7 +34,14 @@ fn append_at(
     at: AppendConditions,
 ) -> Result<u64, ResourceError> {
     let any = Conditions::default();
-    let appended = account.append(&name(blob), &mut &data[..], &mut || Ok(()), &at, &any);
+    let appended = account.append(
+        &name(blob),
+        &mut &data[..],
+        Encryption::default(),
+        &mut || Ok(()),
+        &at,
+        &any,
+    );
     appended.map(|(_, offset)| offset)
 }
 
@@ -101,6 +109,7 @@ fn block_that_may_not_be_appended_leaves_nothing() {
     let failed = account.append(
         &name("log"),
         &mut &b"z"[..],
+        Encryption::default(),
         fails,
         &AppendConditions::default(),
         &any,
@@ -115,12 +124,24 @@ fn block_that_may_not_be_appended_leaves_nothing() {
     let id = BlockId::from_bytes(b"1").unwrap();
     let path = name("log");
     refused(
-        account.put_block(&path, &id, &mut &b"x"[..], &mut || Ok(())),
+        account.put_block(
+            &path,
+            &id,
+            &mut &b"x"[..],
+            Encryption::default(),
+            &mut || Ok(()),
+        ),
         Refusal::BlobType,
     );
     let list = [Block::Latest(id)];
     refused(
-        account.put_block_list(&path, &list, &Attributes::default(), &any),
+        account.put_block_list(
+            &path,
+            &list,
+            &Attributes::default(),
+            Encryption::default(),
+            &any,
+        ),
         Refusal::BlobType,
     );
     account
@@ -178,9 +199,12 @@ fn metadata_that_is_set_while_blocks_are_appended_loses_none() {
         scope.spawn(|| {
             for n in 0..20_u8 {
                 let pairs: Pairs = [("n".to_owned(), n.to_string())].into();
-                while let Err(e) =
-                    account.set_metadata(&name("log"), &pairs, &Conditions::default())
-                {
+                while let Err(e) = account.set_metadata(
+                    &name("log"),
+                    &pairs,
+                    Encryption::default(),
+                    &Conditions::default(),
+                ) {
                     assert!(matches!(e, ResourceError::Busy { .. }));
                 }
             }
@@ -193,7 +217,7 @@ fn metadata_that_is_set_while_blocks_are_appended_loses_none() {
     });
     assert_eq!(fixture.get("log").unwrap(), (0..20).collect::<Vec<u8>>());
     let (_, said) = account
-        .attributes(&name("log"), &Conditions::default())
+        .attributes(&name("log"), Encryption::default(), &Conditions::default())
         .unwrap();
     assert_eq!(said.metadata["n"], "19");
 }
@@ -204,11 +228,15 @@ fn snapshot_of_an_append_blob_ends_where_it_was_taken() {
     let (account, any, path) = (&fixture.account, Conditions::default(), name("log"));
     create(account, "log");
     append(account, "log", b"one").unwrap();
-    let taken = account.snapshot(&path, None, &any).unwrap();
+    let taken = account
+        .snapshot(&path, None, Encryption::default(), &any)
+        .unwrap();
     append(account, "log", b"two").unwrap();
     let read = |info: &BlobInfo| {
         let mut got = Vec::new();
-        let reader = account.reader(info.at(&path), &any, &mut |b| Ok(0..b.size));
+        let reader = account.reader(info.at(&path), Encryption::default(), &any, &mut |b| {
+            Ok(0..b.size)
+        });
         reader.unwrap().read(&mut got, &mut |_| ()).unwrap();
         got
     };
@@ -246,21 +274,43 @@ type Write = fn(&StorageAccount, &BlobPath, &Conditions) -> Result<(), ResourceE
 const WRITES: [(&str, Write); 7] = [
     ("put", |account, path, under| {
         let mut said = || Ok(Attributes::default());
-        let put = account.put_with(path, &mut &b"x"[..], under, &mut said, &mut |_| ());
+        let put = account.put_with(
+            path,
+            &mut &b"x"[..],
+            Encryption::default(),
+            under,
+            &mut said,
+            &mut |_| (),
+        );
         put.map(drop)
     }),
     ("block", |account, path, under| {
         let id = BlockId::from_bytes(b"1").unwrap();
         let check = &mut || Ok(());
-        let put = account.put_block_under(path, &id, &mut &b"x"[..], check, under.lease);
+        let put = account.put_block_under(
+            path,
+            &id,
+            &mut &b"x"[..],
+            Encryption::default(),
+            check,
+            under.lease,
+        );
         put.map(drop)
     }),
     ("block list", |account, path, under| {
-        let put = account.put_block_list(path, &[], &Attributes::default(), under);
+        let put = account.put_block_list(
+            path,
+            &[],
+            &Attributes::default(),
+            Encryption::default(),
+            under,
+        );
         put.map(drop)
     }),
     ("metadata", |account, path, under| {
-        account.set_metadata(path, &Pairs::new(), under).map(drop)
+        account
+            .set_metadata(path, &Pairs::new(), Encryption::default(), under)
+            .map(drop)
     }),
     ("properties", |account, path, under| {
         let set = account.set_properties(path, &Default::default(), under);
@@ -296,7 +346,9 @@ fn nothing_is_written_under_anothers_lease_until_it_ends() {
         let wrong = under(Some(lease_id(2)));
         refused(write(account, &path, &wrong), Refusal::LeaseIdMismatch);
         refused(
-            account.attributes(&path, &wrong).map(drop),
+            account
+                .attributes(&path, Encryption::default(), &wrong)
+                .map(drop),
             Refusal::LeaseIdMismatch,
         );
         assert_eq!(account.info(&path).unwrap().etag, before.etag, "{what}");
@@ -343,9 +395,14 @@ fn lease_outlives_the_process_and_the_content_but_not_the_container() {
     let taken = fixture.account.lease(Leasable::Blob(&path), forever, &any);
     let id = taken.unwrap().id;
     let mut said = || Ok(Attributes::default());
-    let put = fixture
-        .account
-        .put_with(&path, &mut &b"new"[..], &under(id), &mut said, &mut |_| ());
+    let put = fixture.account.put_with(
+        &path,
+        &mut &b"new"[..],
+        Encryption::default(),
+        &under(id),
+        &mut said,
+        &mut |_| (),
+    );
     put.unwrap();
     clock.advance(SignedDuration::from_hours(100_000));
     let fixture = fixture.reopen().unwrap();

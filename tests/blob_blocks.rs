@@ -12,8 +12,8 @@ use std::io::{self, Write};
 
 use accounts::{Fixture, bytes, name, put_bytes};
 use atrest::resource::blob::{
-    Attributes, BlobPath, Block, BlockId, CHUNK_LEN, Conditions, ContainerName, Matching, Pairs,
-    Properties, StorageAccount,
+    Attributes, BlobPath, Block, BlockId, CHUNK_LEN, Conditions, ContainerName, Encryption,
+    Matching, Pairs, Properties, StorageAccount,
 };
 use atrest::resource::{ProtectedResource, ResourceError};
 use jiff::Timestamp;
@@ -23,14 +23,20 @@ fn id(n: u32) -> BlockId {
 }
 
 fn stage(account: &StorageAccount, blob: &str, n: u32, data: &[u8]) {
-    let put = account.put_block(&name(blob), &id(n), &mut &data[..], &mut || Ok(()));
-    assert_eq!(put.unwrap(), data.len() as u64);
+    let put = account.put_block(
+        &name(blob),
+        &id(n),
+        &mut &data[..],
+        Encryption::default(),
+        &mut || Ok(()),
+    );
+    assert_eq!(put.unwrap().size, data.len() as u64);
 }
 
 fn commit(account: &StorageAccount, blob: &str, blocks: &[Block]) -> Result<(), ResourceError> {
     let (said, any) = (Attributes::default(), Conditions::default());
     account
-        .put_block_list(&name(blob), blocks, &said, &any)
+        .put_block_list(&name(blob), blocks, &said, Encryption::default(), &any)
         .map(drop)
 }
 
@@ -105,10 +111,22 @@ fn block_that_is_not_there_or_does_not_fit_changes_nothing() {
         assert!(matches!(refused, ResourceError::BadBlock(_)), "{refused}");
     }
     let longer = BlockId::from_bytes(b"longer").unwrap();
-    let put = account.put_block(&name("a"), &longer, &mut &b"x"[..], &mut || Ok(()));
+    let put = account.put_block(
+        &name("a"),
+        &longer,
+        &mut &b"x"[..],
+        Encryption::default(),
+        &mut || Ok(()),
+    );
     assert!(matches!(put, Err(ResourceError::BadBlock(_))));
     let refuses = &mut || Err(ResourceError::BadBlock("another digest".into()));
-    let put = account.put_block(&name("a"), &id(2), &mut &b"x"[..], refuses);
+    let put = account.put_block(
+        &name("a"),
+        &id(2),
+        &mut &b"x"[..],
+        Encryption::default(),
+        refuses,
+    );
     assert!(matches!(put, Err(ResourceError::BadBlock(_))));
     let many = vec![Uncommitted(id(1)); BlockId::COMMITTED_MAX + 1];
     assert!(commit(account, "a", &many).is_err());
@@ -242,7 +260,14 @@ fn of_two_writers_with_one_condition_one_wins() {
                         let mut said = || Ok(Attributes::default());
                         let data = [n; 9];
                         account
-                            .put_with(path, &mut &data[..], conditions, &mut said, &mut |_| ())
+                            .put_with(
+                                path,
+                                &mut &data[..],
+                                Encryption::default(),
+                                conditions,
+                                &mut said,
+                                &mut |_| (),
+                            )
                             .map(|_| n)
                     })
                 })
@@ -306,15 +331,27 @@ fn what_is_said_of_a_blob_is_kept_and_metadata_goes_with_the_customers_key() {
         tags: pairs(&[("project", "x")]),
         metadata: pairs(&[("author", "Rosalind")]),
         content_md5: Some([7; 16]),
+        tier: None,
     };
     let mut attributes = || Ok(said.clone());
     let put = account
-        .put_with(&path, &mut &b"data"[..], &any, &mut attributes, &mut |_| ())
+        .put_with(
+            &path,
+            &mut &b"data"[..],
+            Encryption::default(),
+            &any,
+            &mut attributes,
+            &mut |_| (),
+        )
         .unwrap();
-    let (info, got) = account.attributes(&path, &any).unwrap();
+    let (info, got) = account
+        .attributes(&path, Encryption::default(), &any)
+        .unwrap();
     assert_eq!((&info, &got), (&put, &said));
     let other = pairs(&[("author", "Franklin")]);
-    let changed = account.set_metadata(&path, &other, &any).unwrap();
+    let changed = account
+        .set_metadata(&path, &other, Encryption::default(), &any)
+        .unwrap();
     assert_ne!(changed.etag, put.etag);
     let tagged = account.set_tags(&path, &pairs(&[]), &any).unwrap();
     assert_eq!(tagged.etag, changed.etag, "tags are not part of the state");
@@ -323,7 +360,7 @@ fn what_is_said_of_a_blob_is_kept_and_metadata_goes_with_the_customers_key() {
         ..Conditions::default()
     };
     let refused = account
-        .set_metadata(&path, &said.metadata, &old)
+        .set_metadata(&path, &said.metadata, Encryption::default(), &old)
         .unwrap_err();
     assert!(
         matches!(refused, ResourceError::ConditionNotMet { .. }),
@@ -333,10 +370,20 @@ fn what_is_said_of_a_blob_is_kept_and_metadata_goes_with_the_customers_key() {
 
     fixture.vault.enable("customer", false);
     let refused = [
-        account.attributes(&path, &any).map(drop),
-        account.set_metadata(&path, &other, &any).map(drop),
         account
-            .put_block(&path, &id(1), &mut &b"x"[..], &mut || Ok(()))
+            .attributes(&path, Encryption::default(), &any)
+            .map(drop),
+        account
+            .set_metadata(&path, &other, Encryption::default(), &any)
+            .map(drop),
+        account
+            .put_block(
+                &path,
+                &id(1),
+                &mut &b"x"[..],
+                Encryption::default(),
+                &mut || Ok(()),
+            )
             .map(drop),
     ];
     for refused in refused {
@@ -363,7 +410,10 @@ fn what_is_said_of_a_blob_is_kept_and_metadata_goes_with_the_customers_key() {
     );
     fixture.vault.enable("customer", true);
     let fixture = fixture.reopen().unwrap();
-    let (info, got) = fixture.account.attributes(&path, &any).unwrap();
+    let (info, got) = fixture
+        .account
+        .attributes(&path, Encryption::default(), &any)
+        .unwrap();
     assert_eq!((info.properties, got.metadata), (html, other));
     assert_eq!(got.content_md5, Some([7; 16]));
 }

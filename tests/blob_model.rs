@@ -17,7 +17,7 @@ use accounts::{Fixture, bytes, name};
 use atrest::base::{KeyRef, KeyVersion, ResourceId, VaultId};
 use atrest::crypto::KeyEncryptionKey;
 use atrest::resource::blob::{
-    Attributes, Block, BlockId, CHUNK_LEN, Conditions, Matching, Pairs, StorageAccount,
+    Attributes, Block, BlockId, CHUNK_LEN, Conditions, Encryption, Matching, Pairs, StorageAccount,
 };
 use atrest::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use key_wrapper::MemoryVault;
@@ -120,6 +120,7 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
             let put = account.put_with(
                 &name(&blob_name(*blob)),
                 &mut &data[..],
+                Encryption::default(),
                 &conditions,
                 &mut said,
                 &mut |_| (),
@@ -144,7 +145,13 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
             let data = content(*seed, *len);
             let path = name(&blob_name(*blob));
             account
-                .put_block(&path, &block_id(*id), &mut &data[..], &mut || Ok(()))
+                .put_block(
+                    &path,
+                    &block_id(*id),
+                    &mut &data[..],
+                    Encryption::default(),
+                    &mut || Ok(()),
+                )
                 .unwrap();
             model[*blob as usize].waiting.insert(*id, data);
         }
@@ -169,7 +176,7 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
             }
             let path = name(&blob_name(*blob));
             let said = Attributes::default();
-            let put = account.put_block_list(&path, &blocks, &said, &any);
+            let put = account.put_block_list(&path, &blocks, &said, Encryption::default(), &any);
             let Some(committed) = expected else {
                 assert!(matches!(put, Err(ResourceError::BadBlock(_))));
                 return;
@@ -187,7 +194,7 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
         }
         Step::Metadata { blob, value } => {
             let path = name(&blob_name(*blob));
-            let set = account.set_metadata(&path, &pairs(*value), &any);
+            let set = account.set_metadata(&path, &pairs(*value), Encryption::default(), &any);
             match &mut model[*blob as usize].whole {
                 Some((_, metadata)) => {
                     set.unwrap();
@@ -236,7 +243,9 @@ fn compare(fixture: &Fixture, model: &[Modelled; 3]) {
             )),
             Some((whole, metadata)) => {
                 assert!(fixture.get(&blob_name(blob)).unwrap() == *whole);
-                let (info, said) = account.attributes(&path, &Conditions::default()).unwrap();
+                let (info, said) = account
+                    .attributes(&path, Encryption::default(), &Conditions::default())
+                    .unwrap();
                 assert_eq!((info.size, &said.metadata), (whole.len() as u64, metadata));
             }
         }
@@ -338,12 +347,18 @@ fn rounds(account: &StorageAccount) {
             let part = &data[..ROUND_LEN / 3];
             let path = name("blocks");
             account
-                .put_block(&path, &block_id(at), &mut &part[..], &mut || Ok(()))
+                .put_block(
+                    &path,
+                    &block_id(at),
+                    &mut &part[..],
+                    Encryption::default(),
+                    &mut || Ok(()),
+                )
                 .unwrap();
         }
         let list: Vec<Block> = (0..3).map(|at| Block::Uncommitted(block_id(at))).collect();
         account
-            .put_block_list(&name("blocks"), &list, &said, &any)
+            .put_block_list(&name("blocks"), &list, &said, Encryption::default(), &any)
             .unwrap();
         println!("\nround {n}");
         std::io::stdout().flush().unwrap();

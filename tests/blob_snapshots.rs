@@ -11,7 +11,7 @@ mod key_wrapper;
 use accounts::{Fixture, bytes, name, put_bytes};
 use atrest::resource::blob::{
     Attributes, BlobAt, BlobInfo, BlobPath, BlobStatus, Block, BlockId, CHUNK_LEN, Conditions,
-    CopySource, Matching, Pairs, Refusal, Snapshot, Snapshots, StorageAccount,
+    CopySource, Encryption, Matching, Pairs, Refusal, Snapshot, Snapshots, StorageAccount,
 };
 use atrest::resource::{ProtectedResource, ResourceError};
 
@@ -20,7 +20,12 @@ fn pairs(key: &str, value: &str) -> Pairs {
 }
 
 fn take(account: &StorageAccount, blob: &str) -> Snapshot {
-    let taken = account.snapshot(&name(blob), None, &Conditions::default());
+    let taken = account.snapshot(
+        &name(blob),
+        None,
+        Encryption::default(),
+        &Conditions::default(),
+    );
     taken.unwrap().snapshot.unwrap()
 }
 
@@ -33,7 +38,12 @@ fn at(path: &BlobPath, snapshot: Snapshot) -> BlobAt<'_> {
 
 fn read(account: &StorageAccount, blob: BlobAt<'_>) -> Result<Vec<u8>, ResourceError> {
     let mut got = Vec::new();
-    let reader = account.reader(blob, &Conditions::default(), &mut |blob| Ok(0..blob.size))?;
+    let reader = account.reader(
+        blob,
+        Encryption::default(),
+        &Conditions::default(),
+        &mut |blob| Ok(0..blob.size),
+    )?;
     reader.read(&mut got, &mut |_| ())?;
     Ok(got)
 }
@@ -53,8 +63,9 @@ fn copy(
         account: from,
         blob: source,
         conditions: &any,
+        encryption: Encryption::default(),
     };
-    into.copy(&source, &name(to), &any, &mut same)
+    into.copy(&source, &name(to), Encryption::default(), &any, &mut same)
 }
 
 fn refused(result: Result<impl Sized, ResourceError>, with: Refusal) {
@@ -71,7 +82,7 @@ fn snapshot_reads_as_the_blob_did_whatever_becomes_of_it() {
         let first = bytes(2 * CHUNK_LEN + 7);
         put_bytes(&fixture.account, "a", &first);
         (fixture.account)
-            .set_metadata(&path, &pairs("state", "first"), &any)
+            .set_metadata(&path, &pairs("state", "first"), Encryption::default(), &any)
             .unwrap();
         let before = fixture.snapshot();
         let one = take(&fixture.account, "a");
@@ -79,9 +90,10 @@ fn snapshot_reads_as_the_blob_did_whatever_becomes_of_it() {
         for extent in fixture.extents() {
             assert!(before.contains(&(extent.clone(), std::fs::read(&extent).unwrap())));
         }
-        let own = fixture
-            .account
-            .snapshot(&path, Some(&pairs("own", "1")), &any);
+        let own =
+            fixture
+                .account
+                .snapshot(&path, Some(&pairs("own", "1")), Encryption::default(), &any);
         let own = own.unwrap().snapshot.unwrap();
         assert!(own > one);
         put_bytes(&fixture.account, "a", b"second");
@@ -90,7 +102,9 @@ fn snapshot_reads_as_the_blob_did_whatever_becomes_of_it() {
         let account = &fixture.account;
         let check = |snapshot, content: &[u8], metadata: &Pairs| {
             assert!(read(account, at(&path, snapshot)).unwrap() == content);
-            let (info, said) = account.attributes(at(&path, snapshot), &any).unwrap();
+            let (info, said) = account
+                .attributes(at(&path, snapshot), Encryption::default(), &any)
+                .unwrap();
             assert_eq!(info.snapshot, Some(snapshot));
             assert_eq!(said.metadata, *metadata);
         };
@@ -145,7 +159,13 @@ fn copy_within_an_account_shares_the_bytes_and_outlives_its_source() {
         for (n, part) in (0..).zip(&parts) {
             let id = BlockId::from_bytes(&[n]).unwrap();
             account
-                .put_block(&path, &id, &mut &part[..], &mut || Ok(()))
+                .put_block(
+                    &path,
+                    &id,
+                    &mut &part[..],
+                    Encryption::default(),
+                    &mut || Ok(()),
+                )
                 .unwrap();
         }
         let list = [0, 1, 0].map(|n| Block::Latest(BlockId::from_bytes(&[n]).unwrap()));
@@ -153,14 +173,18 @@ fn copy_within_an_account_shares_the_bytes_and_outlives_its_source() {
             metadata: pairs("k", "v"),
             ..Attributes::default()
         };
-        account.put_block_list(&path, &list, &said, &any).unwrap();
+        account
+            .put_block_list(&path, &list, &said, Encryption::default(), &any)
+            .unwrap();
         let whole = [&parts[0][..], &parts[1], &parts[0]].concat();
         let before = fixture.extents();
         let copied = copy(account, (&path).into(), account, "b").unwrap();
         assert_eq!(copied.size, whole.len() as u64);
         assert_eq!(fixture.extents().len(), before.len());
         assert!(fixture.get("b").unwrap() == whole);
-        let (_, of_copy) = account.attributes(&name("b"), &any).unwrap();
+        let (_, of_copy) = account
+            .attributes(&name("b"), Encryption::default(), &any)
+            .unwrap();
         assert_eq!(of_copy.metadata, said.metadata);
         // The blocks went with it.
         let blocks = account.block_list(&name("b")).unwrap();
@@ -230,14 +254,23 @@ fn copy_whose_source_is_not_as_asked_changes_nothing() {
         account,
         blob: (&a).into(),
         conditions: &other,
+        encryption: Encryption::default(),
     };
-    let copied = account.copy(&source, &name("b"), &any, &mut same);
+    let copied = account.copy(&source, &name("b"), Encryption::default(), &any, &mut same);
     refused(copied, Refusal::SourceConditionNotMet);
     source.conditions = &any;
-    let copied = account.copy(&source, &name("b"), &other, &mut same);
+    let copied = account.copy(
+        &source,
+        &name("b"),
+        Encryption::default(),
+        &other,
+        &mut same,
+    );
     assert!(matches!(copied, Err(ResourceError::ConditionNotMet { .. })));
     assert_eq!(fixture.get("b").unwrap(), b"b");
-    account.copy(&source, &name("b"), &any, &mut same).unwrap();
+    account
+        .copy(&source, &name("b"), Encryption::default(), &any, &mut same)
+        .unwrap();
     assert_eq!(fixture.get("b").unwrap(), b"a");
 }
 
@@ -280,7 +313,11 @@ fn snapshot_and_copy_need_the_customers_key_and_deletion_does_not() {
     let account = &fixture.account;
     let a = name("a");
     let no_key = |e: ResourceError| assert!(matches!(e, ResourceError::KeyUnavailable { .. }));
-    no_key(account.snapshot(&a, None, &any).unwrap_err());
+    no_key(
+        account
+            .snapshot(&a, None, Encryption::default(), &any)
+            .unwrap_err(),
+    );
     no_key(copy(account, (&a).into(), account, "b").unwrap_err());
     assert_eq!(account.blobs().unwrap().len(), 2);
     account

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use accounts::{Fixture, bytes, name, put_bytes};
 use atrest::base::{ExtentId, ResourceId};
 use atrest::crypto::random_id;
-use atrest::resource::blob::{CHUNK_LEN, Conditions, StorageAccount};
+use atrest::resource::blob::{CHUNK_LEN, Conditions, Encryption, StorageAccount};
 use atrest::resource::{ProtectedResource, Protection, ResourceError};
 use proptest::prelude::*;
 
@@ -274,7 +274,7 @@ fn disabled_key_stops_reads_and_writes_but_not_list_and_delete() {
         fixture.get("a").unwrap_err(),
         fixture
             .account
-            .attributes(&name("a"), &Conditions::default())
+            .attributes(&name("a"), Encryption::default(), &Conditions::default())
             .unwrap_err(),
         put.unwrap_err(),
         fixture.account.verify(&mut |_, _| ()).unwrap_err(),

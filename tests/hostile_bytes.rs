@@ -124,7 +124,7 @@ proptest! {
         let vault = VaultId::from_bytes([1; 16]);
         let path = BlobPath::in_default(BlobName::parse("n").unwrap());
         let generation = atrest::base::GenerationId::from_bytes([2; 16]);
-        for magic in [&b"atrestBM\x02\x00\x01\0\0\0\0\0"[..], b"atrestKB\x02\x00\0\0", b"atrestSB\x02\x00\0\0", b""] {
+        for magic in [&b"atrestBM\x03\x00\x01\0\0\0\0\0"[..], b"atrestKB\x02\x00\0\0", b"atrestSB\x02\x00\0\0", b""] {
             let bytes = [magic, &bytes[..]].concat();
             prop_assert!(Manifest::open(&bytes, &key, id, generation, Subject::Blob(&path)).is_err());
             prop_assert!(KeyBackup::open(&bytes, &key, vault).is_err());

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use atrest::base::{ExtentId, GenerationId, KeyVersion, ResourceId, VaultId};
-use atrest::crypto::{AeadKey, KeyEncryptionKey, Label, Secret, derive, sha256};
+use atrest::crypto::{AeadKey, KeyEncryptionKey, Label, Secret, derive, derive_from_both, sha256};
 use atrest::envelope::{Envelope, ResourceKind};
 use atrest::resource::ResourceError;
 use atrest::resource::blob::{
@@ -71,10 +71,16 @@ fn manifest(vector: &Vector) -> &'static str {
         None => Subject::Blob(&path),
         Some(id) => Subject::Block(&path, id),
     };
+    let account = ResourceId::from_bytes(array(&vector.hex("account")));
+    let mut key = Secret::copy_from(&vector.hex("account-key")).unwrap();
+    if let Some(provided) = Secret::copy_from(&vector.hex("provided-key")) {
+        let context = [account.as_bytes().as_slice()];
+        key = derive_from_both(&key, &provided, Label::BlobProvided, &context);
+    }
     let opened = Manifest::open(
         &vector.body,
-        &Secret::copy_from(&vector.hex("account-key")).unwrap(),
-        ResourceId::from_bytes(array(&vector.hex("account"))),
+        &key,
+        account,
         GenerationId::from_bytes(array(&vector.hex("generation"))),
         subject,
     );
@@ -141,6 +147,7 @@ const ACCOUNT_KEY: [u8; 32] = [0x55; 32];
 const GENERATION_KEY: [u8; 32] = [0x66; 32];
 const CATALOG_KEY: [u8; 32] = [0x77; 32];
 const KEK: [u8; 32] = [0x88; 32];
+const PROVIDED: [u8; 32] = [0x99; 32];
 const NAME: &str = "invoices/2026/07.pdf";
 const CONTAINER: &str = "reports";
 const BLOCK: &[u8] = b"block-01";
@@ -246,10 +253,23 @@ struct Body {
     extents: Vec<(u32, u64, Vec<u8>)>,
 }
 
+/// The account key; together with the one that a client gives.
+fn key(provided: bool) -> Secret<32> {
+    let key = Secret::copy_from(&ACCOUNT_KEY).unwrap();
+    let given = Secret::copy_from(&PROVIDED).unwrap();
+    match provided {
+        false => key,
+        true => derive_from_both(&key, &given, Label::BlobProvided, &[&ACCOUNT]),
+    }
+}
+
 impl Body {
     fn good() -> Self {
-        let account_key = Secret::copy_from(&ACCOUNT_KEY).unwrap();
-        let kek = derive(&account_key, Label::BlobGeneration, &[&ACCOUNT]);
+        Self::under(&key(false))
+    }
+
+    fn under(key: &Secret<32>) -> Self {
+        let kek = derive(key, Label::BlobGeneration, &[&ACCOUNT]);
         let wrapped = KeyEncryptionKey::from_oct(kek.expose())
             .unwrap()
             .wrap(&Secret::copy_from(&GENERATION_KEY).unwrap())
@@ -289,16 +309,17 @@ impl Body {
 }
 
 fn sealed_manifest(head: &[u8], body: &[u8]) -> Vec<u8> {
-    sealed_for(head, &format!("{CONTAINER}\0{NAME}"), b"", body)
+    sealed_for(
+        &key(false),
+        head,
+        &format!("{CONTAINER}\0{NAME}"),
+        b"",
+        body,
+    )
 }
 
-fn sealed_for(head: &[u8], path: &str, block: &[u8], body: &[u8]) -> Vec<u8> {
-    let account_key = Secret::copy_from(&ACCOUNT_KEY).unwrap();
-    let key = derive(
-        &account_key,
-        Label::BlobManifest,
-        &[&ACCOUNT, &head[16..48]],
-    );
+fn sealed_for(key: &Secret<32>, head: &[u8], path: &str, block: &[u8], body: &[u8]) -> Vec<u8> {
+    let key = derive(key, Label::BlobManifest, &[&ACCOUNT, &head[16..48]]);
     let mut aad = [head, &ACCOUNT, &GENERATION, path.as_bytes()].concat();
     if !block.is_empty() {
         aad.push(0);
@@ -310,7 +331,7 @@ fn sealed_for(head: &[u8], path: &str, block: &[u8], body: &[u8]) -> Vec<u8> {
 }
 
 fn generate_manifests() {
-    let head = [&b"atrestBM\x02\0\x01\0\0\0\0\0"[..], &SALT].concat();
+    let head = [&b"atrestBM\x03\0\x01\0\0\0\0\0"[..], &SALT, &[0; 32]].concat();
     let plain = Body::good().bytes();
     let good = sealed_manifest(&head, &plain);
     let headed = |at: usize, to: u8| {
@@ -325,23 +346,44 @@ fn generate_manifests() {
     };
     let block_head = [&b"atrestBK"[..], &head[8..]].concat();
     let path = format!("{CONTAINER}\0{NAME}");
-    let block = sealed_for(&block_head, &path, BLOCK, &plain);
+    let block = sealed_for(&key(false), &block_head, &path, BLOCK, &plain);
+    let given = key(true);
+    let given_plain = Body::under(&given).bytes();
+    let mut given_head = head.clone();
+    given_head[11] = 1;
+    given_head[48..].copy_from_slice(&sha256(&[&PROVIDED]));
+    let provided = sealed_for(&given, &given_head, &path, b"", &given_plain);
+    // What one gets who lets go of the key that is given.
+    let without = [&head[..], &provided[80..]].concat();
     let snapshot_head = [&b"atrestBS"[..], &head[8..]].concat();
-    let snapshot = sealed_for(&snapshot_head, &path, &SNAPSHOT.to_le_bytes(), &plain);
+    let snapshot = sealed_for(
+        &key(false),
+        &snapshot_head,
+        &path,
+        &SNAPSHOT.to_le_bytes(),
+        &plain,
+    );
     let cut = &plain[..plain.len() - 1];
     let trailing = [&plain[..], &[0]].concat();
     let mut huge = plain.clone();
     huge[16..20].fill(0xff);
     let manifests = [
         ("manifest", good.clone()),
-        ("manifest_short", good[..63].to_vec()),
+        ("manifest_short", good[..95].to_vec()),
         ("manifest_magic", headed(7, b'm')),
-        ("manifest_version_1", headed(8, 1)),
-        ("manifest_version_3", headed(8, 3)),
+        ("manifest_version_2", headed(8, 2)),
+        ("manifest_version_4", headed(8, 4)),
         ("manifest_algorithm_2", headed(10, 2)),
         ("manifest_reserved", headed(15, 1)),
+        ("manifest_under_another_key", headed(11, 3)),
+        ("manifest_under_the_account_key_with_another", headed(48, 1)),
+        ("manifest_provided", provided.clone()),
+        ("manifest_provided_other_key", provided.clone()),
+        ("manifest_provided_key_withheld", provided.clone()),
+        ("manifest_provided_sha256_altered", flipped(&provided, 48)),
+        ("manifest_provided_head_of_another", without),
         ("manifest_salt_altered", flipped(&good, 16)),
-        ("manifest_body_altered", flipped(&good, 48)),
+        ("manifest_body_altered", flipped(&good, 80)),
         ("manifest_tag_altered", flipped(&good, good.len() - 1)),
         ("manifest_cut", good[..good.len() - 1].to_vec()),
         ("manifest_extended", [&good[..], &[0]].concat()),
@@ -400,7 +442,7 @@ fn generate_manifests() {
         let fields = [
             (
                 "expect",
-                if ["manifest", "block", "snapshot"].contains(&name) {
+                if ["manifest", "block", "snapshot", "manifest_provided"].contains(&name) {
                     "success"
                 } else {
                     "unauthentic"
@@ -437,7 +479,23 @@ fn generate_manifests() {
                     _ => String::new(),
                 },
             ),
-            ("plain", hex::encode(&plain)),
+            (
+                "provided-key",
+                match name {
+                    "manifest_provided" | "manifest_provided_sha256_altered" => {
+                        hex::encode(PROVIDED)
+                    }
+                    "manifest_provided_other_key" => hex::encode(flipped(&PROVIDED, 0)),
+                    _ => String::new(),
+                },
+            ),
+            (
+                "plain",
+                hex::encode(match name {
+                    "manifest_provided" => &given_plain,
+                    _ => &plain,
+                }),
+            ),
         ];
         write(name, &fields, &sealed);
     }

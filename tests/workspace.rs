@@ -9,7 +9,9 @@ use std::sync::Arc;
 use atrest::base::SystemClock;
 use atrest::crypto::{KeyKind, SecretBytes};
 use atrest::lab;
-use atrest::resource::blob::{Attributes, BlobName, BlobPath, Block, BlockId, Conditions};
+use atrest::resource::blob::{
+    Attributes, BlobName, BlobPath, Block, BlockId, Conditions, Encryption,
+};
 use atrest::resource::{ProtectedResource, Protection};
 use atrest::sqlite::PageSize;
 use atrest::vault::{KeySpec, KeyUpdate, KeyVault, VaultSettings};
@@ -433,8 +435,14 @@ fn blocks_that_wait_to_be_committed_are_not_lost_to_a_change_of_protection() {
     let path = BlobPath::in_default(BlobName::parse("report").unwrap());
     let id = BlockId::from_bytes(b"1").unwrap();
     let account = workspace.open_storage(&address).unwrap();
-    let put = account.put_block(&path, &id, &mut &b"half"[..], &mut || Ok(()));
-    assert_eq!(put.unwrap(), 4);
+    let put = account.put_block(
+        &path,
+        &id,
+        &mut &b"half"[..],
+        Encryption::default(),
+        &mut || Ok(()),
+    );
+    assert_eq!(put.unwrap().size, 4);
     drop(account);
     let refused = change().unwrap_err().to_string();
     assert!(
@@ -445,7 +453,9 @@ fn blocks_that_wait_to_be_committed_are_not_lost_to_a_change_of_protection() {
     let account = workspace.open_storage(&address).unwrap();
     let (said, any) = (Attributes::default(), Conditions::default());
     let list = [Block::Uncommitted(id)];
-    account.put_block_list(&path, &list, &said, &any).unwrap();
+    account
+        .put_block_list(&path, &list, &said, Encryption::default(), &any)
+        .unwrap();
     drop(account);
     change().unwrap();
     let account = workspace.open_storage(&address).unwrap();

@@ -41,6 +41,8 @@ pub enum Label {
     /// A key that signs in an identity's name, under the account's delegation secret. Context: account id,
     /// SHA-256 of whose and when.
     BlobDelegation,
+    /// What stands for the account key where a client gives a key of its own. Context: account id.
+    BlobProvided,
     /// MAC of a vault's root-key record and commitment to the master key. Context: vault id.
     VaultRoot,
     /// The key that seals a vault's file, under the vault's master key. Context: vault id.
@@ -71,6 +73,7 @@ impl Label {
             Self::BlobCommitment => b"atrest/v1/blob/commitment",
             Self::BlobDelegation => b"atrest/v1/blob/delegation",
             Self::BlobManifest => b"atrest/v1/blob/manifest",
+            Self::BlobProvided => b"atrest/v1/blob/provided",
             Self::VaultRoot => b"atrest/v1/vault/root",
             Self::VaultFile => b"atrest/v1/vault/file",
             Self::VaultBackup => b"atrest/v1/vault/backup",
@@ -84,13 +87,30 @@ impl Label {
 /// `info = label || 0x00 || context...`.
 pub fn derive(key: &Secret<32>, label: Label, context: &[&[u8]]) -> Secret<32> {
     within(Part::Derive, || {
-        let hkdf = Hkdf::<Sha256>::new(None, key.expose());
-        let mut info = vec![label.text(), &[0]];
-        info.extend_from_slice(context);
-        Secret::init_with(|out| {
-            hkdf.expand_multi_info(&info, out)
-                .expect("32 bytes are within HKDF's limit");
-        })
+        expand(&Hkdf::new(None, key.expose()), label, context)
+    })
+}
+
+/// The same from two keys: who lacks either has nothing. The first is HKDF's salt, as TLS 1.3 (RFC 8446,
+/// 7.1) puts one secret on top of another.
+pub fn derive_from_both(
+    first: &Secret<32>,
+    second: &Secret<32>,
+    label: Label,
+    context: &[&[u8]],
+) -> Secret<32> {
+    within(Part::Derive, || {
+        let hkdf = Hkdf::new(Some(first.expose()), second.expose());
+        expand(&hkdf, label, context)
+    })
+}
+
+fn expand(hkdf: &Hkdf<Sha256>, label: Label, context: &[&[u8]]) -> Secret<32> {
+    let mut info = vec![label.text(), &[0]];
+    info.extend_from_slice(context);
+    Secret::init_with(|out| {
+        hkdf.expand_multi_info(&info, out)
+            .expect("32 bytes are within HKDF's limit");
     })
 }
 
@@ -143,6 +163,19 @@ mod tests {
         assert_eq!(hex::encode(derived.expose()), expected);
     }
 
+    /// Computed with another implementation (Python's hmac): HMAC(first, second), expanded.
+    #[test]
+    fn a_key_from_two_needs_both() {
+        let (first, second) = (key(), Secret::init_with(|bytes| bytes.fill(0xcc)));
+        let both = |a, b| derive_from_both(a, b, Label::BlobProvided, &[&[0xaa; 16]]);
+        let expected = "c2d84d6ed3b542a3ab67454ff0735822654f43b9b622f69003c964f572c20dc4";
+        assert_eq!(hex::encode(both(&first, &second).expose()), expected);
+        let other = Secret::random();
+        for (a, b) in [(&second, &first), (&first, &other), (&other, &second)] {
+            assert!(!both(a, b).ct_eq(&both(&first, &second)));
+        }
+    }
+
     #[test]
     fn two_purposes_never_share_a_key() {
         let labels = [
@@ -156,6 +189,7 @@ mod tests {
             Label::BlobExtent,
             Label::BlobCommitment,
             Label::BlobManifest,
+            Label::BlobProvided,
             Label::VaultRoot,
             Label::VaultFile,
             Label::VaultBackup,

@@ -21,7 +21,9 @@ pub use aead::{backend, select_backend};
 pub use algorithm::{EncryptionAlgorithm, SignatureAlgorithm};
 pub use cipher::{CipherParameters, Ciphertext, KeyUseError};
 pub use jwk::{BadPublicKey, PrivateJwk, PublicJwk, PublicKey};
-pub use kdf::{Label, derive, hmac_sha256, hmac_verify, hmac_verify_bytes, sha256};
+pub use kdf::{
+    Label, derive, derive_from_both, hmac_sha256, hmac_verify, hmac_verify_bytes, sha256,
+};
 pub use kek::{KeyEncryptionKey, KeyMaterialError, UnwrapFailed};
 pub use kind::{Curve, KeyFamily, KeyKind, WrapAlgorithm};
 pub use passphrase::{PassphraseParams, stretch};

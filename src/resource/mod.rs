@@ -141,6 +141,14 @@ pub enum ResourceError {
         /// Whether it was asked for something else than this state.
         unchanged: bool,
     },
+    /// A blob is encrypted otherwise than the request says.
+    #[error("{what}: {mismatch}")]
+    Encryption {
+        /// The blob or block.
+        what: String,
+        /// How.
+        mismatch: EncryptionMismatch,
+    },
     /// A block cannot be put or committed.
     #[error("{0}")]
     BadBlock(String),
@@ -175,6 +183,20 @@ pub enum ResourceError {
         /// The cause.
         source: rusqlite::Error,
     },
+}
+
+/// How a blob is encrypted otherwise than a request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncryptionMismatch {
+    /// It is under a key that its client must give, and none was given.
+    #[error("it is encrypted with a key that its client gives with each request; give that key")]
+    KeyNeeded,
+    /// A key was given, and it is under none of its client's.
+    #[error("it is not encrypted with a key of its client's; give none")]
+    NoKeyUsed,
+    /// It is under another key than the one that was given.
+    #[error("it is encrypted with another key than the one that was given")]
+    Other,
 }
 
 impl ResourceError {

@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use crate::base::{KeyVersionRef, ResourceId, beside, sync_names};
 use crate::envelope::Envelope;
-use crate::resource::blob::{AccountHeader, Conditions, ContainerName, StorageAccount};
+use crate::resource::blob::{
+    AccountHeader, BlobInfo, Conditions, ContainerName, StorageAccount, UnderKey,
+};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::sqlite::{self, Conversion, SealedDatabase, SealedError};
@@ -208,6 +210,14 @@ impl Workspace {
             let containers = from.containers("", "", usize::MAX)?;
             Ok::<_, ResourceError>((from.blobs()?, containers, from.has_uncommitted_blocks()?))
         };
+        let provided = |blob: &BlobInfo| matches!(blob.under, UnderKey::Provided(_));
+        if let Some(blob) = from.blobs()?.iter().find(|blob| provided(blob)) {
+            return Err(WorldError::Usage(format!(
+                "{address} has blobs under keys that their clients give, which cannot be copied without \
+                 them ({} is one): delete them first",
+                blob.path()
+            )));
+        }
         let into = StorageAccount::create(new, id, to.clone(), service_key, &self.wrapper())?;
         let before = state()?;
         copy_containers(&from, &into)?;

@@ -145,7 +145,7 @@ fn nothing_that_the_published_description_allows_or_forbids_makes_the_server_fai
 
 #[test]
 fn python_code_written_for_azure_uses_blobs_unchanged() {
-    holds_on_blobs(&python(), &package("tests/clients/python/blobs.py"), 11);
+    holds_on_blobs(&python(), &package("tests/clients/python/blobs.py"), 12);
 }
 
 #[test]

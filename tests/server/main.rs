@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod blob_keys;
 mod blob_operations;
 mod blobs;
 mod client;

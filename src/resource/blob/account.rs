@@ -15,7 +15,7 @@ use super::catalog::{Catalog, Entry};
 use super::key::AccountKeys;
 use super::store::ExtentStore;
 use super::{
-    AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Lease, Snapshot,
+    AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Lease, Snapshot, UnderKey,
 };
 
 /// How long blocks that are not committed are kept after the last one of their blob, as in Azure.
@@ -45,6 +45,9 @@ pub struct BlobInfo {
     /// Which snapshot this is; `None` of the blob itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
+    /// Which key it is under.
+    #[serde(flatten)]
+    pub under: UnderKey,
     /// How it may be written, and where it came from.
     #[serde(skip_serializing_if = "BlobStatus::is_default")]
     pub status: BlobStatus,
@@ -335,6 +338,7 @@ impl StorageAccount {
             properties: entry.properties,
             tags: entry.tags,
             snapshot: entry.snapshot,
+            under: entry.under,
             status: entry.status,
             lease: entry.lease,
         })

@@ -7,8 +7,10 @@ use super::attributes::{Attributes, Conditions};
 use super::catalog::Entry;
 use super::change::TRIES;
 use super::content::new_entry;
+use super::encryption::BlobKey;
 use super::manifest::{Extent, Generation, Manifest, Subject};
-use super::{BlobInfo, BlobPath, BlockId, GenerationKey, Refusal, StorageAccount};
+use super::sealing::Found;
+use super::{BlobInfo, BlobPath, BlockId, Encryption, GenerationKey, Refusal, StorageAccount};
 
 /// Where something may be appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,9 +39,13 @@ impl AppendConditions {
 
 impl StorageAccount {
     /// The generation of what will be appended to an append blob; none of another, or in a plain account.
-    pub(super) fn own_generation(&self, entry: &Entry) -> Result<Vec<Generation>, ResourceError> {
+    pub(super) fn own_generation(
+        &self,
+        entry: &Entry,
+        key: Option<&BlobKey<'_>>,
+    ) -> Result<Vec<Generation>, ResourceError> {
         match entry.status.append {
-            true => self.wrapped(&GenerationKey::new(entry.generation, Secret::random())),
+            true => self.wrapped(&GenerationKey::new(entry.generation, Secret::random()), key),
             false => Ok(Vec::new()),
         }
     }
@@ -50,16 +56,19 @@ impl StorageAccount {
         &self,
         path: &BlobPath,
         attributes: &Attributes,
+        encryption: Encryption<'_>,
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
         self.catalog.check_put(path, conditions)?;
+        let key = self.new_blob_key(encryption)?;
+        let key = key.as_ref();
         let mut manifest = Manifest::new(self.now().as_microsecond(), Vec::new());
         manifest.metadata = attributes.metadata.clone();
-        let mut entry = new_entry(path, &manifest, attributes);
+        let mut entry = new_entry(path, &manifest, key, attributes);
         entry.status.append = true;
-        manifest.generations = self.own_generation(&entry)?;
-        let sealed = self.seal_manifest(&manifest, entry.generation, Subject::Blob(path))?;
-        let replaced = (self.catalog).replace(entry, &sealed, &[], false, conditions)?;
+        manifest.generations = self.own_generation(&entry, key)?;
+        let sealed = self.seal_manifest(&manifest, entry.generation, key, Subject::Blob(path))?;
+        let replaced = (self.catalog).replace(entry, &sealed, &[], &[], false, conditions)?;
         let (entry, unwanted) = replaced.ok_or_else(|| self.busy())?;
         self.extents.remove(&unwanted);
         self.blob_info(entry)
@@ -76,26 +85,32 @@ impl StorageAccount {
         &self,
         path: &BlobPath,
         source: &mut (dyn Read + Send),
+        encryption: Encryption<'_>,
         check: &mut dyn FnMut() -> Result<(), ResourceError>,
         at: &AppendConditions,
         conditions: &Conditions,
     ) -> Result<(BlobInfo, u64), ResourceError> {
         self.catalog.check_change(path, conditions)?;
-        let (found, manifest) = self.find(path.into())?;
+        let Found {
+            entry: found,
+            manifest,
+            key: under,
+        } = self.find(path.into(), encryption)?;
         at.check(&self.blob_info(found.clone())?, 0)?;
         if found.status.sealed {
             return Err(Refusal::Sealed.into());
         }
         // The blocks of a blob share a generation, so that its manifest does not grow by a key with each.
         let own = |generation: &&Generation| generation.id == found.generation;
-        let key = match manifest.generations.iter().find(own) {
-            Some(generation) => self.unwrap_generation(generation, self.catalog.path())?,
-            None => GenerationKey::random(),
+        let own = manifest.generations.iter().find(own);
+        let key = match (own, &under) {
+            (Some(own), Some(under)) => self.unwrap_generation(own, under, self.catalog.path())?,
+            _ => GenerationKey::random(),
         };
-        let stored = self.store(source, None, &key, &mut |_| ())?;
+        let stored = self.store(source, None, &key, under.as_ref(), &mut |_| ())?;
         let mut append = || {
             check()?;
-            self.append_stored(path, &stored.extent, &key, at, conditions)
+            self.append_stored(path, &stored.extent, &key, encryption, at, conditions)
         };
         append().inspect_err(|_| self.give_up(stored.extent.id))
     }
@@ -105,15 +120,20 @@ impl StorageAccount {
         path: &BlobPath,
         stored: &Extent,
         key: &GenerationKey,
+        encryption: Encryption<'_>,
         at: &AppendConditions,
         conditions: &Conditions,
     ) -> Result<(BlobInfo, u64), ResourceError> {
         // One at a time, so that no one's turn never comes; other processes are met below.
         let _turn = self.appends.lock().unwrap_or_else(|e| e.into_inner());
-        let wrapped = self.wrapped(key)?.pop();
         for _ in 0..TRIES {
             self.catalog.check_change(path, conditions)?;
-            let (found, mut manifest) = self.find(path.into())?;
+            let Found {
+                entry: found,
+                mut manifest,
+                key: under,
+            } = self.find(path.into(), encryption)?;
+            let wrapped = self.wrapped(key, under.as_ref())?.pop();
             at.check(&self.blob_info(found.clone())?, stored.len)?;
             if found.status.sealed {
                 return Err(Refusal::Sealed.into());
@@ -134,7 +154,9 @@ impl StorageAccount {
             manifest.size += stored.len;
             // What the whole was does not tell what it is.
             manifest.content_md5 = None;
-            let sealed = self.seal_manifest(&manifest, found.generation, Subject::Blob(path))?;
+            let subject = Subject::Blob(path);
+            let sealed =
+                self.seal_manifest(&manifest, found.generation, under.as_ref(), subject)?;
             let appended =
                 (self.catalog).append(&found, stored.id, stored.len, &sealed, conditions)?;
             if let Some(entry) = appended {

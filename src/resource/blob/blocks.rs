@@ -11,10 +11,12 @@ use super::attributes::{Attributes, Conditions};
 use super::catalog::StagedBlock;
 use super::change::TRIES;
 use super::content::new_entry;
+use super::encryption::BlobKey;
 use super::extent::chunk_count;
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::{
-    BlobInfo, BlobPath, BlockId, ExtentReader, GenerationKey, LeaseId, Refusal, StorageAccount,
+    BlobInfo, BlobPath, BlockId, Encryption, ExtentReader, GenerationKey, LeaseId, Refusal,
+    StorageAccount, UnderKey,
 };
 
 /// A block that a blob shall be made of.
@@ -37,6 +39,15 @@ pub struct ListedBlock {
     pub size: u64,
 }
 
+/// What is known of a block that was just put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PutBlock {
+    /// Its bytes.
+    pub size: u64,
+    /// Which key it is under.
+    pub under: UnderKey,
+}
+
 /// The blocks of a blob.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockList {
@@ -48,6 +59,13 @@ pub struct BlockList {
     pub uncommitted: Vec<ListedBlock>,
 }
 
+/// A block that waits for being committed, its manifest authenticated.
+struct Staged<'a> {
+    extent: Extent,
+    generation: Option<Generation>,
+    key: Option<BlobKey<'a>>,
+}
+
 impl StorageAccount {
     /// Whether blocks wait for being committed.
     pub fn has_uncommitted_blocks(&self) -> Result<bool, ResourceError> {
@@ -55,8 +73,7 @@ impl StorageAccount {
     }
 
     /// Keeps all that `source` gives as a block of the blob at `path`, until the block is committed or
-    /// replaced, or for a week. `check` is asked when the source has ended, and may still refuse. Gives
-    /// the block's length.
+    /// replaced, or for a week. `check` is asked when the source has ended, and may still refuse.
     ///
     /// # Errors
     /// [`ResourceError::BadBlock`] when the identifier is not as long as those of the blob's other
@@ -66,9 +83,10 @@ impl StorageAccount {
         path: &BlobPath,
         id: &BlockId,
         source: &mut (dyn Read + Send),
+        encryption: Encryption<'_>,
         check: &mut dyn FnMut() -> Result<(), ResourceError>,
-    ) -> Result<u64, ResourceError> {
-        self.put_block_under(path, id, source, check, None)
+    ) -> Result<PutBlock, ResourceError> {
+        self.put_block_under(path, id, source, encryption, check, None)
     }
 
     /// The same, where the blob has a lease.
@@ -77,36 +95,43 @@ impl StorageAccount {
         path: &BlobPath,
         id: &BlockId,
         source: &mut (dyn Read + Send),
+        encryption: Encryption<'_>,
         check: &mut dyn FnMut() -> Result<(), ResourceError>,
         lease: Option<LeaseId>,
-    ) -> Result<u64, ResourceError> {
+    ) -> Result<PutBlock, ResourceError> {
         let conditions = &Conditions {
             lease,
             ..Conditions::default()
         };
         self.check_block_blob(path)?;
         self.catalog.check_put(path, conditions)?;
-        let key = GenerationKey::random();
-        let stored = self.store(source, Some(id.clone()), &key, &mut |_| ())?;
+        let key = self.new_blob_key(encryption)?;
+        let own = GenerationKey::random();
+        let stored = self.store(source, Some(id.clone()), &own, key.as_ref(), &mut |_| ())?;
         let staged = StagedBlock {
             id: id.clone(),
-            generation: key.id(),
+            generation: own.id(),
             extent: stored.extent.id,
             size: stored.extent.len,
+            under: key.as_ref().map(BlobKey::under).unwrap_or_default(),
         };
         let mut put = || {
             check()?;
             let now = self.now().as_microsecond();
             let mut manifest = Manifest::new(now, vec![stored.extent.clone()]);
-            manifest.generations = self.wrapped(&key)?;
+            manifest.generations = self.wrapped(&own, key.as_ref())?;
             let subject = Subject::Block(path, id);
-            let sealed = self.seal_manifest(&manifest, staged.generation, subject)?;
+            let generation = staged.generation;
+            let sealed = self.seal_manifest(&manifest, generation, key.as_ref(), subject)?;
             self.catalog.stage(path, &staged, now, &sealed)
         };
         let unwanted = put().inspect_err(|_| self.give_up(staged.extent))?;
         self.extents.remove(&unwanted);
         self.forget_old_blocks()?;
-        Ok(staged.size)
+        Ok(PutBlock {
+            size: staged.size,
+            under: staged.under,
+        })
     }
 
     /// Makes the blob at `path` of these blocks, in this order, if the blob that is there meets
@@ -119,6 +144,7 @@ impl StorageAccount {
         path: &BlobPath,
         blocks: &[Block],
         attributes: &Attributes,
+        encryption: Encryption<'_>,
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
         if blocks.len() > BlockId::COMMITTED_MAX {
@@ -130,13 +156,15 @@ impl StorageAccount {
         for _ in 0..TRIES {
             self.catalog.check_put(path, conditions)?;
             self.check_block_blob(path)?;
-            let mut manifest = self.assemble(path, blocks)?;
+            let key = self.new_blob_key(encryption)?;
+            let mut manifest = self.assemble(path, blocks, encryption)?;
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
-            let entry = new_entry(path, &manifest, attributes);
-            let sealed = self.seal_manifest(&manifest, entry.generation, Subject::Blob(path))?;
-            let ids = manifest.extent_ids();
-            let replaced = (self.catalog).replace(entry, &sealed, &ids, true, conditions)?;
+            let entry = new_entry(path, &manifest, key.as_ref(), attributes);
+            let subject = Subject::Blob(path);
+            let sealed = self.seal_manifest(&manifest, entry.generation, key.as_ref(), subject)?;
+            let (ids, list) = (manifest.extent_ids(), listed(&manifest));
+            let replaced = (self.catalog).replace(entry, &sealed, &list, &ids, true, conditions)?;
             if let Some((entry, unwanted)) = replaced {
                 self.extents.remove(&unwanted);
                 return self.blob_info(entry);
@@ -153,7 +181,7 @@ impl StorageAccount {
         }
     }
 
-    /// The blocks of the blob at `path`. Needs the account key when there are committed ones.
+    /// The blocks of the blob at `path`. Needs the catalog's key only.
     ///
     /// # Errors
     /// [`ResourceError::NotFound`] when there are neither blob nor blocks.
@@ -166,7 +194,7 @@ impl StorageAccount {
                 size: b.size,
             })
             .collect();
-        let (entry, manifest) = match self.find(path.into()) {
+        let entry = match self.catalog.entry(path.into()) {
             Err(ResourceError::NotFound(_)) if !uncommitted.is_empty() => {
                 return Ok(BlockList {
                     uncommitted,
@@ -175,15 +203,9 @@ impl StorageAccount {
             }
             found => found?,
         };
-        let listed = |e: Extent| {
-            Some(ListedBlock {
-                id: e.block?,
-                size: e.len,
-            })
-        };
         Ok(BlockList {
+            committed: self.catalog.block_list(entry.generation)?,
             blob: Some(self.blob_info(entry)?),
-            committed: manifest.extents.into_iter().filter_map(listed).collect(),
             uncommitted,
         })
     }
@@ -197,12 +219,22 @@ impl StorageAccount {
         Ok(())
     }
 
-    /// Reads and authenticates the blocks that are not committed; bytes and chunks of each.
+    /// Reads and authenticates the blocks that are not committed; bytes and chunks of each. Of one that is
+    /// under a key that its client gives nothing can be read: it is left out.
     pub(super) fn verify_blocks(&self) -> Result<Vec<(u64, u64)>, ResourceError> {
         let mut verified = Vec::new();
         for (path, id) in self.catalog.all_staged()? {
+            let staged = match self.staged(&path, &id, Encryption::default()) {
+                Err(ResourceError::Encryption { .. }) => continue,
+                staged => staged?,
+            };
             // One that was committed or replaced meanwhile is not missing.
-            let Some((extent, generation)) = self.staged(&path, &id)? else {
+            let Some(Staged {
+                extent,
+                generation,
+                key,
+            }) = staged
+            else {
                 continue;
             };
             let Some(file) = self.extents.open(extent.id)? else {
@@ -216,9 +248,9 @@ impl StorageAccount {
                 ..Manifest::new(0, Vec::new())
             };
             let at = self.extents.path(extent.id);
-            let key = self.generation_key(&manifest, &extent, &at)?;
-            let allowed = self.permission()?;
-            ExtentReader::open(&file, &at, self.id, &extent, key.as_ref())?.read(
+            let generation = self.generation_key(&manifest, &extent, key.as_ref(), &at)?;
+            let allowed = self.permission(key.as_ref())?;
+            ExtentReader::open(&file, &at, self.id, &extent, generation.as_ref())?.read(
                 0..extent.len,
                 &mut std::io::sink(),
                 &allowed,
@@ -229,13 +261,25 @@ impl StorageAccount {
         Ok(verified)
     }
 
-    /// The manifest of a blob of these blocks, each of which is authenticated as the one that it is.
-    fn assemble(&self, path: &BlobPath, blocks: &[Block]) -> Result<Manifest, ResourceError> {
+    /// The manifest of a blob of these blocks, each of which is authenticated as the one that it is. All
+    /// must be under the key that `encryption` says: theirs are kept as that one wraps them.
+    fn assemble(
+        &self,
+        path: &BlobPath,
+        blocks: &[Block],
+        encryption: Encryption<'_>,
+    ) -> Result<Manifest, ResourceError> {
         let from_blob = |block: &Block| !matches!(block, Block::Uncommitted(_));
+        // A blob under another key is none whose blocks can be kept; one that is to be replaced whole.
+        let mut mismatch = None;
         let committed = match blocks.iter().any(from_blob) {
-            true => match self.find(path.into()) {
-                Ok((_, manifest)) => Some(manifest),
+            true => match self.find(path.into(), encryption) {
+                Ok(found) => Some(found.manifest),
                 Err(ResourceError::NotFound(_)) => None,
+                Err(e @ ResourceError::Encryption { .. }) => {
+                    mismatch = Some(e);
+                    None
+                }
                 Err(e) => return Err(e),
             },
             false => None,
@@ -252,17 +296,22 @@ impl StorageAccount {
             let generation = committed.as_ref()?.generation_of(extent).cloned();
             Some((extent.clone(), generation))
         };
+        let staged = |id: &BlockId| {
+            let staged = self.staged(path, id, encryption)?;
+            Ok::<_, ResourceError>(staged.map(|block| (block.extent, block.generation)))
+        };
         let mut places: HashMap<GenerationId, u32> = HashMap::new();
         let mut generations: Vec<Generation> = Vec::new();
         let mut extents = Vec::with_capacity(blocks.len());
         for block in blocks {
             let (id, found) = match block {
                 Block::Committed(id) => (id, of_blob(id)),
-                Block::Uncommitted(id) => (id, self.staged(path, id)?),
-                Block::Latest(id) => (id, self.staged(path, id)?.or_else(|| of_blob(id))),
+                Block::Uncommitted(id) => (id, staged(id)?),
+                Block::Latest(id) => (id, staged(id)?.or_else(|| of_blob(id))),
             };
-            let (mut extent, generation) = found
-                .ok_or_else(|| ResourceError::BadBlock(format!("{path} has no block {id}")))?;
+            let missing = || ResourceError::BadBlock(format!("{path} has no block {id}"));
+            let (mut extent, generation) =
+                found.ok_or_else(|| mismatch.take().unwrap_or_else(missing))?;
             if let Some(generation) = generation {
                 let next = u32::try_from(generations.len()).expect("at most 50,000 blocks");
                 extent.generation = *places.entry(generation.id).or_insert(next);
@@ -284,16 +333,19 @@ impl StorageAccount {
     }
 
     /// The block `id` that waits for being committed to the blob at `path`.
-    fn staged(
-        &self,
+    fn staged<'a>(
+        &'a self,
         path: &BlobPath,
         id: &BlockId,
-    ) -> Result<Option<(Extent, Option<Generation>)>, ResourceError> {
+        encryption: Encryption<'a>,
+    ) -> Result<Option<Staged<'a>>, ResourceError> {
         let Some((row, bytes)) = self.catalog.staged_block(path, id)? else {
             return Ok(None);
         };
         let subject = Subject::Block(path, id);
-        let manifest = self.open_manifest(&bytes, row.generation, subject)?;
+        let what = format_args!("{path}, block {id}");
+        let key = self.blob_key(&what, row.under, encryption)?;
+        let manifest = self.open_manifest(&bytes, row.generation, key.as_ref(), subject)?;
         let [extent] = &manifest.extents[..] else {
             return Err(unauthentic(self.catalog.path()));
         };
@@ -301,6 +353,21 @@ impl StorageAccount {
             return Err(unauthentic(self.catalog.path()));
         }
         let generation = manifest.generation_of(extent).cloned();
-        Ok(Some((extent.clone(), generation)))
+        Ok(Some(Staged {
+            extent: extent.clone(),
+            generation,
+            key,
+        }))
     }
+}
+
+/// The blocks that a blob is made of.
+pub(super) fn listed(manifest: &Manifest) -> Vec<ListedBlock> {
+    let blocks = manifest.extents.iter().map(|extent| {
+        Some(ListedBlock {
+            id: extent.block.clone()?,
+            size: extent.len,
+        })
+    });
+    blocks.flatten().collect()
 }

@@ -3,9 +3,10 @@ use crate::resource::ResourceError;
 use super::attributes::{Attributes, Conditions, Pairs, Properties};
 use super::content::attributes_of;
 use super::manifest::Subject;
+use super::sealing::Found;
 use super::{
-    BlobAt, BlobInfo, BlobPath, ContainerInfo, ContainerName, Refusal, Snapshots, StorageAccount,
-    Tier,
+    BlobAt, BlobInfo, BlobPath, ContainerInfo, ContainerName, Encryption, Refusal, Snapshots,
+    StorageAccount, Tier,
 };
 
 /// How often a change is begun anew, since the blob that it is of was replaced meanwhile.
@@ -95,14 +96,17 @@ impl StorageAccount {
         Ok(())
     }
 
-    /// What is said of a blob, or was of a snapshot of it. Needs the account key: the manifest is authenticated.
+    /// What is said of a blob, or was of a snapshot of it. Needs its key: the manifest is authenticated.
     pub fn attributes<'a>(
         &self,
         blob: impl Into<BlobAt<'a>>,
+        encryption: Encryption<'_>,
         conditions: &Conditions,
     ) -> Result<(BlobInfo, Attributes), ResourceError> {
         let blob = blob.into();
-        let (entry, manifest) = self.find(blob)?;
+        let Found {
+            entry, manifest, ..
+        } = self.find(blob, encryption)?;
         self.catalog.may_read(&entry, conditions)?;
         let info = self.blob_info(entry)?;
         let attributes = attributes_of(&info, &manifest);
@@ -172,17 +176,27 @@ impl StorageAccount {
         self.blob_info(entry)
     }
 
-    /// Replaces a blob's metadata. Needs the account key.
+    /// Replaces a blob's metadata. Needs its key.
     pub fn set_metadata(
         &self,
         path: &BlobPath,
         metadata: &Pairs,
+        encryption: Encryption<'_>,
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
         for _ in 0..TRIES {
-            let (found, mut manifest) = self.find(path.into())?;
+            let Found {
+                entry: found,
+                mut manifest,
+                key,
+            } = self.find(path.into(), encryption)?;
             manifest.metadata = metadata.clone();
-            let sealed = self.seal_manifest(&manifest, found.generation, Subject::Blob(path))?;
+            let sealed = self.seal_manifest(
+                &manifest,
+                found.generation,
+                key.as_ref(),
+                Subject::Blob(path),
+            )?;
             let mut replaced = false;
             let changed = (self.catalog).change(path.into(), conditions, true, &mut |entry| {
                 // Whatever changes a manifest makes a new state.

@@ -10,14 +10,17 @@ use crate::resource::ResourceError;
 
 use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions, Etag};
+use super::blocks::listed;
 use super::catalog::Entry;
+use super::encryption::BlobKey;
 use super::extent::chunk_count;
 use super::manifest::{Extent, Manifest, Subject};
+use super::sealing::Found;
 use super::store::NewExtent;
 use super::writer::write_extent;
 use super::{
-    BlobAt, BlobInfo, BlobPath, BlobStatus, BlockId, ExtentCipher, ExtentReader, GenerationKey,
-    StorageAccount,
+    BlobAt, BlobInfo, BlobPath, BlobStatus, BlockId, Encryption, ExtentCipher, ExtentReader,
+    GenerationKey, StorageAccount,
 };
 
 /// Extents whose files a read opens before it begins.
@@ -28,7 +31,9 @@ const OPEN_MAX: usize = 64;
 pub struct BlobReader<'a> {
     account: &'a StorageAccount,
     info: BlobInfo,
+    generation: GenerationId,
     manifest: Manifest,
+    key: Option<BlobKey<'a>>,
     range: Range<u64>,
     held: Held,
 }
@@ -60,10 +65,11 @@ impl StorageAccount {
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
         let mut none = || Ok(Attributes::default());
-        self.put_with(path, source, &Conditions::default(), &mut none, progress)
+        let (any, encryption) = (Conditions::default(), Encryption::default());
+        self.put_with(path, source, encryption, &any, &mut none, progress)
     }
 
-    /// The same, with what is said of the blob, for which `attributes` is asked when the source has
+    /// The same under the key that `encryption` says, with what is said of the blob, for which `attributes` is asked when the source has
     /// ended, and which may still refuse; and only when the blob that is there then meets `conditions`.
     ///
     /// # Errors
@@ -72,26 +78,29 @@ impl StorageAccount {
         &self,
         path: &BlobPath,
         source: &mut (dyn Read + Send),
+        encryption: Encryption<'_>,
         conditions: &Conditions,
         attributes: &mut dyn FnMut() -> Result<Attributes, ResourceError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
         within(Part::Sqlite, || self.catalog.check_put(path, conditions))?;
-        let key = GenerationKey::random();
-        let stored = self.store(source, None, &key, progress)?;
-        let (id, generation) = (stored.extent.id, key.id());
+        let key = self.new_blob_key(encryption)?;
+        let own = GenerationKey::random();
+        let stored = self.store(source, None, &own, key.as_ref(), progress)?;
+        let (id, generation) = (stored.extent.id, own.id());
         let mut put = || {
             let attributes = attributes()?;
             let mut manifest =
                 Manifest::new(self.now().as_microsecond(), vec![stored.extent.clone()]);
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
-            manifest.generations = self.wrapped(&key)?;
-            let mut entry = new_entry(path, &manifest, &attributes);
+            manifest.generations = self.wrapped(&own, key.as_ref())?;
+            let mut entry = new_entry(path, &manifest, key.as_ref(), &attributes);
             entry.generation = generation;
-            let sealed = self.seal_manifest(&manifest, generation, Subject::Blob(path))?;
+            let sealed =
+                self.seal_manifest(&manifest, generation, key.as_ref(), Subject::Blob(path))?;
             let replaced = within(Part::Sqlite, || {
-                (self.catalog).replace(entry, &sealed, &[id], false, conditions)
+                (self.catalog).replace(entry, &sealed, &[], &[id], false, conditions)
             })?;
             replaced.ok_or_else(|| unauthentic(self.catalog.path()))
         };
@@ -100,17 +109,18 @@ impl StorageAccount {
         self.blob_info(entry)
     }
 
-    /// Writes an extent, sealed under the key of `generation`.
+    /// Writes an extent, sealed under the key of `generation`; `key` is the one that that is under.
     pub(super) fn store(
         &self,
         source: &mut (dyn Read + Send),
         block: Option<BlockId>,
         generation: &GenerationKey,
+        key: Option<&BlobKey<'_>>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Stored, ResourceError> {
-        let allowed = self.permission()?;
+        let allowed = self.permission(key)?;
         let id = random_id(ExtentId::from_bytes);
-        let cipher = (self.keys.as_ref()).map(|_| ExtentCipher::create(self.id, id, generation));
+        let cipher = key.map(|_| ExtentCipher::create(self.id, id, generation));
         let mut new = self.extents.begin(id)?;
         let (file, path) = (new.file(), new.path());
         let len = write_extent(file, path, cipher.as_ref(), source, &allowed, progress)?;
@@ -149,7 +159,8 @@ impl StorageAccount {
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
         let mut whole_or_range = |info: &BlobInfo| Ok(range.clone().unwrap_or(0..info.size));
-        let reader = self.reader(path, &Conditions::default(), &mut whole_or_range)?;
+        let (any, encryption) = (Conditions::default(), Encryption::default());
+        let reader = self.reader(path, encryption, &any, &mut whole_or_range)?;
         reader.read(sink, progress)?;
         Ok(reader.info)
     }
@@ -158,17 +169,22 @@ impl StorageAccount {
     ///
     /// # Errors
     /// [`ResourceError::Usage`] when the part does not lie within the blob; what `choose` says.
-    pub fn reader<'b>(
-        &self,
+    pub fn reader<'a, 'b>(
+        &'a self,
         blob: impl Into<BlobAt<'b>>,
+        encryption: Encryption<'a>,
         conditions: &Conditions,
         choose: &mut dyn FnMut(&BlobInfo) -> Result<Range<u64>, ResourceError>,
-    ) -> Result<BlobReader<'_>, ResourceError> {
+    ) -> Result<BlobReader<'a>, ResourceError> {
         let blob = blob.into();
         let mut tried = None;
         let mut all = None;
         loop {
-            let (entry, manifest) = self.find(blob)?;
+            let Found {
+                entry,
+                manifest,
+                key,
+            } = self.find(blob, encryption)?;
             self.catalog.may_read(&entry, conditions)?;
             let generation = entry.generation;
             let info = self.blob_info(entry)?;
@@ -199,7 +215,9 @@ impl StorageAccount {
                     return Ok(BlobReader {
                         account: self,
                         info,
+                        generation,
                         manifest,
+                        key,
                         range,
                         held,
                     });
@@ -211,12 +229,12 @@ impl StorageAccount {
         }
     }
 
-    /// Asks for leave to use the account key, now; what it returns asks again, and fails once the
+    /// Asks for leave to use a key, now; what it returns asks again, and fails once the
     /// key was lost in between.
-    pub(super) fn permission(
-        &self,
-    ) -> Result<impl Fn() -> Result<(), ResourceError>, ResourceError> {
-        let key = self.keys.as_ref().map(|keys| keys.account());
+    pub(super) fn permission<'a>(
+        &'a self,
+        key: Option<&'a BlobKey<'a>>,
+    ) -> Result<impl Fn() -> Result<(), ResourceError> + 'a, ResourceError> {
         let number = key.map(|key| key.check()).transpose()?;
         Ok(move || match key {
             Some(key) if Some(key.check()?) != number => Err(ResourceError::KeyUnavailable {
@@ -244,6 +262,20 @@ impl BlobReader<'_> {
         &self.range
     }
 
+    /// Whether the catalog lists the blocks that the manifest does. A blob that was replaced has no list there.
+    pub(super) fn check_block_list(&self) -> Result<(), ResourceError> {
+        let catalog = &self.account.catalog;
+        let kept = catalog.block_list(self.generation)?;
+        if kept == listed(&self.manifest) {
+            return Ok(());
+        }
+        let path = self.info.path();
+        match catalog.entry(self.info.at(&path))?.generation == self.generation {
+            true => Err(unauthentic(catalog.path())),
+            false => Ok(()),
+        }
+    }
+
     /// How many chunks hold the blob.
     pub(super) fn chunks(&self) -> u64 {
         let extents = &self.manifest.extents;
@@ -257,7 +289,7 @@ impl BlobReader<'_> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ResourceError> {
         let account = self.account;
-        let allowed = account.permission()?;
+        let allowed = account.permission(self.key())?;
         let mut done = 0;
         for (extent, within) in parts(&self.manifest, &self.range) {
             self.read_extent(extent, within, sink, &allowed, &mut |given| {
@@ -292,7 +324,7 @@ impl BlobReader<'_> {
             }
         };
         let path = account.extents.path(extent.id);
-        let generation = account.generation_key(&self.manifest, extent, &path)?;
+        let generation = account.generation_key(&self.manifest, extent, self.key(), &path)?;
         let reader = ExtentReader::open(file, &path, account.id, extent, generation.as_ref())?;
         reader.read(within, sink, allowed, progress)
     }
@@ -300,6 +332,11 @@ impl BlobReader<'_> {
     /// The manifest of the whole blob.
     pub(super) fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The key that it is under; `None` in a plain account.
+    pub(super) fn key(&self) -> Option<&BlobKey<'_>> {
+        self.key.as_ref()
     }
 
     /// The account that is read from.
@@ -340,7 +377,12 @@ pub(super) fn new_generation() -> GenerationId {
 }
 
 /// What the catalog will say of a blob with this manifest, in a state of its own.
-pub(super) fn new_entry(path: &BlobPath, manifest: &Manifest, attributes: &Attributes) -> Entry {
+pub(super) fn new_entry(
+    path: &BlobPath,
+    manifest: &Manifest,
+    key: Option<&BlobKey<'_>>,
+    attributes: &Attributes,
+) -> Entry {
     Entry {
         path: path.clone(),
         snapshot: None,
@@ -358,6 +400,7 @@ pub(super) fn new_entry(path: &BlobPath, manifest: &Manifest, attributes: &Attri
         // Decided with the change.
         modified_micros: 0,
         etag: Etag(0),
+        under: key.map(BlobKey::under).unwrap_or_default(),
         properties: attributes.properties.clone(),
         tags: attributes.tags.clone(),
     }

@@ -5,12 +5,16 @@ use crate::resource::ResourceError;
 
 use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions};
+use super::blocks::listed;
 use super::change::TRIES;
 use super::content::{attributes_of, new_entry};
+use super::encryption::BlobKey;
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::pipe::piped;
+use super::sealing::Found;
 use super::{
-    BlobAt, BlobInfo, BlobPath, BlobReader, BlobStatus, GenerationKey, Refusal, StorageAccount,
+    BlobAt, BlobInfo, BlobPath, BlobReader, BlobStatus, Encryption, GenerationKey, Refusal,
+    StorageAccount,
 };
 
 /// What is copied.
@@ -22,6 +26,8 @@ pub struct CopySource<'a> {
     pub blob: BlobAt<'a>,
     /// In which state it must be.
     pub conditions: &'a Conditions,
+    /// Which key it is under.
+    pub encryption: Encryption<'a>,
 }
 
 /// Extents on their way from one account to another.
@@ -44,7 +50,7 @@ struct Moved {
 type Said<'a> =
     dyn FnMut(&BlobInfo, Attributes) -> Result<(Attributes, BlobStatus), ResourceError> + 'a;
 
-impl CopySource<'_> {
+impl<'a> CopySource<'a> {
     /// What the source refused, told from what the copy's own place refuses.
     fn refused(error: ResourceError) -> ResourceError {
         match error {
@@ -60,12 +66,16 @@ impl CopySource<'_> {
         }
     }
 
-    fn find(&self) -> Result<(BlobInfo, Manifest), ResourceError> {
-        let found = self.account.find(self.blob).map_err(Self::refused);
-        let (entry, manifest) = found?;
+    fn find(&self) -> Result<(BlobInfo, Manifest, Option<BlobKey<'a>>), ResourceError> {
+        let found = self.account.find(self.blob, self.encryption);
+        let Found {
+            entry,
+            manifest,
+            key,
+        } = found.map_err(Self::refused)?;
         let met = self.account.catalog.may_read(&entry, self.conditions);
         met.map_err(Self::refused)?;
-        Ok((self.account.blob_info(entry)?, manifest))
+        Ok((self.account.blob_info(entry)?, manifest, key))
     }
 
     /// Begins to read all of it, or the part that `choose` says.
@@ -75,14 +85,15 @@ impl CopySource<'_> {
     pub fn reader(
         &self,
         choose: &mut dyn FnMut(&BlobInfo) -> Result<std::ops::Range<u64>, ResourceError>,
-    ) -> Result<BlobReader<'_>, ResourceError> {
-        let reader = self.account.reader(self.blob, self.conditions, choose);
+    ) -> Result<BlobReader<'a>, ResourceError> {
+        let (account, encryption) = (self.account, self.encryption);
+        let reader = account.reader(self.blob, encryption, self.conditions, choose);
         reader.map_err(Self::refused)
     }
 }
 
 impl StorageAccount {
-    /// Makes the blob at `into` a copy of `source`, with what `said` says of it, if the blob that is there
+    /// Makes the blob at `into` a copy of `source` under the key that `encryption` says, with what `said` says of it, if the blob that is there
     /// meets `conditions`. Within the account no byte of the content is read: the copy lists the same
     /// extents, and the keys of their generations. From another account each extent is opened, and sealed
     /// anew under a key of this one.
@@ -93,12 +104,15 @@ impl StorageAccount {
         &self,
         source: &CopySource<'_>,
         into: &BlobPath,
+        encryption: Encryption<'_>,
         conditions: &Conditions,
         said: &mut Said<'_>,
     ) -> Result<BlobInfo, ResourceError> {
+        let key = self.new_blob_key(encryption)?;
+        let key = key.as_ref();
         match source.account.id == self.id && source.account.dir == self.dir {
-            true => self.share(source, into, conditions, said),
-            false => self.transplant(source, into, conditions, said),
+            true => self.share(source, into, key, conditions, said),
+            false => self.transplant(source, into, key, conditions, said),
         }
     }
 
@@ -106,14 +120,17 @@ impl StorageAccount {
         &self,
         source: &CopySource<'_>,
         into: &BlobPath,
+        key: Option<&BlobKey<'_>>,
         conditions: &Conditions,
         said: &mut Said<'_>,
     ) -> Result<BlobInfo, ResourceError> {
         for _ in 0..TRIES {
             self.catalog.check_put(into, conditions)?;
-            let (info, manifest) = source.find()?;
+            let (info, mut manifest, of) = source.find()?;
+            manifest.generations = self.wrapped_anew(manifest.generations, of.as_ref(), key)?;
             let ids = manifest.extent_ids();
-            let copied = self.commit_copy(into, &info, manifest, &ids, true, conditions, said)?;
+            let copied =
+                self.commit_copy(into, &info, manifest, key, &ids, true, conditions, said)?;
             if let Some(copy) = copied {
                 return Ok(copy);
             }
@@ -125,6 +142,7 @@ impl StorageAccount {
         &self,
         source: &CopySource<'_>,
         into: &BlobPath,
+        key: Option<&BlobKey<'_>>,
         conditions: &Conditions,
         said: &mut Said<'_>,
     ) -> Result<BlobInfo, ResourceError> {
@@ -133,9 +151,9 @@ impl StorageAccount {
         let _no_collection = self.extents.writing()?;
         let mut moving = Moving::default();
         let mut copy = || {
-            let manifest = self.sealed_anew(&reader, &mut moving, &mut |_| ())?;
+            let manifest = self.sealed_anew(&reader, key, &mut moving, &mut |_| ())?;
             let (info, ids) = (reader.info(), manifest.extent_ids());
-            self.commit_copy(into, info, manifest, &ids, false, conditions, said)
+            self.commit_copy(into, info, manifest, key, &ids, false, conditions, said)
         };
         let copied = copy();
         copied
@@ -158,19 +176,25 @@ impl StorageAccount {
             let path = blob.path();
             let at = blob.at(&path);
             let any = Conditions::default();
-            let reader = from.reader(at, &any, &mut |blob| Ok(0..blob.size))?;
+            let encryption = Encryption::default();
+            let reader = from.reader(at, encryption, &any, &mut |blob| Ok(0..blob.size))?;
+            let key = self.new_blob_key(encryption)?;
+            let key = key.as_ref();
             moving.written.clear();
             let mut take = || {
-                let mut manifest =
-                    self.sealed_anew(&reader, &mut moving, &mut |n| progress(done + n, total))?;
+                let mut manifest = self.sealed_anew(&reader, key, &mut moving, &mut |n| {
+                    progress(done + n, total);
+                })?;
                 let info = reader.info();
                 let said = attributes_of(info, &manifest);
-                let mut entry = new_entry(&path, &manifest, &said);
+                let mut entry = new_entry(&path, &manifest, key, &said);
                 (entry.snapshot, entry.status) = (blob.snapshot, info.status.clone());
-                manifest.generations.extend(self.own_generation(&entry)?);
-                let sealed = self.seal_manifest(&manifest, entry.generation, at.subject())?;
-                let ids = manifest.extent_ids();
-                let replaced = (self.catalog).replace(entry, &sealed, &ids, false, &any)?;
+                manifest
+                    .generations
+                    .extend(self.own_generation(&entry, key)?);
+                let sealed = self.seal_manifest(&manifest, entry.generation, key, at.subject())?;
+                let (ids, list) = (manifest.extent_ids(), listed(&manifest));
+                let replaced = (self.catalog).replace(entry, &sealed, &list, &ids, false, &any)?;
                 replaced.ok_or_else(|| unauthentic(self.catalog.path()))
             };
             let taken = take();
@@ -185,12 +209,13 @@ impl StorageAccount {
     fn sealed_anew(
         &self,
         reader: &BlobReader<'_>,
+        under: Option<&BlobKey<'_>>,
         moving: &mut Moving,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Manifest, ResourceError> {
         let key = GenerationKey::random();
-        let own = self.wrapped(&key)?.pop();
-        let allowed = reader.account().permission()?;
+        let own = self.wrapped(&key, under)?.pop();
+        let allowed = reader.account().permission(reader.key())?;
         let mut here: HashMap<ExtentId, Moved> = HashMap::new();
         let mut generations: Vec<Generation> = Vec::new();
         let (mut extents, mut done) = (Vec::new(), 0);
@@ -205,7 +230,7 @@ impl StorageAccount {
                         },
                         |source| {
                             let mut told = |n| progress(done + n);
-                            Ok(self.store(source, None, &key, &mut told)?.extent.id)
+                            Ok(self.store(source, None, &key, under, &mut told)?.extent.id)
                         },
                     )?;
                     moving.written.push(id);
@@ -253,6 +278,7 @@ impl StorageAccount {
         into: &BlobPath,
         source: &BlobInfo,
         mut manifest: Manifest,
+        key: Option<&BlobKey<'_>>,
         extents: &[ExtentId],
         are_there: bool,
         conditions: &Conditions,
@@ -262,11 +288,15 @@ impl StorageAccount {
         manifest.created_micros = self.now().as_microsecond();
         manifest.metadata = attributes.metadata.clone();
         manifest.content_md5 = attributes.content_md5;
-        let mut entry = new_entry(into, &manifest, &attributes);
+        let mut entry = new_entry(into, &manifest, key, &attributes);
         entry.status = status;
-        manifest.generations.extend(self.own_generation(&entry)?);
-        let sealed = self.seal_manifest(&manifest, entry.generation, Subject::Blob(into))?;
-        let replaced = (self.catalog).replace(entry, &sealed, extents, are_there, conditions)?;
+        manifest
+            .generations
+            .extend(self.own_generation(&entry, key)?);
+        let sealed = self.seal_manifest(&manifest, entry.generation, key, Subject::Blob(into))?;
+        let list = listed(&manifest);
+        let replaced =
+            (self.catalog).replace(entry, &sealed, &list, extents, are_there, conditions)?;
         let Some((entry, unwanted)) = replaced else {
             return Ok(None);
         };

@@ -6,21 +6,27 @@ use crate::crypto::{
 };
 
 use super::extent::MAX_EXTENT_LEN;
-use super::{BlobPath, BlockId, Snapshot};
+use super::{BlobPath, BlockId, Snapshot, UnderKey};
 
 // Layout of a sealed manifest (docs/format.md, "Manifest"). Integers are little-endian.
 const MAGIC_AT: usize = 0;
 const VERSION_AT: usize = MAGIC_AT + 8;
 const ALGORITHM_AT: usize = VERSION_AT + 2;
-const ZERO_AT: usize = ALGORITHM_AT + 1;
-const SALT_AT: usize = ZERO_AT + 5;
-const BODY_AT: usize = SALT_AT + SALT_LEN;
+const UNDER_AT: usize = ALGORITHM_AT + 1;
+const ZERO_AT: usize = UNDER_AT + 1;
+const SALT_AT: usize = ZERO_AT + 4;
+const KEY_AT: usize = SALT_AT + SALT_LEN;
+const BODY_AT: usize = KEY_AT + KEY_LEN;
 const SALT_LEN: usize = 32;
+const KEY_LEN: usize = 32;
+
+/// Length of what comes before the body, in bytes.
+pub(super) const HEAD_LEN: usize = BODY_AT;
 
 const BLOB_MAGIC: &[u8; 8] = b"atrestBM";
 const BLOCK_MAGIC: &[u8; 8] = b"atrestBK";
 const SNAPSHOT_MAGIC: &[u8; 8] = b"atrestBS";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const AES_256_GCM: u8 = 1;
 
 /// Length of a wrapped generation key (AES key wrap of 256 bits, RFC 3394), in bytes.
@@ -110,10 +116,11 @@ impl Manifest {
         ids
     }
 
-    /// Seals it for `subject` of `account`, in the state `generation`.
+    /// Seals it for `subject` of `account`, in the state `generation`. `key` is the one that `under` names.
     pub fn seal(
         &self,
-        account_key: &Secret<32>,
+        key: &Secret<32>,
+        under: UnderKey,
         account: ResourceId,
         generation: GenerationId,
         subject: Subject<'_>,
@@ -122,9 +129,12 @@ impl Manifest {
         sealed[MAGIC_AT..VERSION_AT].copy_from_slice(subject.magic());
         sealed[VERSION_AT..ALGORITHM_AT].copy_from_slice(&VERSION.to_le_bytes());
         sealed[ALGORITHM_AT] = AES_256_GCM;
-        sealed[SALT_AT..BODY_AT].copy_from_slice(&random_bytes::<SALT_LEN>());
+        sealed[SALT_AT..KEY_AT].copy_from_slice(&random_bytes::<SALT_LEN>());
+        let (code, id) = under.to_bytes();
+        sealed[UNDER_AT] = code;
+        sealed[KEY_AT..BODY_AT].copy_from_slice(&id);
         let aad = aad(&sealed, account, generation, subject);
-        let key = manifest_key(account_key, account, &sealed[SALT_AT..BODY_AT]);
+        let key = manifest_key(key, account, &sealed[SALT_AT..KEY_AT]);
         sealed.extend_from_slice(&self.to_bytes());
         // The salt is fresh, so the key seals this one message: its nonce may be constant.
         let tag = key.seal_in_place(&[0; NONCE_LEN], &aad, &mut sealed[BODY_AT..]);
@@ -138,7 +148,7 @@ impl Manifest {
     /// [`TagMismatch`] for each cause alike: altered, cut, of another subject, account or generation.
     pub fn open(
         sealed: &[u8],
-        account_key: &Secret<32>,
+        key: &Secret<32>,
         account: ResourceId,
         generation: GenerationId,
         subject: Subject<'_>,
@@ -152,13 +162,13 @@ impl Manifest {
             && head[VERSION_AT..ALGORITHM_AT] == VERSION.to_le_bytes()
             && head[ALGORITHM_AT] == AES_256_GCM
             && head[ZERO_AT..SALT_AT] == [0; SALT_AT - ZERO_AT];
-        if !constant {
+        if !constant || under(head).is_none() {
             return Err(TagMismatch);
         }
         let (body, tag) = rest.split_at(body_len);
         let tag = tag.try_into().expect("a tag has 16 bytes");
         let mut plain = vec![0; body_len];
-        manifest_key(account_key, account, &head[SALT_AT..]).open(
+        manifest_key(key, account, &head[SALT_AT..KEY_AT]).open(
             &[0; NONCE_LEN],
             &aad(head, account, generation, subject),
             body,
@@ -257,6 +267,16 @@ impl Manifest {
     }
 }
 
+/// Which key a manifest that begins so is under. Not authenticated: with another one its tag does not fit.
+/// Those of a plain account begin with a size, which is far less than what the magic would be as a number.
+pub(super) fn under(head: &[u8]) -> Option<UnderKey> {
+    if !head.starts_with(&BLOB_MAGIC[..7]) {
+        return Some(UnderKey::Account);
+    }
+    let head = head.get(..HEAD_LEN)?;
+    UnderKey::parse(head[UNDER_AT], head[KEY_AT..].try_into().ok()?)
+}
+
 impl Subject<'_> {
     fn magic(&self) -> &'static [u8; 8] {
         match self {
@@ -309,9 +329,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn manifest_key(account_key: &Secret<32>, account: ResourceId, salt: &[u8]) -> AeadKey {
+fn manifest_key(key: &Secret<32>, account: ResourceId, salt: &[u8]) -> AeadKey {
     let context = [account.as_bytes().as_slice(), salt];
-    AeadKey::new(&derive(account_key, Label::BlobManifest, &context))
+    AeadKey::new(&derive(key, Label::BlobManifest, &context))
 }
 
 // Neither a container's name nor a blob's holds a zero byte, so the parts cannot be taken for others;

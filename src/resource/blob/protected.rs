@@ -4,7 +4,7 @@ use crate::base::ResourceId;
 use crate::envelope::ResourceKind;
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified};
 
-use super::{AccountHeader, BlobInfo, Conditions, StorageAccount};
+use super::{AccountHeader, BlobInfo, Conditions, Encryption, StorageAccount, UnderKey};
 
 impl ProtectedResource for StorageAccount {
     fn id(&self) -> ResourceId {
@@ -27,7 +27,7 @@ impl ProtectedResource for StorageAccount {
     }
 
     /// Reads every page of the catalog, every manifest, and every chunk of every extent, blocks that are not
-    /// committed among them. In a plain
+    /// committed among them; but of what is under a key that a client gives, which is not here. In a plain
     /// account there is nothing to authenticate: its bytes are read, its units are 0.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
         let blobs = self.blobs()?;
@@ -37,12 +37,17 @@ impl ProtectedResource for StorageAccount {
         let mut whole = |blob: &BlobInfo| Ok(0..blob.size);
         for blob in blobs {
             let path = blob.path();
-            let reader = match self.reader(blob.at(&path), &Conditions::default(), &mut whole) {
+            if let UnderKey::Provided(_) = blob.under {
+                continue;
+            }
+            let (any, encryption) = (Conditions::default(), Encryption::default());
+            let reader = match self.reader(blob.at(&path), encryption, &any, &mut whole) {
                 // Deleted since it was listed.
                 Err(ResourceError::NotFound(_) | ResourceError::NoContainer(_)) => continue,
                 reader => reader?,
             };
             reader.read(&mut std::io::sink(), &mut |n| progress(done + n, total))?;
+            reader.check_block_list()?;
             done += reader.info().size;
             chunks += 1 + reader.chunks();
         }

@@ -6,20 +6,40 @@ use crate::resource::ResourceError;
 
 use super::account::unauthentic;
 use super::catalog::Entry;
+use super::encryption::BlobKey;
 use super::manifest::{Extent, Generation, Manifest, Subject};
-use super::{BlobAt, GenerationKey, StorageAccount};
+use super::{BlobAt, Encryption, GenerationKey, StorageAccount};
+
+/// A blob or snapshot as the catalog has it, its manifest authenticated.
+pub(super) struct Found<'a> {
+    pub entry: Entry,
+    pub manifest: Manifest,
+    /// What the manifest is sealed under; `None` in a plain account.
+    pub key: Option<BlobKey<'a>>,
+}
 
 impl StorageAccount {
-    /// A blob or snapshot, its manifest authenticated under the account key.
-    pub(super) fn find(&self, blob: BlobAt<'_>) -> Result<(Entry, Manifest), ResourceError> {
+    /// A blob or snapshot, its manifest authenticated under the key that it says, which the request must give
+    /// when it is not the account's alone.
+    pub(super) fn find<'a>(
+        &'a self,
+        blob: BlobAt<'_>,
+        encryption: Encryption<'a>,
+    ) -> Result<Found<'a>, ResourceError> {
         let (entry, bytes) = self.catalog.find(blob)?;
-        let manifest = self.open_manifest(&bytes, entry.generation, blob.subject())?;
+        let key = self.blob_key(&blob, entry.under, encryption)?;
+        let subject = blob.subject();
+        let manifest = self.open_manifest(&bytes, entry.generation, key.as_ref(), subject)?;
         let extents = manifest.extents.len() as u64;
         let listed = (entry.size, entry.created_micros, entry.extents);
         if listed != (manifest.size, manifest.created_micros, extents) {
             return Err(unauthentic(self.catalog.path()));
         }
-        Ok((entry, manifest))
+        Ok(Found {
+            entry,
+            manifest,
+            key,
+        })
     }
 
     /// The bytes that the catalog keeps of a manifest.
@@ -27,37 +47,59 @@ impl StorageAccount {
         &self,
         manifest: &Manifest,
         generation: GenerationId,
+        key: Option<&BlobKey<'_>>,
         subject: Subject<'_>,
     ) -> Result<Vec<u8>, ResourceError> {
-        match &self.keys {
-            None => Ok(manifest.to_bytes()),
-            Some(keys) => {
-                (keys.account()).with_key(|key| manifest.seal(key, self.id, generation, subject))
-            }
-        }
+        let Some(key) = key else {
+            return Ok(manifest.to_bytes());
+        };
+        let under = key.under();
+        key.with_key(|key| manifest.seal(key, under, self.id, generation, subject))
     }
 
     /// A generation as a manifest lists it; none in a plain account.
     pub(super) fn wrapped(
         &self,
         generation: &GenerationKey,
+        key: Option<&BlobKey<'_>>,
     ) -> Result<Vec<Generation>, ResourceError> {
-        match &self.keys {
-            None => Ok(Vec::new()),
-            Some(keys) => (keys.account()).with_key(|key| vec![generation.wrap(key, self.id)]),
+        let wrapped = key.map(|key| key.with_key(|key| generation.wrap(key, self.id)));
+        Ok(wrapped.transpose()?.into_iter().collect())
+    }
+
+    /// The generations of a manifest under `from`, as one under `to` lists them.
+    pub(super) fn wrapped_anew(
+        &self,
+        generations: Vec<Generation>,
+        from: Option<&BlobKey<'_>>,
+        to: Option<&BlobKey<'_>>,
+    ) -> Result<Vec<Generation>, ResourceError> {
+        let (Some(from), Some(to)) = (from, to) else {
+            return Ok(generations);
+        };
+        if from.under() == to.under() {
+            return Ok(generations);
         }
+        let mut wrapped = Vec::with_capacity(generations.len());
+        for generation in &generations {
+            let key = self.unwrap_generation(generation, from, self.catalog.path())?;
+            wrapped.push(to.with_key(|to| key.wrap(to, self.id))?);
+        }
+        Ok(wrapped)
     }
 
     pub(super) fn open_manifest(
         &self,
         bytes: &[u8],
         generation: GenerationId,
+        key: Option<&BlobKey<'_>>,
         subject: Subject<'_>,
     ) -> Result<Manifest, ResourceError> {
-        let manifest = match &self.keys {
+        let manifest = match key {
             None => Manifest::parse(bytes).ok_or(TagMismatch),
-            Some(keys) => (keys.account())
-                .with_key(|key| Manifest::open(bytes, key, self.id, generation, subject))?,
+            Some(key) => {
+                key.with_key(|key| Manifest::open(bytes, key, self.id, generation, subject))?
+            }
         };
         manifest.map_err(|TagMismatch| unauthentic(self.catalog.path()))
     }
@@ -67,25 +109,25 @@ impl StorageAccount {
         &self,
         manifest: &Manifest,
         extent: &Extent,
+        key: Option<&BlobKey<'_>>,
         path: &Path,
     ) -> Result<Option<GenerationKey>, ResourceError> {
-        if self.keys.is_none() {
+        let Some(key) = key else {
             return Ok(None);
-        }
+        };
         let generation = manifest.generation_of(extent);
         let generation = generation.ok_or_else(|| unauthentic(path))?;
-        self.unwrap_generation(generation, path).map(Some)
+        self.unwrap_generation(generation, key, path).map(Some)
     }
 
-    /// The key of a generation of this account, which must be a protected one; `path` is for messages.
+    /// The key of a generation; `path` is for messages.
     pub(super) fn unwrap_generation(
         &self,
         generation: &Generation,
+        key: &BlobKey<'_>,
         path: &Path,
     ) -> Result<GenerationKey, ResourceError> {
-        let keys = self.keys.as_ref().ok_or_else(|| unauthentic(path))?;
-        let unwrapped =
-            (keys.account()).with_key(|key| GenerationKey::unwrap(generation, key, self.id))?;
+        let unwrapped = key.with_key(|key| GenerationKey::unwrap(generation, key, self.id))?;
         unwrapped.map_err(|TagMismatch| unauthentic(path))
     }
 }

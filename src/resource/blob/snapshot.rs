@@ -9,7 +9,8 @@ use crate::resource::ResourceError;
 use super::attributes::{Conditions, Pairs};
 use super::change::TRIES;
 use super::manifest::Subject;
-use super::{BlobInfo, BlobPath, StorageAccount};
+use super::sealing::Found;
+use super::{BlobInfo, BlobPath, Encryption, StorageAccount};
 
 /// When a snapshot of a blob was taken, which names it: microseconds since 1970-01-01T00:00:00Z. As text it
 /// has the seven digits of a second that the Blob service writes.
@@ -112,15 +113,20 @@ pub enum Snapshots {
 impl StorageAccount {
     /// Takes a snapshot of the blob at `path`, if that meets `conditions`: it reads as the blob does now,
     /// whatever becomes of that, until it is deleted. With `metadata` of its own, or the blob's. No byte of
-    /// the content is copied. Needs the account key.
+    /// the content is copied. Needs its key.
     pub fn snapshot(
         &self,
         path: &BlobPath,
         metadata: Option<&Pairs>,
+        encryption: Encryption<'_>,
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
         for _ in 0..TRIES {
-            let (found, mut manifest) = self.find(path.into())?;
+            let Found {
+                entry: found,
+                mut manifest,
+                key,
+            } = self.find(path.into(), encryption)?;
             if let Some(metadata) = metadata {
                 manifest.metadata = metadata.clone();
             }
@@ -132,7 +138,7 @@ impl StorageAccount {
             entry.generation = super::content::new_generation();
             entry.snapshot = Some(taken);
             let subject = Subject::Snapshot(path, taken);
-            let sealed = self.seal_manifest(&manifest, entry.generation, subject)?;
+            let sealed = self.seal_manifest(&manifest, entry.generation, key.as_ref(), subject)?;
             let is_new_state = metadata.is_some();
             let taken =
                 self.catalog

@@ -12,7 +12,6 @@ use super::digest::{Digesting, expected, mismatch};
 use super::fault::Fault;
 use super::head::Head;
 use super::out::Out;
-use super::storage::is_encrypted;
 use super::transfer::write_refused;
 
 /// What Append Block says of where a block may go.
@@ -26,7 +25,7 @@ pub(super) fn conditions(head: &Head) -> Result<AppendConditions, Fault> {
 /// The answer to Append Block, where the block begins at `offset`.
 pub(super) fn appended(asked: &Admitted, blob: &BlobInfo, offset: u64, md5: &[u8; 16]) -> Reply {
     let mut out = Out::new(StatusCode::CREATED);
-    out.written(blob, is_encrypted(&asked.account));
+    out.written(asked, blob);
     out.md5("content-md5", md5);
     out.set("x-ms-blob-append-offset", &offset.to_string());
     out.set("x-ms-blob-committed-block-count", &blob.extents.to_string());
@@ -49,7 +48,14 @@ pub(super) fn block(asked: &Admitted, path: &BlobPath, source: Source) -> Result
             false => Ok(()),
         }
     };
-    let done = (asked.account).append(path, &mut source, &mut check, &at, &conditions);
+    let done = (asked.account).append(
+        path,
+        &mut source,
+        asked.encryption(),
+        &mut check,
+        &at,
+        &conditions,
+    );
     if mismatched {
         return Err(mismatch());
     }

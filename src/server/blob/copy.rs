@@ -7,7 +7,7 @@ use hyper::StatusCode;
 
 use crate::resource::ResourceError;
 use crate::resource::blob::{
-    Attributes, BlobInfo, BlobPath, BlobStatus, Copied, Etag, Properties, Refusal,
+    Attributes, BlobInfo, BlobPath, BlobStatus, Copied, Etag, Properties, Refusal, UnderKey,
 };
 use crate::server::registry::new_uuid;
 use crate::server::reply::Reply;
@@ -15,10 +15,9 @@ use crate::server::reply::Reply;
 use super::call::BlobCall;
 use super::digest::{Digesting, Sum, expected, mismatch};
 use super::fault::Fault;
-use super::out::{Out, truth};
+use super::out::Out;
 use super::range::ByteRange;
 use super::source::Source;
-use super::storage::is_encrypted;
 use super::transfer::{block_id, tags, write_conditions, write_refused};
 use super::{Admitted, append};
 
@@ -89,13 +88,19 @@ pub(super) fn copy(asked: &Admitted, call: BlobCall, path: &BlobPath) -> Result<
         Ok((attributes, status))
     };
     let conditions = write_conditions(asked)?;
-    let copied = account.copy(&source.blob(), path, &conditions, &mut said);
+    let copied = account.copy(
+        &source.blob(),
+        path,
+        asked.encryption(),
+        &conditions,
+        &mut said,
+    );
     let blob = copied.map_err(|e| write_refused(asked, &e))?;
     let mut out = Out::new(match puts {
         true => StatusCode::CREATED,
         false => StatusCode::ACCEPTED,
     });
-    out.written(&blob, is_encrypted(account));
+    out.written(asked, &blob);
     if !puts {
         out.set("x-ms-copy-id", &id);
         out.set("x-ms-copy-status", "success");
@@ -123,14 +128,16 @@ fn verified(asked: &Admitted, source: &Source) -> Result<Option<Etag>, Fault> {
 pub(super) fn block(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
     let id = block_id(&asked.head)?;
     let lease = asked.head.lease_id("x-ms-lease-id")?;
+    let mut under = UnderKey::default();
     let md5 = fed(asked, &mut |source, check| {
-        let put = (asked.account).put_block_under(path, &id, source, check, lease);
-        put.map(drop)
+        let encryption = asked.encryption();
+        let put = (asked.account).put_block_under(path, &id, source, encryption, check, lease)?;
+        under = put.under;
+        Ok(())
     })?;
     let mut out = Out::new(StatusCode::CREATED);
     out.md5("content-md5", &md5);
-    let encrypted = is_encrypted(&asked.account);
-    out.set("x-ms-request-server-encrypted", truth(encrypted));
+    out.encryption("x-ms-request-server-encrypted", asked, under);
     Ok(out.done())
 }
 
@@ -139,7 +146,14 @@ pub(super) fn appended(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault
     let (at, conditions) = (append::conditions(&asked.head)?, asked.head.conditions()?);
     let mut done = None;
     let md5 = fed(asked, &mut |source, check| {
-        done = Some((asked.account).append(path, source, check, &at, &conditions)?);
+        done = Some((asked.account).append(
+            path,
+            source,
+            asked.encryption(),
+            check,
+            &at,
+            &conditions,
+        )?);
         Ok(())
     })?;
     let (blob, offset) = done.ok_or_else(|| Fault::header("x-ms-copy-source"))?;

@@ -4,8 +4,8 @@
 use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
-use crate::resource::ResourceError;
 use crate::resource::blob::Refusal;
+use crate::resource::{EncryptionMismatch, ResourceError};
 use crate::server::reply::{Reply, whole};
 
 use super::xml;
@@ -141,6 +141,26 @@ impl Fault {
                 Self::condition(*unchanged && reads)
             }
             ResourceError::Refused(refusal) => Self::refused(*refusal),
+            ResourceError::Encryption { mismatch, .. } => {
+                let (code, why) = match mismatch {
+                    EncryptionMismatch::KeyNeeded => (
+                        "BlobUsesCustomerSpecifiedEncryption",
+                        "The blob is encrypted with customer specified encryption, but it was not \
+                         provided in the request.",
+                    ),
+                    EncryptionMismatch::NoKeyUsed => (
+                        "BlobDoesNotUseCustomerSpecifiedEncryption",
+                        "The blob is not encrypted with customer specified encryption, but it was \
+                         provided in the request.",
+                    ),
+                    EncryptionMismatch::Other => (
+                        "BlobCustomerSpecifiedEncryptionMismatch",
+                        "The given customer specified encryption does not match the encryption used \
+                         to encrypt the blob.",
+                    ),
+                };
+                Self::new(StatusCode::CONFLICT, code, why)
+            }
             ResourceError::BadBlock(why) => Self::bad("InvalidBlockList", why.as_str()),
             ResourceError::Usage(why) => Self::bad("InvalidInput", why.as_str()),
             ResourceError::Busy { .. } => Self::new(

@@ -216,20 +216,11 @@ impl Head {
     /// Refuses what changes the meaning of a request and is not there: to pass over it would be to store
     /// under another key than was asked for, or without the check that was asked for.
     pub(super) fn refuse_unknown(&self, call: &Call) -> Result<(), Fault> {
-        const NOT_HERE: [(&str, &str); 10] = [
-            ("x-ms-encryption-key", "keys given by the client (CPK)"),
-            (
-                "x-ms-encryption-key-sha256",
-                "keys given by the client (CPK)",
-            ),
+        const NOT_HERE: [(&str, &str); 7] = [
             ("x-ms-encryption-scope", "encryption scopes"),
             ("x-ms-default-encryption-scope", "encryption scopes"),
             ("x-ms-content-crc64", "CRC64 checksums"),
             ("x-ms-structured-body", "structured bodies"),
-            (
-                "x-ms-source-encryption-key",
-                "keys given by the client (CPK)",
-            ),
             ("x-ms-legal-hold", "legal holds"),
             (
                 "x-ms-immutability-policy-until-date",

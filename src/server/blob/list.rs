@@ -1,12 +1,13 @@
 //! List Containers and List Blobs.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
 use crate::resource::ResourceError;
 use crate::resource::blob::{
-    BlobInfo, Conditions, ContainerName, Lease, LeaseState, Snapshot, StorageAccount,
+    Attributes, BlobInfo, Conditions, ContainerName, Encryption, Lease, LeaseState, Snapshot,
+    StorageAccount, UnderKey,
 };
 
 use super::fault::Fault;
@@ -152,11 +153,16 @@ pub(super) fn blobs(
                 if let Some(snapshot) = blob.snapshot {
                     document.text("Snapshot", &snapshot.to_string());
                 }
+                let mut encrypted = false;
                 // Only what needs the customer's key asks for it: a plain list goes on without it.
                 let said = match query.wants("metadata") {
-                    true => match account.attributes(blob.at(&blob.path()), &Conditions::default())
-                    {
+                    true => match said_of(account, blob) {
                         Ok((_, said)) => Some(said),
+                        // It says so instead, as the service does.
+                        Err(ResourceError::Encryption { .. }) => {
+                            encrypted = true;
+                            None
+                        }
                         // Deleted since it was listed.
                         Err(ResourceError::NotFound(_)) => None,
                         Err(e) => return Err(of(e)),
@@ -173,6 +179,10 @@ pub(super) fn blobs(
                 if let Some(said) = said {
                     document.pairs("Metadata", &said.metadata);
                 }
+                if encrypted {
+                    document.open_with("Metadata", &[("Encrypted", "true")]);
+                    document.close("Metadata");
+                }
                 if query.wants("tags") && !blob.tags.is_empty() {
                     document.tags(&blob.tags);
                 }
@@ -182,6 +192,14 @@ pub(super) fn blobs(
     }
     document.close("Blobs");
     Ok(end(document, next.as_deref()))
+}
+
+fn said_of(
+    account: &StorageAccount,
+    blob: &BlobInfo,
+) -> Result<(BlobInfo, Attributes), ResourceError> {
+    let (any, encryption) = (Conditions::default(), Encryption::default());
+    account.attributes(blob.at(&blob.path()), encryption, &any)
 }
 
 fn properties(
@@ -237,6 +255,9 @@ fn properties(
         "ServerEncrypted",
         if is_encrypted { "true" } else { "false" },
     );
+    if let UnderKey::Provided(sha256) = blob.under {
+        document.text("CustomerProvidedKeySha256", &STANDARD.encode(sha256));
+    }
     if !blob.tags.is_empty() {
         document.text("TagCount", &blob.tags.len().to_string());
     }

@@ -8,6 +8,7 @@ mod call;
 mod copy;
 mod delegation;
 mod digest;
+mod encryption;
 mod fault;
 mod find;
 mod head;
@@ -33,7 +34,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use jiff::civil::Date;
 
-use crate::resource::blob::{BlobAt, BlobPath, StorageAccount};
+use crate::resource::blob::{BlobAt, BlobPath, ProvidedKey, StorageAccount};
 
 use super::reply::Reply;
 use super::shared::{Answer, Shared};
@@ -58,6 +59,8 @@ struct Admitted {
     access: Access,
     /// What is copied from.
     source: Option<Source>,
+    /// A key that came with the request.
+    provided_key: Option<ProvidedKey>,
 }
 
 impl Admitted {
@@ -208,7 +211,9 @@ fn admit(shared: &Shared, name: &str, head: Head, call: Call) -> Result<Admitted
         true => Some(Source::of(shared, name, &head, &access)?),
         false => None,
     };
+    let provided_key = encryption::provided_key(&head, encryption::OWN)?;
     Ok(Admitted {
+        provided_key,
         source,
         account,
         call,

@@ -9,11 +9,12 @@ use hyper::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::resource::blob::{
-    Attributes, BlobInfo, BlobStatus, ContainerInfo, Etag, Lease, LeaseState, Pairs, Tier,
+    Attributes, BlobInfo, BlobStatus, ContainerInfo, Etag, Lease, LeaseState, Pairs, Tier, UnderKey,
 };
 use crate::server::reply::{Reply, whole};
 
 use super::Admitted;
+use super::encryption::SHA256;
 use super::fault::Fault;
 use super::storage::is_encrypted;
 
@@ -148,8 +149,7 @@ impl Out {
                 }
             }
         }
-        let encrypted = is_encrypted(&asked.account);
-        self.set("x-ms-server-encrypted", truth(encrypted));
+        self.encryption("x-ms-server-encrypted", asked, blob.under);
         if !blob.tags.is_empty() {
             self.set("x-ms-tag-count", &blob.tags.len().to_string());
         }
@@ -157,9 +157,17 @@ impl Out {
     }
 
     /// What the writing operations say.
-    pub(super) fn written(&mut self, blob: &BlobInfo, encrypted: bool) {
+    pub(super) fn written(&mut self, asked: &Admitted, blob: &BlobInfo) {
         self.state(blob.etag, blob.modified);
-        self.set("x-ms-request-server-encrypted", truth(encrypted));
+        self.encryption("x-ms-request-server-encrypted", asked, blob.under);
+    }
+
+    /// Whether what is read or was written is encrypted, which the header `name` says, and under which key.
+    pub(super) fn encryption(&mut self, name: &'static str, asked: &Admitted, under: UnderKey) {
+        self.set(name, truth(is_encrypted(&asked.account)));
+        if let UnderKey::Provided(sha256) = under {
+            self.set(SHA256, &STANDARD.encode(sha256));
+        }
     }
 
     pub(super) fn md5(&mut self, name: &'static str, md5: &[u8; 16]) {
@@ -203,6 +211,6 @@ pub(super) fn blob_type(status: &BlobStatus) -> &'static str {
     }
 }
 
-pub(super) fn truth(is: bool) -> &'static str {
+fn truth(is: bool) -> &'static str {
     if is { "true" } else { "false" }
 }

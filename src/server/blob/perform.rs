@@ -157,7 +157,6 @@ fn under_lease(head: &Head) -> Result<Conditions, Fault> {
 
 fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Result<Reply, Fault> {
     let (account, head) = (&asked.account, &asked.head);
-    let encrypted = is_encrypted(account);
     let of = |e: ResourceError| Fault::of(&e, asked.call.reads(), false);
     let mut out = Out::new(match call {
         BlobCall::PutBlockList | BlobCall::Snapshot | BlobCall::CreateAppend => StatusCode::CREATED,
@@ -181,8 +180,8 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
             };
             let blocks = xml::read_block_list(body)?;
             let conditions = write_conditions(asked)?;
-            let put = account.put_block_list(path, &blocks, &said, &conditions);
-            out.written(&put.map_err(|e| write_refused(asked, &e))?, encrypted);
+            let put = account.put_block_list(path, &blocks, &said, asked.encryption(), &conditions);
+            out.written(asked, &put.map_err(|e| write_refused(asked, &e))?);
         }
         BlobCall::GetBlockList => {
             let kind = head.query("blocklisttype")?.unwrap_or("committed");
@@ -207,7 +206,8 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
             }
         }
         BlobCall::GetProperties => {
-            let found = account.attributes(asked.at(path)?, &head.conditions()?);
+            let found =
+                account.attributes(asked.at(path)?, asked.encryption(), &head.conditions()?);
             let (blob, said) = found.map_err(of)?;
             out.blob(asked, &blob, &said)?;
             out.set("content-length", &blob.size.to_string());
@@ -231,8 +231,8 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
         }
         BlobCall::SetMetadata => {
             let (metadata, conditions) = (head.metadata()?, head.conditions()?);
-            let set = account.set_metadata(path, &metadata, &conditions);
-            out.written(&set.map_err(of)?, encrypted);
+            let set = account.set_metadata(path, &metadata, asked.encryption(), &conditions);
+            out.written(asked, &set.map_err(of)?);
         }
         BlobCall::SetProperties => {
             if head.header("x-ms-blob-content-md5")?.is_some() {
@@ -259,9 +259,9 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
         BlobCall::Snapshot => {
             let metadata = head.metadata()?;
             let metadata = Some(&metadata).filter(|metadata| !metadata.is_empty());
-            let taken = account.snapshot(path, metadata, &head.conditions()?);
+            let taken = account.snapshot(path, metadata, asked.encryption(), &head.conditions()?);
             let taken = taken.map_err(of)?;
-            out.written(&taken, encrypted);
+            out.written(asked, &taken);
             let time = taken.snapshot.map(|time| time.to_string());
             out.set("x-ms-snapshot", &time.unwrap_or_default());
         }
@@ -280,8 +280,13 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
                 metadata: head.metadata()?,
                 ..Attributes::default()
             };
-            let made = account.create_append_blob(path, &said, &write_conditions(asked)?);
-            out.written(&made.map_err(|e| write_refused(asked, &e))?, encrypted);
+            let made = account.create_append_blob(
+                path,
+                &said,
+                asked.encryption(),
+                &write_conditions(asked)?,
+            );
+            out.written(asked, &made.map_err(|e| write_refused(asked, &e))?);
         }
         BlobCall::AppendBlockFromUrl => return copy::appended(asked, path),
         BlobCall::SealAppend => {

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Uri};
 
-use crate::resource::blob::{BlobAt, BlobPath, Conditions, CopySource, Snapshot, StorageAccount};
+use crate::resource::blob::{
+    BlobAt, BlobPath, Conditions, CopySource, ProvidedKey, Snapshot, StorageAccount,
+};
 use crate::server::hosts::{HostPort, Service};
 use crate::server::shared::Shared;
 
 use super::access::{Access, By, access};
 use super::call::{BlobCall, Call};
+use super::encryption::{OF_SOURCE, given, provided_key};
 use super::fault::Fault;
 use super::head::Head;
 use super::{Address, storage};
@@ -25,6 +28,7 @@ pub(super) struct Source {
     path: BlobPath,
     snapshot: Option<Snapshot>,
     conditions: Conditions,
+    provided_key: Option<ProvidedKey>,
     /// Its URL, without what is secret of it.
     pub(super) url: String,
 }
@@ -100,6 +104,7 @@ impl Source {
             path: path.clone(),
             snapshot,
             conditions: head.source_conditions()?,
+            provided_key: provided_key(head, OF_SOURCE)?,
             account,
         })
     }
@@ -112,6 +117,7 @@ impl Source {
                 snapshot: self.snapshot,
             },
             conditions: &self.conditions,
+            encryption: given(self.provided_key.as_ref()),
         }
     }
 }

@@ -23,10 +23,9 @@ use super::call::{BlobCall, Call};
 use super::digest::{Digesting, expected, md5, mismatch};
 use super::fault::Fault;
 use super::head::Head;
-use super::out::{Out, truth};
+use super::out::Out;
 use super::range::ByteRange;
 use super::sas::permission_mismatch;
-use super::storage::is_encrypted;
 use super::{Admitted, append, blocking, xml};
 
 /// How long a client may take to send a piece.
@@ -209,7 +208,7 @@ pub(super) fn tags(head: &Head) -> Result<Pairs, Fault> {
 }
 
 fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
-    let (head, encrypted) = (&asked.head, is_encrypted(&asked.account));
+    let head = &asked.head;
     let right = [
         expected(head, "content-md5")?,
         expected(head, "x-ms-blob-content-md5")?,
@@ -236,13 +235,20 @@ fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault
         }
     };
     let account = &asked.account;
-    let put = account.put_with(path, &mut source, &conditions, &mut attributes, &mut |_| ());
+    let put = account.put_with(
+        path,
+        &mut source,
+        asked.encryption(),
+        &conditions,
+        &mut attributes,
+        &mut |_| (),
+    );
     if mismatched {
         return Err(mismatch());
     }
     let blob = put.map_err(|e| write_refused(asked, &e))?;
     let mut out = Out::new(StatusCode::CREATED);
-    out.written(&blob, encrypted);
+    out.written(asked, &blob);
     out.md5("content-md5", &digest.md5());
     Ok(out.done())
 }
@@ -257,7 +263,7 @@ pub(super) fn block_id(head: &Head) -> Result<BlockId, Fault> {
 }
 
 fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
-    let (head, encrypted) = (&asked.head, is_encrypted(&asked.account));
+    let head = &asked.head;
     let id = block_id(head)?;
     if head.header("content-length")? == Some("0") {
         return Err(Fault::header("Content-Length"));
@@ -273,17 +279,19 @@ fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply,
         }
     };
     let lease = head.lease_id("x-ms-lease-id")?;
-    let put = (asked.account).put_block_under(path, &id, &mut source, &mut check, lease);
+    let encryption = asked.encryption();
+    let put =
+        (asked.account).put_block_under(path, &id, &mut source, encryption, &mut check, lease);
     if mismatched {
         return Err(mismatch());
     }
-    put.map_err(|e| match e {
+    let put = put.map_err(|e| match e {
         ResourceError::BadBlock(why) => Fault::bad("InvalidBlobOrBlock", why),
         e => write_refused(asked, &e),
     })?;
     let mut out = Out::new(StatusCode::CREATED);
     out.md5("content-md5", &digest.md5());
-    out.set("x-ms-request-server-encrypted", truth(encrypted));
+    out.encryption("x-ms-request-server-encrypted", asked, put.under);
     Ok(out.done())
 }
 
@@ -341,13 +349,18 @@ fn reader(asked: &Admitted) -> Result<BlobReader<'_>, Fault> {
     let range = ByteRange::of(&asked.head)?;
     let conditions = asked.head.conditions()?;
     let mut outside = None;
-    let reader = (asked.account).reader(asked.at(path)?, &conditions, &mut |blob| match range {
-        None => Ok(0..blob.size),
-        Some(range) => range.within(blob.size).ok_or_else(|| {
-            outside = Some(blob.size);
-            ResourceError::Usage("the range lies outside".into())
-        }),
-    });
+    let reader = (asked.account).reader(
+        asked.at(path)?,
+        asked.encryption(),
+        &conditions,
+        &mut |blob| match range {
+            None => Ok(0..blob.size),
+            Some(range) => range.within(blob.size).ok_or_else(|| {
+                outside = Some(blob.size);
+                ResourceError::Usage("the range lies outside".into())
+            }),
+        },
+    );
     match outside {
         Some(length) => Err(Fault::range(length)),
         None => reader.map_err(|e| Fault::of(&e, true, false)),

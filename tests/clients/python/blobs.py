@@ -4,6 +4,7 @@ Run by tests/clients/main.rs under `atrest with`. Fails with a traceback at the 
 Azure has it.
 """
 
+import base64
 import hashlib
 import os
 from datetime import datetime, timedelta, timezone
@@ -21,6 +22,7 @@ from azure.storage.blob import (
     ContainerClient,
     ContainerSasPermissions,
     ContentSettings,
+    CustomerProvidedEncryptionKey,
     ResourceTypes,
     generate_account_sas,
     generate_blob_sas,
@@ -207,6 +209,40 @@ def signatures():
     refused(401, "NoAuthenticationInformation", lambda: BlobServiceClient(URL).create_container("never"))
 
 
+def keys_of_the_client():
+    """A key that comes with each request (CPK): needed for what it seals, of no use for anything else."""
+    def key(fill):
+        raw = bytes([fill]) * 32
+        return CustomerProvidedEncryptionKey(
+            base64.b64encode(raw).decode(), base64.b64encode(hashlib.sha256(raw).digest()).decode())
+    mine, other = key(1), key(2)
+    container = service.get_container_client("reports")
+    blob, twin = container.get_blob_client("given"), container.get_blob_client("not given")
+    data = os.urandom(200_000)
+    done = blob.upload_blob(data, cpk=mine, metadata={"author": "Rosalind"})
+    assert done["encryption_key_sha256"] == mine.key_hash and done["request_server_encrypted"] is True
+    twin.upload_blob(data)
+    assert blob.download_blob(cpk=mine).readall() == data
+    found = blob.get_blob_properties(cpk=mine)
+    assert (found.encryption_key_sha256, found.metadata) == (mine.key_hash, {"author": "Rosalind"})
+    refused(409, "BlobUsesCustomerSpecifiedEncryption", blob.download_blob)
+    refused(409, "BlobUsesCustomerSpecifiedEncryption", blob.get_blob_properties)
+    refused(409, "BlobCustomerSpecifiedEncryptionMismatch", lambda: blob.download_blob(cpk=other))
+    refused(409, "BlobDoesNotUseCustomerSpecifiedEncryption", lambda: twin.download_blob(cpk=mine))
+    blob.set_blob_metadata({"author": "Franklin"}, cpk=mine)
+    for at in range(2):
+        blob.stage_block(f"block-{at}", data[at * 100_000:][:100_000], cpk=mine)
+    blocks = [BlobBlock(f"block-{at}") for at in range(2)]
+    refused(409, "BlobCustomerSpecifiedEncryptionMismatch", lambda: blob.commit_block_list(blocks, cpk=other))
+    blob.commit_block_list(blocks, cpk=mine)
+    assert blob.download_blob(cpk=mine).readall() == data
+    assert [b.size for b in blob.get_block_list()[0]] == [100_000, 100_000]
+    listed = {b.name: b for b in container.list_blobs(include=["metadata"])}
+    assert not listed["given"].metadata and listed["given"].encrypted_metadata == "true"
+    bad = CustomerProvidedEncryptionKey(mine.key_value, other.key_hash)
+    refused(400, "InvalidHeaderValue", lambda: blob.upload_blob(b"x", overwrite=True, cpk=bad))
+
+
 def not_there():
     """What would change the meaning of a request is refused, and never passed over."""
     blob = service.get_blob_client("reports", "shared")
@@ -239,6 +275,6 @@ def the_customers_key():
 
 
 for step in (containers, put_and_get, blocks, large, lists, conditions, properties_and_tags, tokens, signatures,
-             not_there, the_customers_key):
+             keys_of_the_client, not_there, the_customers_key):
     step()
     print(step.__name__, "ok", flush=True)

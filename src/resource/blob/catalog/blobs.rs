@@ -8,13 +8,16 @@ use crate::resource::ResourceError;
 use crate::resource::blob::attributes::{Conditions, Etag, Pairs, Properties};
 use crate::resource::blob::lease::Lease;
 use crate::resource::blob::lease_rules::may;
-use crate::resource::blob::{BlobAt, BlobName, BlobPath, BlobStatus, Refusal, Snapshot, Snapshots};
+use crate::resource::blob::manifest;
+use crate::resource::blob::{
+    BlobAt, BlobName, BlobPath, BlobStatus, ListedBlock, Refusal, Snapshot, Snapshots, UnderKey,
+};
 
 use super::containers::exists;
 use super::extents::{is_there, referred_to, unreferenced};
 use super::leases::{LEASE, forget, lapse, lease};
 use super::snapshots::newest_snapshot;
-use super::{BAD_ROW, Catalog, Refused, get, get_count, get_json, to_json};
+use super::{BAD_ROW, Catalog, Refused, block_lists, get, get_count, get_json, to_json};
 
 /// What the catalog says of a blob without the customer's key: what a list shows.
 #[derive(Clone)]
@@ -29,6 +32,8 @@ pub(in crate::resource::blob) struct Entry {
     pub created_micros: i64,
     pub modified_micros: i64,
     pub etag: Etag,
+    /// Which key its manifest is under.
+    pub under: UnderKey,
     pub properties: Properties,
     pub tags: Pairs,
     pub status: BlobStatus,
@@ -43,7 +48,7 @@ pub(super) const ITSELF: i64 = i64::MAX;
 type Change<'a> = dyn FnMut(&mut Entry) -> Result<Option<Vec<u8>>, ResourceError> + 'a;
 
 pub(super) const COLUMNS: &str = "blobs.container, name, snapshot, generation, size, extents, created, modified, \
-                       etag, properties, tags, status";
+                       etag, properties, tags, status, substr(manifest, 1, 80)";
 const ONE: &str = "blobs.container = ?1 AND name = ?2 AND snapshot = ?3";
 /// Where they are, with the lease.
 pub(super) const FROM: &str = "blobs LEFT JOIN leases ON leases.container = blobs.container
@@ -58,7 +63,7 @@ impl Catalog {
         let sql = format!("SELECT {COLUMNS}, {LEASE}, manifest FROM {FROM} WHERE {ONE}");
         let found = self.run(|c| {
             c.prepare_cached(&sql)?
-                .query_row(key(blob), |row| Ok((entry(row), row.get(16)?)))
+                .query_row(key(blob), |row| Ok((entry(row), row.get(17)?)))
                 .optional()
         })?;
         match found {
@@ -117,7 +122,7 @@ impl Catalog {
         self.read(|c| required(c, blob))
     }
 
-    /// Makes `entry`, with its manifest and extents, the blob of its path, or a snapshot of it, if the one that is there
+    /// Makes `entry`, with its manifest, blocks and extents, the blob of its path, or a snapshot of it, if the one that is there
     /// meets the conditions. Blocks that wait for being committed go; snapshots stay. Gives the entry as it
     /// was written, and the extents that nothing refers to any more; or nothing, when `extents` were to be
     /// there already, and are not any more.
@@ -125,6 +130,7 @@ impl Catalog {
         &self,
         mut entry: Entry,
         manifest: &[u8],
+        blocks: &[ListedBlock],
         extents: &[ExtentId],
         are_there: bool,
         conditions: &Conditions,
@@ -155,6 +161,7 @@ impl Catalog {
             forget_blocks(c, at.path)?;
             (entry.etag, entry.modified_micros) = self.next_change(c)?;
             insert(c, &entry, manifest)?;
+            block_lists::insert(c, entry.generation, blocks)?;
             let mut insert = c.prepare_cached("INSERT INTO extents VALUES (?1, ?2)")?;
             for extent in extents {
                 insert.execute((extent.as_bytes(), entry.generation.as_bytes()))?;
@@ -383,6 +390,7 @@ pub(super) fn entry(row: &Row<'_>) -> Option<Entry> {
         properties: get_json(row, 9)?,
         tags: get_json(row, 10)?,
         status: get_json(row, 11)?,
-        lease: lease(row, 12)?,
+        under: manifest::under(&get::<Vec<u8>>(row, 12)?)?,
+        lease: lease(row, 13)?,
     })
 }

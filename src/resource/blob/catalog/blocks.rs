@@ -2,7 +2,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::base::{ExtentId, GenerationId};
 use crate::resource::ResourceError;
-use crate::resource::blob::{BlobPath, BlockId};
+use crate::resource::blob::manifest;
+use crate::resource::blob::{BlobPath, BlockId, UnderKey};
 
 use super::blobs::names;
 use super::containers::exists;
@@ -14,9 +15,11 @@ pub(in crate::resource::blob) struct StagedBlock {
     pub generation: GenerationId,
     pub extent: ExtentId,
     pub size: u64,
+    /// Which key its manifest is under.
+    pub under: UnderKey,
 }
 
-const COLUMNS: &str = "id, generation, extent, size";
+const COLUMNS: &str = "id, generation, extent, size, substr(manifest, 1, 80)";
 
 impl Catalog {
     /// Keeps a block, with its manifest, for the blob at `path`; the extent of the block of this
@@ -98,7 +101,7 @@ impl Catalog {
         let found = self.run(|c| {
             c.prepare_cached(&sql)?
                 .query_row((container, name, id.as_bytes()), |row| {
-                    Ok((block(row), row.get(4)?))
+                    Ok((block(row), row.get(5)?))
                 })
                 .optional()
         })?;
@@ -149,19 +152,20 @@ fn forget(c: &Connection, before_micros: i64) -> rusqlite::Result<Vec<ExtentId>>
     .collect()
 }
 
-fn block(row: &Row<'_>) -> Option<StagedBlock> {
-    Some(StagedBlock {
-        id: BlockId::from_bytes(&get::<Vec<u8>>(row, 0)?)?,
-        generation: GenerationId::from_bytes(get(row, 1)?),
-        extent: ExtentId::from_bytes(get(row, 2)?),
-        size: get_count(row, 3)?,
-    })
-}
-
 fn place(row: &Row<'_>) -> Option<(BlobPath, BlockId)> {
     let path = BlobPath {
         container: get::<String>(row, 0)?.parse().ok()?,
         name: get::<String>(row, 1)?.parse().ok()?,
     };
     Some((path, BlockId::from_bytes(&get::<Vec<u8>>(row, 2)?)?))
+}
+
+fn block(row: &Row<'_>) -> Option<StagedBlock> {
+    Some(StagedBlock {
+        id: BlockId::from_bytes(&get::<Vec<u8>>(row, 0)?)?,
+        generation: GenerationId::from_bytes(get(row, 1)?),
+        extent: ExtentId::from_bytes(get(row, 2)?),
+        size: get_count(row, 3)?,
+        under: manifest::under(&get::<Vec<u8>>(row, 4)?)?,
+    })
 }

@@ -3,6 +3,7 @@
 mod access_keys;
 mod appends;
 mod blobs;
+mod block_lists;
 mod blocks;
 mod containers;
 mod extents;
@@ -144,6 +145,7 @@ impl Catalog {
             connection.pragma_update(None, "journal_mode", "wal")?;
             let tx = connection.transaction()?;
             tx.execute_batch(SCHEMA)?;
+            tx.execute_batch(block_lists::SCHEMA)?;
             tx.execute("INSERT INTO account VALUES (1, 0, ?1)", [account_key])?;
             for number in [1, 2] {
                 access_keys::replace(&tx, number)?;

@@ -41,6 +41,10 @@ impl Catalog {
                 "INSERT INTO extents SELECT id, ?2 FROM extents WHERE generation = ?1",
             )?
             .execute((of.generation.as_bytes(), entry.generation.as_bytes()))?;
+            c.prepare_cached(
+                "INSERT INTO block_lists SELECT ?2, blocks FROM block_lists WHERE generation = ?1",
+            )?
+            .execute((of.generation.as_bytes(), entry.generation.as_bytes()))?;
             Ok(entry)
         })
     }

@@ -1,0 +1,75 @@
+//! What a request says of the key that a blob is under
+//! (learn.microsoft.com/azure/storage/blobs/encryption-customer-provided-keys).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::crypto::Secret;
+use crate::resource::blob::{Encryption, ProvidedKey};
+
+use super::Admitted;
+use super::fault::Fault;
+use super::head::Head;
+
+pub(super) const SHA256: &str = "x-ms-encryption-key-sha256";
+
+/// The headers of a key: itself, its SHA-256, and the algorithm.
+type Headers = [&'static str; 3];
+
+/// Those of what is asked for.
+pub(super) const OWN: Headers = ["x-ms-encryption-key", SHA256, "x-ms-encryption-algorithm"];
+/// Those of what it is copied from.
+pub(super) const OF_SOURCE: Headers = [
+    "x-ms-source-encryption-key",
+    "x-ms-source-encryption-key-sha256",
+    "x-ms-source-encryption-algorithm",
+];
+
+/// The key that comes with a request, if one does: three headers, all or none.
+pub(super) fn provided_key(head: &Head, all: Headers) -> Result<Option<ProvidedKey>, Fault> {
+    let mut values = [None; 3];
+    for (value, name) in values.iter_mut().zip(all) {
+        *value = head.header(name)?;
+    }
+    let [Some(key), Some(sha256), Some(algorithm)] = values else {
+        let missing = all.iter().zip(values).find(|(_, value)| value.is_none());
+        return match (values.iter().all(Option::is_none), missing) {
+            (true, _) | (_, None) => Ok(None),
+            (false, Some((name, _))) => Err(Fault::bad(
+                "MissingRequiredHeader",
+                format!(
+                    "An HTTP header that's mandatory for this request is not specified: {name}."
+                ),
+            )),
+        };
+    };
+    if algorithm != "AES256" {
+        return Err(Fault::header(all[2]));
+    }
+    let key = STANDARD.decode(key).map(Zeroizing::new);
+    let key = key.ok().and_then(|key| Secret::copy_from(&key));
+    let key = ProvidedKey::new(key.ok_or_else(|| Fault::header(all[0]))?);
+    match STANDARD
+        .decode(sha256)
+        .is_ok_and(|sha256| sha256 == key.sha256())
+    {
+        true => Ok(Some(key)),
+        false => Err(Fault::header(all[1])),
+    }
+}
+
+impl Admitted {
+    /// What the request says of the key.
+    pub(super) fn encryption(&self) -> Encryption<'_> {
+        given(self.provided_key.as_ref())
+    }
+}
+
+/// What a key that is given, or none, says.
+pub(super) fn given(key: Option<&ProvidedKey>) -> Encryption<'_> {
+    match key {
+        Some(key) => Encryption::Provided(key),
+        None => Encryption::Unspecified,
+    }
+}
