@@ -130,4 +130,20 @@ impl StorageAccount {
         let unwrapped = key.with_key(|key| GenerationKey::unwrap(generation, key, self.id))?;
         unwrapped.map_err(|TagMismatch| unauthentic(path))
     }
+
+    /// Asks for leave to use a key, now; what it returns asks again, and fails once the
+    /// key was lost in between.
+    pub(super) fn permission<'a>(
+        &'a self,
+        key: Option<&'a BlobKey<'a>>,
+    ) -> Result<impl Fn() -> Result<(), ResourceError> + 'a, ResourceError> {
+        let number = key.map(|key| key.check()).transpose()?;
+        Ok(move || match key {
+            Some(key) if Some(key.check()?) != number => Err(ResourceError::KeyUnavailable {
+                path: self.dir.display().to_string(),
+                why: "it was revoked during the transfer".to_owned(),
+            }),
+            _ => Ok(()),
+        })
+    }
 }
