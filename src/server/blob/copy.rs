@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::out::Out;
 use super::range::ByteRange;
 use super::source::Source;
-use super::transfer::{block_id, tags, write_conditions, write_refused};
+use super::transfer::{tags, write_conditions, write_refused};
 use super::{Admitted, append};
 
 fn source(asked: &Admitted) -> Result<&Source, Fault> {
@@ -126,7 +126,7 @@ fn verified(asked: &Admitted, source: &Source) -> Result<Option<Etag>, Fault> {
 
 /// Put Block From URL.
 pub(super) fn block(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
-    let id = block_id(&asked.head)?;
+    let id = asked.head.block_id()?;
     let lease = asked.head.lease_id("x-ms-lease-id")?;
     let mut under = UnderKey::default();
     let md5 = fed(asked, &mut |source, check| {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use crate::resource::blob::{
-    Conditions, LeaseId, Matching, Pairs, Properties, Snapshot, TagQuery, Tier,
+    BlockId, Conditions, LeaseId, Matching, Pairs, Properties, Snapshot, TagQuery, Tier,
 };
 
 use super::call::Call;
@@ -261,5 +261,14 @@ impl Head {
             text.parse().map_err(bad)
         };
         text.map(parse).transpose()
+    }
+
+    /// The identifier of the block that is put.
+    pub(super) fn block_id(&self) -> Result<BlockId, Fault> {
+        let id = self.query("blockid")?.and_then(BlockId::from_base64);
+        id.ok_or_else(|| {
+            let why = "Value for one of the query parameters specified in the request URI is invalid: blockid.";
+            Fault::bad("InvalidQueryParameterValue", why)
+        })
     }
 }

@@ -12,9 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use crate::resource::ResourceError;
-use crate::resource::blob::{
-    Attributes, BlobPath, BlobReader, BlockId, Conditions, Matching, Pairs,
-};
+use crate::resource::blob::{Attributes, BlobPath, BlobReader, Conditions, Matching, Pairs};
 use crate::server::reply::Reply;
 use crate::server::shared::Shared;
 use crate::server::stream::{Piece, Source, answer, source};
@@ -253,18 +251,9 @@ fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault
     Ok(out.done())
 }
 
-/// The identifier of the block that is put.
-pub(super) fn block_id(head: &Head) -> Result<BlockId, Fault> {
-    let id = head.query("blockid")?.and_then(BlockId::from_base64);
-    id.ok_or_else(|| {
-        let why = "Value for one of the query parameters specified in the request URI is invalid: blockid.";
-        Fault::bad("InvalidQueryParameterValue", why)
-    })
-}
-
 fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
     let head = &asked.head;
-    let id = block_id(head)?;
+    let id = head.block_id()?;
     if head.header("content-length")? == Some("0") {
         return Err(Fault::header("Content-Length"));
     }
