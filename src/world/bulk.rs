@@ -1,6 +1,6 @@
 //! Many resources at once: made, and put under another key. One process does it, with the right to change
 //! the configuration; the configuration is written once before and once after each batch, and threads
-//! share the vaults' commits, so that thousands take seconds.
+//! share the vaults' commits.
 
 use std::fs;
 use std::path::{Path, PathBuf};
