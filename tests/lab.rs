@@ -298,6 +298,52 @@ fn the_report_is_whole_escaped_and_needs_nothing_else() {
     }
 }
 
+/// Runs the program in the working directory `dir`.
+fn atrest(dir: &Path, args: &[&str]) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_atrest"));
+    let done = command.arg("--dir").arg(dir).args(args).output().unwrap();
+    assert!(done.status.success(), "{args:?}: {done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn a_proof_leaves_the_users_data_alone_and_names_what_lies_beside_it_in_plain() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path().join("work");
+    atrest(&work, &["init", "--key-kind", "oct-256"]);
+    let plain = dir.path().join("plain.db");
+    let connection = rusqlite::Connection::open(&plain).unwrap();
+    connection
+        .execute_batch("CREATE TABLE person (name TEXT)")
+        .unwrap();
+    for i in 0..300 {
+        let name = format!("{} {i}", CANARIES[i % 2]);
+        connection
+            .execute("INSERT INTO person VALUES (?1)", [name])
+            .unwrap();
+    }
+    drop(connection);
+    atrest(&work, &["sql", "import", plain.to_str().unwrap(), "ledger"]);
+    let backup = "environments/production/sql/ledger.db.before";
+    std::fs::copy(&plain, work.join(backup)).unwrap();
+    // The vaults record that their keys were used; all else stays as it is, to the byte.
+    let data = || contents(&work.join("environments"));
+    let (before, names) = (data(), std::fs::read_dir(&work).unwrap().count());
+    let told = atrest(&work, &["--json", "prove", "--only", "1,2,7,18,20,24"]);
+    assert_eq!(before, data());
+    assert_eq!(names, std::fs::read_dir(&work).unwrap().count());
+    let report: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let claims = report["claims"].as_array().unwrap();
+    let of_backup = claims
+        .iter()
+        .find(|c| c["id"] == format!("readable/{backup}"));
+    assert_eq!(of_backup.unwrap()["verdict"], "not-protected", "{told}");
+    let readable = claims
+        .iter()
+        .filter(|c| c["id"].as_str().unwrap().starts_with("readable/"));
+    assert_eq!(readable.count(), 1, "{told}");
+}
+
 /// Every file below `dir`, with its bytes.
 fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let files = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter();

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::envelope::ResourceKind;
 use crate::lab::detect::scan_files;
+use crate::lab::tools::Tool;
 use crate::lab::{
     Attack, Control, Evidence, Exhibit, Figures, Lab, LabError, Outcome, Searcher, StolenCopy,
 };
@@ -55,7 +56,7 @@ pub(in crate::lab) fn search(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
     let searcher = Searcher::new(&lab.canaries)?;
     let twin = look(exhibit.kind, &exhibit.twin.path, &searcher)?;
     let protected = look(exhibit.kind, &exhibit.protected.path, &searcher)?;
-    Ok(vec![
+    let mut outcomes = vec![
         attack.outcome(
             Some("known texts"),
             exhibit,
@@ -67,7 +68,66 @@ pub(in crate::lab) fn search(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
             structures(&twin, &protected),
         ),
         attack.outcome(Some("statistics"), exhibit, statistics(&twin, &protected)),
-    ])
+    ];
+    let tools = Tool::SEARCHING.into_iter();
+    let (here, absent): (Vec<Tool>, Vec<Tool>) = tools.partition(|tool| tool.is_here());
+    if !here.is_empty() {
+        let mut evidence = with_tools(lab, exhibit, &here)?;
+        evidence.summary.push_str(&without(&absent));
+        outcomes.push(attack.outcome(Some("standard tools"), exhibit, evidence));
+    } else {
+        outcomes[1].evidence.summary.push_str(&without(&absent));
+    }
+    Ok(outcomes)
+}
+
+/// Which tools are missing, in a sentence.
+fn without(absent: &[Tool]) -> String {
+    match absent {
+        [] => String::new(),
+        some => {
+            let names: Vec<_> = some.iter().map(|tool| tool.program()).collect();
+            format!(" Not installed, so not asked: {}.", names.join(", "))
+        }
+    }
+}
+
+/// Standard tools over both copies. One that finds nothing in the twin says nothing of the other.
+fn with_tools(lab: &Lab, exhibit: &Exhibit, tools: &[Tool]) -> Result<Evidence, LabError> {
+    let scratch = lab.scratch()?;
+    let find = |tool: Tool, copy: &StolenCopy| {
+        tool.finds(
+            &files_of(exhibit.kind, copy)?,
+            &lab.canaries,
+            scratch.path(),
+        )
+    };
+    let (mut evidence, mut told, mut control) = (Evidence::default(), Vec::new(), Vec::new());
+    let mut fired = 0;
+    for &tool in tools {
+        let (in_twin, found) = (find(tool, &exhibit.twin)?, find(tool, &exhibit.protected)?);
+        control.push(format!("{} {in_twin}", tool.program()));
+        told.push(format!("{} {found}", tool.program()));
+        fired += u64::from(in_twin > 0);
+        if in_twin > 0 || found > 0 {
+            evidence.tally.trials += 1;
+            match found {
+                0 => evidence.tally.refused += 1,
+                n => {
+                    evidence.tally.succeeded += 1;
+                    let what = format!("{} finds {n}", tool.program());
+                    evidence.finding(exhibit.name.clone(), None, what);
+                }
+            }
+        }
+    }
+    evidence.summary = format!("Found in the protected copy: {}.", told.join(", "));
+    evidence.control = Some(Control {
+        fired: fired > 0,
+        summary: format!("found: {}.", control.join(", ")),
+        ..Control::default()
+    });
+    Ok(evidence)
 }
 
 fn known_texts(lab: &Lab, twin: &Figures, protected: &Figures) -> Evidence {

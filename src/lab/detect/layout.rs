@@ -98,7 +98,7 @@ impl Documented {
     }
 
     /// Calls `keep` with each piece of `bytes`, which lie at `at` in the file, that is not public.
-    pub(super) fn secret(&self, at: u64, bytes: &[u8], mut keep: impl FnMut(&[u8])) {
+    pub(in crate::lab) fn secret(&self, at: u64, bytes: &[u8], mut keep: impl FnMut(&[u8])) {
         let skip = self.header.saturating_sub(at).min(bytes.len() as u64);
         let bytes = &bytes[usize::try_from(skip).expect("within a slice")..];
         if self.public.is_empty() {
