@@ -271,7 +271,12 @@ fn the_report_is_whole_escaped_and_needs_nothing_else() {
     assert_eq!(pair.protected.path.as_deref(), Some("protected/data.db"));
     let name = lab.exhibits[0].name.clone();
     report.figures(pair);
-    report.keys(KeyChain::new(name, "vault/keys/k", KeyKind::Rsa2048));
+    report.keys(KeyChain::new(
+        name,
+        "vault/keys/k",
+        KeyKind::Rsa2048,
+        ResourceKind::Sql,
+    ));
     assert_eq!(report.strength_bits(), Some(112));
     let only = Selection::parse(&["1".to_owned(), "2".to_owned(), "4".to_owned()], &[]).unwrap();
     run(&lab, &only, &|_, _, _| ())

@@ -7,6 +7,7 @@
 mod audit;
 mod bench;
 mod blob;
+mod compare;
 mod completions;
 mod context;
 mod demo;

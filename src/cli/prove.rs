@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -7,10 +8,11 @@ use serde::Serialize;
 use crate::base::{create_dir_private, write_atomic};
 use crate::lab::{
     self, ATTACKS, CANARY_FILE, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta,
-    Run, STOLEN, Scene, Searcher, Selection, Verdict, sign_report,
+    Run, STOLEN, Scene, Searcher, Selection, Step, Verdict, sign_report,
 };
 use crate::world::{ResourceAddress, WhichVault, Workspace};
 
+use super::compare;
 use super::vault::caller;
 use super::{CliError, Context, Outcome, table};
 
@@ -22,6 +24,8 @@ Examples:
   atrest prove                           everything, on every protected resource
   atrest prove --only 6,7,8 --resource sql/ledger
   atrest prove --out evidence            with report.html, .json and .junit.xml, signed
+  atrest prove --target plain --target sqlcipher --target atrest
+                                         what each of these formats stops
   atrest prove --out evidence --keep     and the stolen files, for `atrest report verify`
 
 The working directory is only read: attacks work on copies, in a private temporary directory that
@@ -65,36 +69,45 @@ pub struct Args {
     /// List the attacks and do nothing
     #[arg(long)]
     list: bool,
+
+    /// Instead: attack made-up databases of these formats side by side, plain, sqlcipher and atrest; or let
+    /// the detectors look at any FILE or DIR, as bytes. May be repeated
+    #[arg(long, value_name = "TARGET", conflicts_with_all = ["only", "skip", "resource", "out", "list"])]
+    target: Vec<String>,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    if !args.target.is_empty() {
+        return compare::run(&args.target, args.scratch.as_deref(), args.seed, context);
+    }
     let selection = Selection {
         resources_only: !args.resource.is_empty(),
         ..Selection::parse(&args.only, &args.skip)?
     };
-    if let Some(out) = &args.out {
-        room(out, args.keep)?;
-    }
     if args.list {
         return list(&selection, context);
     }
+    if let Some(out) = &args.out {
+        room(out, args.keep)?;
+    }
     let workspace = context.workspace()?;
-    let dir = match &args.scratch {
-        Some(dir) => tempfile::Builder::new()
-            .prefix("atrest-prove-")
-            .tempdir_in(dir),
-        None => tempfile::Builder::new().prefix("atrest-prove-").tempdir(),
-    };
-    let dir = dir.map_err(|e| {
-        let place = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        CliError::at(&place, e, "name another directory with --scratch")
-    })?;
+    let dir = scratch_dir(args.scratch.as_deref())?;
+    let started = Instant::now();
     let progress = context.output().progress("Stealing");
     let mut told = |done, total| progress.set(done, total);
     let scene = lab::set_scene(&workspace, &args.resource, dir.path(), args.seed, &mut told)?;
     drop(progress);
+    let theft = step("The theft, and the unprotected twins", started);
     let canaries = scene.canaries.to_json();
-    let mut report = report(args, &selection, &workspace, scene, dir.path(), context)?;
+    let mut report = report(
+        args,
+        &selection,
+        &workspace,
+        scene,
+        theft,
+        dir.path(),
+        context,
+    )?;
     let written = match &args.out {
         None => None,
         Some(out) => {
@@ -140,6 +153,7 @@ fn report(
     selection: &Selection,
     workspace: &Workspace,
     scene: Scene,
+    theft: Step,
     scratch: &Path,
     context: &Context,
 ) -> Result<Report, CliError> {
@@ -150,6 +164,7 @@ fn report(
         seed: args.seed,
         parameters: BTreeMap::from([("attacks".to_owned(), chosen(args))]),
     });
+    report.step(theft);
     report.stolen("everything but the vaults", scene.manifest);
     for (resource, why) in scene.without_twin {
         report.claim(Claim {
@@ -195,6 +210,7 @@ fn report(
         scratch: scratch.to_owned(),
         program: std::env::current_exe().ok(),
     };
+    let started = Instant::now();
     report.canaries(&lab.canaries);
     let searcher = Searcher::new(&lab.canaries)?;
     for exhibit in &lab.exhibits {
@@ -207,6 +223,8 @@ fn report(
             report.keys(chain);
         }
     }
+    report.step(step("What the detectors see", started));
+    let started = Instant::now();
     let progress = context.output().progress("Attacking");
     let outcomes = lab::run(&lab, selection, &|done, total, _| {
         progress.set(done as u64, total as u64);
@@ -214,7 +232,31 @@ fn report(
     outcomes
         .into_iter()
         .for_each(|outcome| report.claim(outcome));
+    report.step(step("The attacks", started));
     Ok(report)
+}
+
+/// A step of the run that ends now.
+fn step(title: &str, started: Instant) -> Step {
+    Step {
+        title: title.to_owned(),
+        lines: Vec::new(),
+        seconds: started.elapsed().as_secs_f64(),
+    }
+}
+
+/// A private directory that goes away with its handle.
+pub(super) fn scratch_dir(below: Option<&Path>) -> Result<tempfile::TempDir, CliError> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("atrest-prove-");
+    let dir = match below {
+        Some(dir) => builder.tempdir_in(dir),
+        None => builder.tempdir(),
+    };
+    dir.map_err(|e| {
+        let place = below.map_or_else(std::env::temp_dir, Path::to_owned);
+        CliError::at(&place, e, "name another directory with --scratch")
+    })
 }
 
 /// The directory for the report, and room in it for what is kept: before the work, not after it.
@@ -253,7 +295,12 @@ fn key_chain(workspace: &Workspace, exhibit: &lab::Exhibit) -> Result<Option<Key
         if id == key.vault {
             let bundle = workspace.keys(&which, &caller())?.key(&key.name, None)?;
             let id = key.to_string();
-            return Ok(Some(KeyChain::new(exhibit.name.clone(), id, bundle.kind)));
+            return Ok(Some(KeyChain::new(
+                exhibit.name.clone(),
+                id,
+                bundle.kind,
+                exhibit.kind,
+            )));
         }
     }
     Ok(None)

@@ -9,6 +9,7 @@
 
 mod attack;
 mod canary;
+pub mod compare;
 mod detect;
 mod encodings;
 mod exhibit;
@@ -31,9 +32,10 @@ pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, Stranger};
 pub use inventory::{Readable, readable};
 pub use registry::{ATTACKS, Attack, OnExhibit, Once, Outcome, Run, Selection, run};
 pub use report::{
-    CANARY_FILE, Check, Checked, Claim, FiguresPair, JunitCase, JunitResult, JunitSuite, KeyChain,
-    KnownTexts, Looked, Report, ReportMeta, ReportSignature, SCHEMA, SIGNATURE_FILE, SIGNING_KEY,
-    Signed, Step, Theft, Verification, Written, sign_report,
+    CANARY_FILE, Check, Checked, Claim, ControlEvidence, ControlStatus, Erasure, FiguresPair,
+    JunitCase, JunitResult, JunitSuite, KeyChain, KeyCopy, KnownTexts, Looked, Report, ReportMeta,
+    ReportSignature, SCHEMA, SIGNATURE_FILE, SIGNING_KEY, Signed, Step, Theft, Verification,
+    Written, sign_report,
 };
 pub use scene::{STOLEN, Scene, set_scene};
 pub use theft::{Manifest, StolenFile, steal};

@@ -58,6 +58,9 @@ pub struct Profile {
     pub entropy: Vec<Option<u32>>,
 }
 
+/// How page 1 of a plain SQLite database begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+
 /// What is said of one page, or of a cell.
 #[derive(Clone, Copy)]
 struct Cell {
@@ -161,7 +164,7 @@ fn look(page: &[u8], at: u64, documented: &Documented, free: &BTreeSet<u64>) -> 
         PageKind::Zero
     } else if free.contains(&(at / PAGE as u64)) {
         PageKind::Free
-    } else if whole.is_some_and(is_btree_page) {
+    } else if whole.is_some_and(is_btree_page) || page.starts_with(SQLITE) {
         PageKind::Tree
     } else if chi > CHI_SQUARE_LIMIT {
         PageKind::Patterned
@@ -182,7 +185,7 @@ fn look(page: &[u8], at: u64, documented: &Documented, free: &BTreeSet<u64>) -> 
 fn free_pages(path: &Path) -> Result<BTreeSet<u64>, LabError> {
     let mut free = BTreeSet::new();
     let head = read_at(path, 0, 100)?;
-    if !head.starts_with(b"SQLite format 3\0") || head.len() < 100 {
+    if !head.starts_with(SQLITE) || head.len() < 100 {
         return Ok(free);
     }
     let u32_at = |bytes: &[u8], at: usize| {
@@ -270,6 +273,6 @@ mod tests {
         file[32..36].copy_from_slice(&2u32.to_be_bytes());
         file[36..40].copy_from_slice(&u32::MAX.to_be_bytes());
         file[PAGE..PAGE + 4].copy_from_slice(&2u32.to_be_bytes());
-        assert_eq!(profile(&file).kinds, "pf");
+        assert_eq!(profile(&file).kinds, "tf");
     }
 }

@@ -1,7 +1,10 @@
+use std::collections::BTreeSet;
+
 use askama::Template;
 
-use super::{Claim, Report, chart};
-use crate::lab::{Figures, LabError, Verdict};
+use super::{Claim, ControlStatus, Looked, Report, chart, svg};
+use crate::envelope::ResourceKind;
+use crate::lab::{Figures, LabError, PageKind, Verdict};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -12,6 +15,18 @@ struct Page<'a> {
     pairs: Vec<Pair<'a>>,
     files: usize,
     stolen: String,
+    attacks: usize,
+    trials: String,
+    legend: Vec<(&'static str, &'static str)>,
+    bars: Vec<Bar<'a>>,
+}
+
+/// A step of the timeline: where its bar begins and how long it is, in percent of the whole.
+struct Bar<'a> {
+    title: &'a str,
+    from: String,
+    width: String,
+    seconds: f64,
 }
 
 /// The sentence at the top.
@@ -30,9 +45,17 @@ struct Group<'a> {
 
 struct Pair<'a> {
     name: &'a str,
-    plain_chart: String,
-    protected_chart: String,
+    sentence: String,
+    pictures: Vec<Picture>,
     rows: Vec<Row>,
+}
+
+/// The same picture of both copies.
+struct Picture {
+    title: &'static str,
+    how: String,
+    plain: String,
+    protected: String,
 }
 
 struct Row {
@@ -46,14 +69,18 @@ struct Row {
 pub(super) fn render(report: &Report) -> Result<String, LabError> {
     let pairs = report.figures.iter().map(|pair| {
         let (plain, protected) = (&pair.plain.figures, &pair.protected.figures);
-        let top = chart::top(plain, protected);
         Ok(Pair {
             name: &pair.name,
-            plain_chart: chart::distribution(plain, chart::PLAIN, top)?,
-            protected_chart: chart::distribution(protected, chart::PROTECTED, top)?,
+            sentence: sentence(&pair.plain, &pair.protected),
+            pictures: pictures(&pair.plain, &pair.protected)?,
             rows: rows(plain, protected),
         })
     });
+    let attacks: BTreeSet<&str> = (report.claims.iter())
+        .filter(|c| c.verdict != Verdict::NotTried)
+        .filter_map(|c| c.id.split('/').next()?.strip_prefix("attack-"))
+        .collect();
+    let trials: u64 = report.claims.iter().map(|c| c.evidence.tally.trials).sum();
     let group = |&(verdict, class, meaning): &(Verdict, _, _)| Group {
         verdict,
         class,
@@ -71,6 +98,10 @@ pub(super) fn render(report: &Report) -> Result<String, LabError> {
         pairs: pairs.collect::<Result<_, LabError>>()?,
         files: report.thefts.iter().map(|t| t.manifest.files.len()).sum(),
         stolen: bytes(report.thefts.iter().map(|t| t.manifest.bytes()).sum()),
+        attacks: attacks.len(),
+        trials: number(trials as f64),
+        legend: legend(report),
+        bars: bars(report),
     };
     page.render().map_err(|e| LabError::Report(e.to_string()))
 }
@@ -124,6 +155,153 @@ fn summary(report: &Report) -> Summary {
         ),
     };
     Summary { good, text }
+}
+
+/// What a thief sees of the pages, in a sentence.
+fn sentence(plain: &Looked, protected: &Looked) -> String {
+    let told = |looked: &Looked| {
+        let profile = &looked.profile;
+        let kinds = [
+            (PageKind::Tree, "readable as tables and indexes"),
+            (PageKind::Free, "free, with what was deleted from them"),
+            (PageKind::Patterned, "patterned"),
+            (PageKind::Zero, "zeros"),
+            (PageKind::Header, "documented header"),
+            (PageKind::Noise, "noise"),
+        ];
+        let seen = kinds
+            .iter()
+            .map(|(kind, what)| (profile.count(*kind), what));
+        let seen: Vec<String> = seen
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{} {what}", number(n as f64)))
+            .collect();
+        let cells = match profile.pages_per_cell {
+            1 => "pages".to_owned(),
+            n => format!("squares of {n} pages each"),
+        };
+        format!(
+            "of {} {cells}: {}",
+            number(profile.kinds.len() as f64),
+            seen.join(", ")
+        )
+    };
+    format!(
+        "Unprotected, {}. Protected, {}.",
+        told(plain),
+        told(protected)
+    )
+}
+
+/// Every kind of page that occurs, with the colour's class.
+fn legend(report: &Report) -> Vec<(&'static str, &'static str)> {
+    const NAMES: [(PageKind, &str); 6] = [
+        (PageKind::Tree, "plain: a table or index that SQLite reads"),
+        (PageKind::Free, "plain: a free page, with deleted content"),
+        (
+            PageKind::Patterned,
+            "plain: other content with a pattern (chi-square above 415)",
+        ),
+        (PageKind::Zero, "zeros"),
+        (PageKind::Header, "documented header of a sealed file"),
+        (
+            PageKind::Noise,
+            "sealed, or compressed: noise to chi-square",
+        ),
+    ];
+    let occurs = |kind| {
+        let mut both = report.figures.iter().flat_map(|p| [&p.plain, &p.protected]);
+        both.any(|looked| looked.profile.count(kind) > 0)
+    };
+    let some = NAMES.into_iter().filter(|(kind, _)| occurs(*kind));
+    some.map(|(kind, name)| (svg::class(kind), name)).collect()
+}
+
+fn pictures(plain: &Looked, protected: &Looked) -> Result<Vec<Picture>, LabError> {
+    let top = chart::top(&plain.figures, &protected.figures);
+    let entropy = |looked: &Looked| format!("{:.3}", looked.figures.entropy());
+    Ok(vec![
+        Picture {
+            title: "Page map",
+            how: "Each square is a page of 4 KiB, or several neighbours, in the order of the files: what somebody \
+                  without a key takes it for."
+                .to_owned(),
+            plain: svg::map(&plain.profile),
+            protected: svg::map(&protected.profile),
+        },
+        Picture {
+            title: "Byte values",
+            how: "Each bar is one of the 256 values that a byte can have, and shows how often it occurs. Text has \
+                  favourites; noise has none. Bars that would leave the picture are cut."
+                .to_owned(),
+            plain: chart::distribution(&plain.figures, chart::PLAIN, top)?,
+            protected: chart::distribution(&protected.figures, chart::PROTECTED, top)?,
+        },
+        Picture {
+            title: "Entropy, page by page",
+            how: format!(
+                "How much a byte tells, of 8 bits at most. All bytes together: {} bits unprotected, {} protected. \
+                 A page of noise has about 7.95: it is too short for more.",
+                entropy(plain),
+                entropy(protected)
+            ),
+            plain: svg::entropy(&plain.profile, "c-plain"),
+            protected: svg::entropy(&protected.profile, "c-protected"),
+        },
+        Picture {
+            title: "Chi-square, page by page",
+            how: "How far the bytes of a page are from evenly spread; the scale is logarithmic. Noise lies about 255. \
+                  Above the dashed line, 415, a page is flagged: noise gets there once in a billion pages."
+                .to_owned(),
+            plain: svg::chi_square(&plain.profile, "c-plain"),
+            protected: svg::chi_square(&protected.profile, "c-protected"),
+        },
+    ])
+}
+
+fn bars(report: &Report) -> Vec<Bar<'_>> {
+    let total: f64 = report.steps.iter().map(|s| s.seconds).sum();
+    let share = |seconds: f64| 100.0 * seconds / total.max(f64::MIN_POSITIVE);
+    let mut at = 0.0;
+    let bar = |step: &'_ super::Step| {
+        let from = share(at);
+        at += step.seconds;
+        (
+            from,
+            share(step.seconds).max(0.4).min(100.0 - from.min(99.6)),
+        )
+    };
+    let spans: Vec<(f64, f64)> = report.steps.iter().map(bar).collect();
+    let bars = report.steps.iter().zip(spans);
+    bars.map(|(step, (from, width))| Bar {
+        title: &step.title,
+        from: format!("{from:.2}"),
+        width: format!("{width:.2}"),
+        seconds: step.seconds,
+    })
+    .collect()
+}
+
+/// The word for a status, and its class.
+fn status(status: &ControlStatus) -> (&'static str, &'static str) {
+    match status {
+        ControlStatus::Supports => ("supports", "holds"),
+        ControlStatus::Against => ("speaks against", "fails"),
+        ControlStatus::Silent => ("nothing in this run", "untried"),
+        ControlStatus::Never => ("never", "open"),
+    }
+}
+
+/// What lies between the data encryption key and the bytes.
+fn below(kind: &ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Sql => {
+            "a key per writing session, from the data key and a random salt (HKDF-SHA-256)"
+        }
+        ResourceKind::Storage | ResourceKind::StorageCatalog => {
+            "a key per version of a blob, wrapped under the account's"
+        }
+    }
 }
 
 fn rows(plain: &Figures, protected: &Figures) -> Vec<Row> {

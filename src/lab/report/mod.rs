@@ -2,10 +2,12 @@
 //! page needs nothing but itself: no script, no network, no font. `report.junit.xml` is for build servers.
 
 mod chart;
+mod controls;
 mod figures;
 mod html;
 mod junit;
 mod sign;
+mod svg;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -16,9 +18,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::write_atomic;
 use crate::crypto::{KeyKind, WrapAlgorithm, sha256};
+use crate::envelope::ResourceKind;
 
 use super::{CanarySet, Evidence, LabError, Manifest, Outcome, Verdict};
 
+pub use controls::{ControlEvidence, ControlStatus, Erasure, KeyCopy};
 pub use figures::{FiguresPair, Looked};
 pub use junit::{JunitCase, JunitResult, JunitSuite};
 pub use sign::{ReportSignature, SIGNATURE_FILE, SIGNING_KEY, Signed, sign_report};
@@ -99,12 +103,18 @@ impl From<Outcome> for Claim {
 pub struct KeyChain {
     /// The resource.
     pub resource: String,
+    /// Its kind.
+    pub resource_kind: ResourceKind,
     /// The customer's or the service's key, as its identifier.
     pub key: String,
     /// Its kind.
     pub kind: KeyKind,
     /// How it wraps the data encryption key.
     pub wrap: WrapAlgorithm,
+    /// Strength of the key that wraps, in bits.
+    pub kek_bits: u32,
+    /// Strength of the data encryption key, in bits.
+    pub dek_bits: u32,
     /// Strength of the whole, in bits: of the weakest link (NIST SP 800-57 part 1, table 2).
     pub strength_bits: u32,
 }
@@ -114,13 +124,21 @@ impl KeyChain {
     ///
     /// # Panics
     /// When a key of this kind wraps none.
-    pub fn new(resource: impl Into<String>, key: impl Into<String>, kind: KeyKind) -> Self {
+    pub fn new(
+        resource: impl Into<String>,
+        key: impl Into<String>,
+        kind: KeyKind,
+        resource_kind: ResourceKind,
+    ) -> Self {
         const AES_256_BITS: u32 = 256;
         Self {
             resource: resource.into(),
+            resource_kind,
             key: key.into(),
             kind,
             wrap: (kind.wrap_algorithm()).expect("a resource's key wraps data encryption keys"),
+            kek_bits: kind.strength_bits(),
+            dek_bits: AES_256_BITS,
             strength_bits: kind.strength_bits().min(AES_256_BITS),
         }
     }
@@ -157,6 +175,9 @@ pub struct Report {
     keys: Vec<KeyChain>,
     thefts: Vec<Theft>,
     canaries: Option<KnownTexts>,
+    erasure: Option<Erasure>,
+    /// What the run says about controls of standards; made when it is written.
+    controls: Vec<ControlEvidence>,
     /// SHA-256 of each document that was written beside the report, by name.
     documents: BTreeMap<String, String>,
 }
@@ -182,8 +203,8 @@ impl Report {
             ("AES-256-GCM by", crate::crypto::backend().to_string()),
             ("Machine", machine),
         ];
-        let notice = "This program is no FIPS 140 validated module, and this report is no \
-                      certificate: it says what this run saw.";
+        let notice = "This is not a FIPS-validated module, and this report is no certificate: it \
+                      says what this run saw.";
         Self {
             schema: SCHEMA.to_owned(),
             meta,
@@ -195,6 +216,8 @@ impl Report {
             keys: Vec::new(),
             thefts: Vec::new(),
             canaries: None,
+            erasure: None,
+            controls: Vec::new(),
             documents: BTreeMap::new(),
         }
     }
@@ -233,6 +256,11 @@ impl Report {
         });
     }
 
+    /// Says what became of a purged key's copies.
+    pub fn erasure(&mut self, erasure: Erasure) {
+        self.erasure = Some(erasure);
+    }
+
     /// The claims so far.
     pub fn claims(&self) -> &[Claim] {
         &self.claims
@@ -260,6 +288,7 @@ impl Report {
     /// The report holds the hashes of the two others, so that a signature over it covers all three; one
     /// that lies there already, over an earlier report, is removed.
     pub fn write(&mut self, dir: &Path) -> Result<Written, LabError> {
+        self.controls = controls::controls(&self.claims, &self.keys, self.erasure.as_ref());
         let html = html::render(self)?;
         let written = Written {
             json: dir.join("report.json"),

@@ -93,16 +93,20 @@ pub(super) fn fill(
         "Filled in",
         format!("{:.1} s", started.elapsed().as_secs_f64()),
     );
-    for (resource, key) in [
-        (SQL.protected, sql.protected.envelope()),
-        (STORAGE.protected, storage.protected.envelope()),
+    for (resource, what, key) in [
+        (SQL.protected, Kind::Sql, sql.protected.envelope()),
+        (
+            STORAGE.protected,
+            Kind::Storage,
+            storage.protected.envelope(),
+        ),
     ] {
         if let Some(envelope) = key {
             let vault = workspace.vault(&WhichVault::Customer)?;
             let kind = vault
                 .key(&envelope.key.name, Some(envelope.key.version))?
                 .kind;
-            let chain = KeyChain::new(resource, envelope.key.to_string(), kind);
+            let chain = KeyChain::new(resource, envelope.key.to_string(), kind, what.into());
             teller.report().keys(chain);
         }
     }

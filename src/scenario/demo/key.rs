@@ -5,10 +5,11 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use crate::base::KeyVersion;
+use crate::lab::{Erasure, KeyCopy};
 use crate::resource::blob::{BlobName, BlobPath, Conditions, StorageAccount};
 use crate::resource::sql::SqlDatabase;
 use crate::resource::{ProtectedResource, ResourceError};
-use crate::vault::{KeyUpdate, KeyVault};
+use crate::vault::{AuditFilter, AuditOperation, KeyUpdate, KeyVault, VaultError};
 use crate::world::Kind;
 
 use super::copy::RECOVERY;
@@ -186,6 +187,7 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Scena
     );
 
     let backup = vault.backup_key(&stage.key)?;
+    let backup_len = backup.len() as u64;
     purge(stage)?;
     let environment = AFTERWARDS.parse().expect("a name");
     stage
@@ -210,6 +212,9 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Scena
         refused.and(again),
         Seen::worked(copy(TWINS)),
     );
+    drop(backup);
+    let erasure = erasure(stage, 1)?;
+    teller.report().erasure(erasure);
     if revived.ok {
         teller.fact(
             "For good, only if",
@@ -217,7 +222,7 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Scena
                 "no backup of the key is left. One of {}, made before, revived it; it was purged \
                  again and the backup thrown away. An older copy of the vault together with its \
                  root key does the same.",
-                size(backup.len() as u64)
+                size(backup_len)
             ),
         );
         teller.not_protected(
@@ -231,6 +236,57 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Scena
         );
     }
     Ok(())
+}
+
+/// Where a copy of the purged key may be left. `thrown_away`: backups that this demo made and has no more.
+fn erasure(stage: &Stage, thrown_away: usize) -> Result<Erasure, ScenarioError> {
+    let vault = &stage.vault;
+    let gone = |found: Result<(), VaultError>| match found {
+        Err(VaultError::KeyNotFound(_)) => Ok(false),
+        Err(e) => Err(e),
+        Ok(()) => Ok(true),
+    };
+    let copy = |what: &str, left, seen: String| KeyCopy {
+        what: what.to_owned(),
+        left,
+        seen,
+    };
+    let live = gone(vault.key(&stage.key, None).map(drop))?;
+    let deleted = gone(vault.deleted_key(&stage.key).map(drop))?;
+    let backups = vault.audit(&AuditFilter {
+        operation: Some(AuditOperation::KeyBackup),
+        key: Some(stage.key.clone()),
+        ..AuditFilter::default()
+    })?;
+    let unwrapped = stage.live().iter().any(|(_, opened)| opened.is_ok());
+    Ok(Erasure {
+        key: stage.key.to_string(),
+        copies: vec![
+            copy(
+                "versions in the vault",
+                live,
+                "the vault was asked".to_owned(),
+            ),
+            copy(
+                "the soft-deleted key",
+                deleted,
+                "the vault was asked".to_owned(),
+            ),
+            copy(
+                "backups",
+                backups.len() > thrown_away,
+                format!(
+                    "{} in the audit log, {thrown_away} made and thrown away by this run",
+                    backups.len()
+                ),
+            ),
+            copy(
+                "unwrapped data keys",
+                unwrapped,
+                "what was open refuses".to_owned(),
+            ),
+        ],
+    })
 }
 
 fn purge(stage: &Stage) -> Result<(), ScenarioError> {

@@ -210,7 +210,7 @@ fn make_workspace(
     let workspace = Workspace::init(&options.dir, init, Arc::new(SystemClock))?;
     let vault = workspace.vault(&WhichVault::Customer)?;
     let kind = options.key_kind;
-    let chain = KeyChain::new("", "", kind);
+    let chain = KeyChain::new("", "", kind, Kind::Sql.into());
     teller.fact("Working directory", options.dir.display().to_string());
     teller.fact(
         "Customer's vault",

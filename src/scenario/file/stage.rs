@@ -346,8 +346,12 @@ impl Stage {
             for (which, id, _) in self.world.vaults()? {
                 if id == key.vault {
                     let bundle = self.vault(&which)?.key(&key.name, None)?;
-                    let chain =
-                        KeyChain::new(address.to_string(), bundle.kid.to_string(), bundle.kind);
+                    let chain = KeyChain::new(
+                        address.to_string(),
+                        bundle.kid.to_string(),
+                        bundle.kind,
+                        address.kind.into(),
+                    );
                     teller.report().keys(chain);
                 }
             }

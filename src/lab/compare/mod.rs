@@ -1,0 +1,133 @@
+//! The lab's attacks on a copy, on other people's formats: each target is only what opens, reads and
+//! verifies it, and what comes out of that decides. The plain target is the control of all of them.
+
+mod attacks;
+mod ours;
+mod plain;
+mod sqlcipher;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Evidence, LabError, Tally, Verdict};
+
+pub use attacks::compare;
+pub use ours::Ours;
+pub use plain::Plain;
+pub use sqlcipher::SqlCipher;
+
+/// A database of somebody's format, with its key. Errors are texts: what it says is shown, not understood.
+pub trait Target {
+    /// Its name.
+    fn name(&self) -> String;
+
+    /// What opens it, and the version of that.
+    fn version(&self) -> String;
+
+    /// Its file.
+    fn file(&self) -> PathBuf;
+
+    /// Length of what comes before its first page, in bytes.
+    fn header_len(&self) -> usize {
+        0
+    }
+
+    /// Runs statements on it, with its key, and closes it.
+    fn exec(&self, sql: &str) -> Result<(), String>;
+
+    /// All rows of the table `t` (`id`, `memo`), with its key, as one text.
+    fn read(&self) -> Result<String, String>;
+
+    /// The same with a wrong key, or without one.
+    fn read_without(&self, key: NoKey) -> Result<String, String>;
+
+    /// Every check of itself that it offers, with its key.
+    fn verify(&self) -> Result<(), String>;
+
+    /// Says that the file was put there on purpose, where somebody remembers which is the newest.
+    fn accept(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// What somebody without the key tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoKey {
+    /// Opens it as a plain database.
+    None,
+    /// Opens it with another key.
+    Wrong,
+}
+
+/// What came out of one attack on one target.
+#[derive(Clone, Debug, Serialize)]
+pub struct Compared {
+    /// The target.
+    pub target: String,
+    /// What came out, with the plain target as control.
+    pub verdict: Verdict,
+    /// Counts.
+    pub tally: Tally,
+    /// What was seen, in a sentence.
+    pub seen: String,
+}
+
+/// One attack on all targets.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComparedAttack {
+    /// The attack's number in the threat model.
+    pub number: u8,
+    /// What the thief does.
+    pub what: &'static str,
+    /// What came out, target by target.
+    pub results: Vec<Compared>,
+}
+
+/// The query of [`Target::read`].
+const ALL_ROWS: &str =
+    "SELECT group_concat(id || '|' || memo, ';') FROM (SELECT id, memo FROM t ORDER BY id)";
+
+/// What the detectors see in a file or directory of any format: it is bytes, and nothing opens it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Opaque {
+    /// Bytes looked at.
+    pub bytes: u64,
+    /// Entropy, in bits per byte.
+    pub entropy: f64,
+    /// Pages of 4 KiB, and how many of them have a pattern.
+    pub pages: u64,
+    /// As said.
+    pub pages_flagged: u64,
+    /// File structures found.
+    pub structures: u64,
+    /// The detectors that raise an alarm.
+    pub alarms: Vec<&'static str>,
+}
+
+/// Runs the detectors on the file or directory `path`.
+///
+/// # Errors
+/// It cannot be read.
+pub fn look_at(path: &Path) -> Result<Opaque, LabError> {
+    let searcher = super::Searcher::new(&super::CanarySet::default())?;
+    let figures = super::scan_copy(path, &searcher, &|_| ())?;
+    Ok(Opaque {
+        bytes: figures.bytes,
+        entropy: figures.entropy(),
+        pages: figures.pages,
+        pages_flagged: figures.pages_flagged,
+        structures: figures.structures.values().sum(),
+        alarms: figures.alarms(),
+    })
+}
+
+/// A verdict, as the table gives it, from the target's evidence and the plain one's.
+fn compared(target: &dyn Target, evidence: Evidence) -> Compared {
+    Compared {
+        target: target.name(),
+        verdict: evidence.verdict(),
+        tally: evidence.tally,
+        seen: evidence.summary,
+    }
+}
