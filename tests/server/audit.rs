@@ -374,7 +374,7 @@ fn who_has_no_token_does_not_fill_the_log() {
 }
 
 #[test]
-fn new_records_are_followed_until_who_follows_is_interrupted() {
+fn new_records_are_followed_until_who_follows_is_stopped() {
     let served = Served::new(&[]);
     let token = served.token();
     let follow = [
@@ -399,7 +399,7 @@ fn new_records_are_followed_until_who_follows_is_interrupted() {
     }
     assert!(child.try_wait().unwrap().is_none());
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     child.wait().unwrap();
     assert!(lines.next().is_none());
     std::io::stdout().flush().unwrap();
