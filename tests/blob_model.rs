@@ -17,7 +17,9 @@ use accounts::{Fixture, bytes, name};
 use atrest::base::{KeyRef, KeyVersion, ResourceId, VaultId};
 use atrest::crypto::KeyEncryptionKey;
 use atrest::resource::blob::{
-    Attributes, Block, BlockId, CHUNK_LEN, Conditions, Encryption, Matching, Pairs, StorageAccount,
+    AppendConditions, Attributes, BlobAt, BlobInfo, BlobStatus, Block, BlockId, CHUNK_LEN,
+    Conditions, CopySource, Encryption, Leasable, LeaseAction, Matching, Pairs, Refusal, Snapshot,
+    Snapshots, StorageAccount,
 };
 use atrest::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use key_wrapper::MemoryVault;
@@ -48,6 +50,27 @@ enum Step {
     },
     Delete {
         blob: u8,
+        snapshots: Snapshots,
+    },
+    Snapshot {
+        blob: u8,
+        own: Option<u8>,
+    },
+    Copy {
+        from: u8,
+        snapshot: Option<usize>,
+        into: u8,
+    },
+    Begin {
+        blob: u8,
+    },
+    Append {
+        blob: u8,
+        seed: u8,
+        len: usize,
+    },
+    Lease {
+        blob: u8,
     },
     Range {
         blob: u8,
@@ -64,6 +87,30 @@ struct Modelled {
     whole: Option<(Vec<u8>, Pairs)>,
     committed: Vec<(u8, Vec<u8>)>,
     waiting: BTreeMap<u8, Vec<u8>>,
+    append: bool,
+    snapshots: Vec<Kept>,
+    leased: bool,
+}
+
+/// A snapshot: what it is called, its bytes, its metadata, its blocks, and whether it is of an append blob.
+type Kept = (Snapshot, Vec<u8>, Pairs, Vec<(u8, Vec<u8>)>, bool);
+
+impl Modelled {
+    /// Another blob in its place, by one who shows no lease.
+    fn replaced_by(&self, whole: Vec<u8>) -> Self {
+        Self {
+            whole: Some((whole, Pairs::new())),
+            snapshots: self.snapshots.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Whether it was refused for want of the lease, as it must be where there is one.
+fn refused_for_lease<T>(modelled: &Modelled, result: &Result<T, ResourceError>) -> bool {
+    let refused = matches!(result, Err(ResourceError::Refused(Refusal::LeaseIdMissing)));
+    assert_eq!(refused, modelled.leased && modelled.whole.is_some());
+    refused
 }
 
 fn content(seed: u8, len: usize) -> Vec<u8> {
@@ -77,11 +124,22 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (blob.clone(), any::<u8>(), len.clone(), any::<bool>())
             .prop_map(|(blob, seed, len, only_new)| Step::Put { blob, seed, len, only_new }),
-        4 => (blob.clone(), 0..4_u8, any::<u8>(), len)
+        4 => (blob.clone(), 0..4_u8, any::<u8>(), len.clone())
             .prop_map(|(blob, id, seed, len)| Step::Stage { blob, id, seed, len }),
         3 => (blob.clone(), list).prop_map(|(blob, list)| Step::Commit { blob, list }),
         1 => (blob.clone(), any::<u8>()).prop_map(|(blob, value)| Step::Metadata { blob, value }),
-        1 => blob.clone().prop_map(|blob| Step::Delete { blob }),
+        2 => (blob.clone(), 0..3_u8).prop_map(|(blob, n)| Step::Delete {
+            blob,
+            snapshots: [Snapshots::Refuse, Snapshots::Include, Snapshots::Only][n as usize],
+        }),
+        2 => (blob.clone(), proptest::option::of(any::<u8>()))
+            .prop_map(|(blob, own)| Step::Snapshot { blob, own }),
+        2 => (blob.clone(), proptest::option::of(0..3_usize), blob.clone())
+            .prop_map(|(from, snapshot, into)| Step::Copy { from, snapshot, into }),
+        1 => blob.clone().prop_map(|blob| Step::Begin { blob }),
+        3 => (blob.clone(), any::<u8>(), len.clone())
+            .prop_map(|(blob, seed, len)| Step::Append { blob, seed, len }),
+        1 => blob.clone().prop_map(|blob| Step::Lease { blob }),
         2 => (blob, 0..CHUNK_LEN + 40, 0..CHUNK_LEN + 40)
             .prop_map(|(blob, a, b)| Step::Range { blob, from: a.min(b), to: a.max(b) }),
         1 => Just(Step::Reopen),
@@ -126,15 +184,15 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
                 &mut |_| (),
             );
             let modelled = &mut model[*blob as usize];
+            if refused_for_lease(modelled, &put) {
+                return;
+            }
             if *only_new && modelled.whole.is_some() {
                 assert!(matches!(put, Err(ResourceError::Exists(_))));
                 return;
             }
             put.unwrap();
-            *modelled = Modelled {
-                whole: Some((data, Pairs::new())),
-                ..Modelled::default()
-            };
+            *modelled = modelled.replaced_by(data);
         }
         Step::Stage {
             blob,
@@ -144,16 +202,23 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
         } => {
             let data = content(*seed, *len);
             let path = name(&blob_name(*blob));
-            account
-                .put_block(
-                    &path,
-                    &block_id(*id),
-                    &mut &data[..],
-                    Encryption::default(),
-                    &mut || Ok(()),
-                )
-                .unwrap();
-            model[*blob as usize].waiting.insert(*id, data);
+            let put = account.put_block(
+                &path,
+                &block_id(*id),
+                &mut &data[..],
+                Encryption::default(),
+                &mut || Ok(()),
+            );
+            let modelled = &mut model[*blob as usize];
+            if modelled.append {
+                assert!(matches!(
+                    put,
+                    Err(ResourceError::Refused(Refusal::BlobType))
+                ));
+            } else if !refused_for_lease(modelled, &put) {
+                put.unwrap();
+                modelled.waiting.insert(*id, data);
+            }
         }
         Step::Commit { blob, list } => {
             let modelled = &mut model[*blob as usize];
@@ -177,6 +242,16 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
             let path = name(&blob_name(*blob));
             let said = Attributes::default();
             let put = account.put_block_list(&path, &blocks, &said, Encryption::default(), &any);
+            if refused_for_lease(modelled, &put) {
+                return;
+            }
+            if modelled.append {
+                assert!(matches!(
+                    put,
+                    Err(ResourceError::Refused(Refusal::BlobType))
+                ));
+                return;
+            }
             let Some(committed) = expected else {
                 assert!(matches!(put, Err(ResourceError::BadBlock(_))));
                 return;
@@ -187,14 +262,16 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
                 .flat_map(|(_, data)| data.clone())
                 .collect();
             *modelled = Modelled {
-                whole: Some((whole, Pairs::new())),
                 committed,
-                waiting: BTreeMap::new(),
+                ..modelled.replaced_by(whole)
             };
         }
         Step::Metadata { blob, value } => {
             let path = name(&blob_name(*blob));
             let set = account.set_metadata(&path, &pairs(*value), Encryption::default(), &any);
+            if refused_for_lease(&model[*blob as usize], &set) {
+                return;
+            }
             match &mut model[*blob as usize].whole {
                 Some((_, metadata)) => {
                     set.unwrap();
@@ -203,15 +280,152 @@ fn take(fixture: &Fixture, model: &mut [Modelled; 3], step: &Step) {
                 None => assert!(matches!(set, Err(ResourceError::NotFound(_)))),
             }
         }
-        Step::Delete { blob } => {
-            let deleted = account.delete(&name(&blob_name(*blob)), &any);
+        Step::Delete { blob, snapshots } => {
+            let path = name(&blob_name(*blob));
+            let deleted = account.delete_with((&path).into(), *snapshots, &any);
             let modelled = &mut model[*blob as usize];
+            let only = *snapshots == Snapshots::Only;
+            if modelled.whole.is_none() {
+                assert!(matches!(deleted, Err(ResourceError::NotFound(_))));
+            } else if only {
+                deleted.unwrap();
+                modelled.snapshots.clear();
+            } else if !refused_for_lease(modelled, &deleted) {
+                if *snapshots == Snapshots::Refuse && !modelled.snapshots.is_empty() {
+                    assert!(matches!(
+                        deleted,
+                        Err(ResourceError::Refused(Refusal::SnapshotsPresent))
+                    ));
+                    return;
+                }
+                deleted.unwrap();
+                *modelled = Modelled::default();
+            }
+        }
+        Step::Snapshot { blob, own } => {
+            let own = own.map(pairs);
+            let taken = account.snapshot(
+                &name(&blob_name(*blob)),
+                own.as_ref(),
+                Encryption::default(),
+                &any,
+            );
+            let modelled = &mut model[*blob as usize];
+            let Some((whole, metadata)) = modelled.whole.clone() else {
+                assert!(matches!(taken, Err(ResourceError::NotFound(_))));
+                return;
+            };
+            let (blocks, append) = (modelled.committed.clone(), modelled.append);
+            let taken = taken.unwrap().snapshot.unwrap();
+            let kept = (taken, whole, own.unwrap_or(metadata), blocks, append);
+            modelled.snapshots.push(kept);
+        }
+        Step::Copy {
+            from,
+            snapshot,
+            into,
+        } => {
+            let (source, path) = (name(&blob_name(*from)), name(&blob_name(*into)));
+            let of = &model[*from as usize];
+            let kept = snapshot.and_then(|n| of.snapshots.get(n).cloned());
+            let of_copy = CopySource {
+                account,
+                blob: BlobAt {
+                    path: &source,
+                    snapshot: kept.as_ref().map(|kept| kept.0),
+                },
+                conditions: &any,
+                encryption: Encryption::default(),
+            };
+            let mut said = |blob: &BlobInfo, said: Attributes| Ok((said, blob.status.clone()));
+            let copied = account.copy(&of_copy, &path, Encryption::default(), &any, &mut said);
+            if refused_for_lease(&model[*into as usize], &copied) {
+                return;
+            }
+            let (whole, metadata, committed, append) = match (kept, &of.whole) {
+                (Some((_, whole, metadata, blocks, append)), _) => {
+                    (whole, metadata, blocks, append)
+                }
+                (None, Some((whole, metadata))) => (
+                    whole.clone(),
+                    metadata.clone(),
+                    of.committed.clone(),
+                    of.append,
+                ),
+                (None, None) => {
+                    let missing = ResourceError::Refused(Refusal::SourceMissing);
+                    assert_eq!(copied.unwrap_err().to_string(), missing.to_string());
+                    return;
+                }
+            };
+            copied.unwrap();
+            let modelled = &mut model[*into as usize];
+            *modelled = Modelled {
+                whole: Some((whole, metadata)),
+                committed,
+                append,
+                ..modelled.replaced_by(Vec::new())
+            };
+        }
+        Step::Begin { blob } => {
+            let (path, said) = (name(&blob_name(*blob)), Attributes::default());
+            let made = account.create_append_blob(&path, &said, Encryption::default(), &any);
+            let modelled = &mut model[*blob as usize];
+            if !refused_for_lease(modelled, &made) {
+                made.unwrap();
+                *modelled = Modelled {
+                    append: true,
+                    ..modelled.replaced_by(Vec::new())
+                };
+            }
+        }
+        Step::Append { blob, seed, len } => {
+            let data = content(*seed, *len);
+            let path = name(&blob_name(*blob));
+            let (check, anywhere) = (&mut || Ok(()), AppendConditions::default());
+            let appended = account.append(
+                &path,
+                &mut &data[..],
+                Encryption::default(),
+                check,
+                &anywhere,
+                &any,
+            );
+            let modelled = &mut model[*blob as usize];
+            let append = modelled.append;
+            if refused_for_lease(modelled, &appended) {
+                return;
+            }
+            match &mut modelled.whole {
+                None => assert!(matches!(appended, Err(ResourceError::NotFound(_)))),
+                Some(_) if !append => assert!(matches!(
+                    appended,
+                    Err(ResourceError::Refused(Refusal::BlobType))
+                )),
+                Some((whole, _)) => {
+                    assert_eq!(appended.unwrap().1, whole.len() as u64);
+                    whole.extend(data);
+                }
+            }
+        }
+        Step::Lease { blob } => {
+            let path = name(&blob_name(*blob));
+            let modelled = &mut model[*blob as usize];
+            let id = "00000000-0000-0000-0000-000000000001".parse().unwrap();
+            let action = match modelled.leased {
+                true => LeaseAction::Release(id),
+                false => LeaseAction::Acquire {
+                    seconds: None,
+                    proposed: Some(id),
+                },
+            };
+            let done = account.lease(Leasable::Blob(&path), action, &any);
             match modelled.whole {
                 Some(_) => {
-                    deleted.unwrap();
-                    *modelled = Modelled::default();
+                    done.unwrap();
+                    modelled.leased = !modelled.leased;
                 }
-                None => assert!(matches!(deleted, Err(ResourceError::NotFound(_)))),
+                None => assert!(matches!(done, Err(ResourceError::NotFound(_)))),
             }
         }
         Step::Range { blob, from, to } => {
@@ -248,6 +462,24 @@ fn compare(fixture: &Fixture, model: &[Modelled; 3]) {
                     .unwrap();
                 assert_eq!((info.size, &said.metadata), (whole.len() as u64, metadata));
             }
+        }
+        for (snapshot, whole, metadata, ..) in &modelled.snapshots {
+            let at = BlobAt {
+                path: &path,
+                snapshot: Some(*snapshot),
+            };
+            let (any, mut got) = (Conditions::default(), Vec::new());
+            let reader =
+                account.reader(
+                    at,
+                    Encryption::default(),
+                    &any,
+                    &mut |blob| Ok(0..blob.size),
+                );
+            reader.unwrap().read(&mut got, &mut |_| ()).unwrap();
+            assert!(got == *whole);
+            let (_, said) = account.attributes(at, Encryption::default(), &any).unwrap();
+            assert_eq!(said.metadata, *metadata);
         }
         let listed = account.block_list(&path);
         if modelled.whole.is_none() && modelled.waiting.is_empty() {
@@ -334,6 +566,7 @@ fn open(dir: &Path) -> StorageAccount {
 }
 
 const ROUND_LEN: usize = CHUNK_LEN + 9;
+const LOG_LEN: usize = 10;
 
 /// What the child does, for ever; it tells each round that was acknowledged.
 fn rounds(account: &StorageAccount) {
@@ -359,6 +592,47 @@ fn rounds(account: &StorageAccount) {
         let list: Vec<Block> = (0..3).map(|at| Block::Uncommitted(block_id(at))).collect();
         account
             .put_block_list(&name("blocks"), &list, &said, Encryption::default(), &any)
+            .unwrap();
+        let (put, log) = (name("put"), name("log"));
+        account
+            .snapshot(&put, None, Encryption::default(), &any)
+            .unwrap();
+        let source = CopySource {
+            account,
+            blob: (&put).into(),
+            conditions: &any,
+            encryption: Encryption::default(),
+        };
+        let mut same = |_: &BlobInfo, said: Attributes| Ok((said, BlobStatus::default()));
+        account
+            .copy(
+                &source,
+                &name("copy"),
+                Encryption::default(),
+                &any,
+                &mut same,
+            )
+            .unwrap();
+        if n % 3 == 2 {
+            account
+                .delete_with((&put).into(), Snapshots::Only, &any)
+                .unwrap();
+        }
+        if n == 0 {
+            account
+                .create_append_blob(&log, &said, Encryption::default(), &any)
+                .unwrap();
+        }
+        let (check, anywhere) = (&mut || Ok(()), AppendConditions::default());
+        account
+            .append(
+                &log,
+                &mut &[n; LOG_LEN][..],
+                Encryption::default(),
+                check,
+                &anywhere,
+                &any,
+            )
             .unwrap();
         println!("\nround {n}");
         std::io::stdout().flush().unwrap();
@@ -404,7 +678,8 @@ fn a_process_that_is_killed_leaves_whole_blobs_and_no_garbage() {
 
         let account = open(&dir);
         account.verify(&mut |_, _| ()).unwrap();
-        for (blob, len) in [("put", ROUND_LEN), ("blocks", ROUND_LEN / 3 * 3)] {
+        let whole = [("put", ROUND_LEN), ("copy", ROUND_LEN)];
+        for (blob, len) in [&whole[..], &[("blocks", ROUND_LEN / 3 * 3)]].concat() {
             let mut got = Vec::new();
             account
                 .get(&name(blob), None, &mut got, &mut |_| ())
@@ -412,12 +687,26 @@ fn a_process_that_is_killed_leaves_whole_blobs_and_no_garbage() {
             assert!(got[0] >= told, "{blob}: an acknowledged write is gone");
             assert!(got == vec![got[0]; len], "{blob}: a part of one");
         }
-        let waiting = account
-            .block_list(&name("blocks"))
-            .unwrap()
-            .uncommitted
-            .len();
-        let extents = std::fs::read_dir(dir.join("extents")).unwrap().count();
-        assert_eq!(extents, 1 + 3 + waiting);
+        let mut log = Vec::new();
+        account
+            .get(&name("log"), None, &mut log, &mut |_| ())
+            .unwrap();
+        assert!(
+            log.len() > usize::from(told) * LOG_LEN,
+            "an appended block is gone"
+        );
+        for (n, block) in (0_u8..).zip(log.chunks(LOG_LEN)) {
+            assert_eq!(block, [n; LOG_LEN]);
+        }
+        // What nothing refers to is no more there, and what something refers to was (it was verified).
+        for blob in account.blobs().unwrap() {
+            if blob.snapshot.is_none() {
+                let (path, any) = (blob.path(), Conditions::default());
+                account
+                    .delete_with((&path).into(), Snapshots::Include, &any)
+                    .unwrap();
+            }
+        }
+        assert_eq!(std::fs::read_dir(dir.join("extents")).unwrap().count(), 0);
     }
 }

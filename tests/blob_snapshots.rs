@@ -325,3 +325,59 @@ fn snapshot_and_copy_need_the_customers_key_and_deletion_does_not() {
         .unwrap();
     assert!(fixture.extents().is_empty());
 }
+
+#[test]
+fn account_that_takes_over_another_keeps_snapshots_blocks_and_what_they_share() {
+    for (from, into) in [
+        (Fixture::plain(), Fixture::protected()),
+        (Fixture::protected(), Fixture::plain()),
+    ] {
+        let (any, path) = (Conditions::default(), name("a"));
+        for (n, part) in [(0, bytes(CHUNK_LEN + 3)), (1, b"tail".to_vec())] {
+            let id = BlockId::from_bytes(&[n]).unwrap();
+            let put = (from.account).put_block(&path, &id, &mut &part[..], &mut || Ok(()));
+            put.unwrap();
+        }
+        let list = [0, 1].map(|n| Block::Latest(BlockId::from_bytes(&[n]).unwrap()));
+        let said = Attributes {
+            metadata: pairs("k", "v"),
+            tags: pairs("t", "1"),
+            ..Attributes::default()
+        };
+        (from.account)
+            .put_block_list(&path, &list, &said, &any)
+            .unwrap();
+        let taken = take(&from.account, "a");
+        copy(&from.account, (&path).into(), &from.account, "b").unwrap();
+        put_bytes(&from.account, "a", b"new");
+        let log = name("log");
+        (from.account)
+            .create_append_blob(&log, &Attributes::default(), &any)
+            .unwrap();
+        let append = |account: &StorageAccount, data: &[u8]| {
+            let anywhere = Default::default();
+            let done = account.append(&log, &mut &data[..], &mut || Ok(()), &anywhere, &any);
+            done.unwrap();
+        };
+        append(&from.account, b"one");
+        into.account
+            .take_over(&from.account, &mut |_, _| ())
+            .unwrap();
+        let into = into.reopen().unwrap();
+        let account = &into.account;
+        let old = read(&from.account, at(&path, taken)).unwrap();
+        assert!(read(account, at(&path, taken)).unwrap() == old);
+        assert!(into.get("b").unwrap() == old);
+        assert_eq!(into.get("a").unwrap(), b"new");
+        let (info, said) = account.attributes(at(&path, taken), &any).unwrap();
+        assert_eq!(
+            (said.metadata, info.tags),
+            (pairs("k", "v"), pairs("t", "1"))
+        );
+        assert_eq!(account.block_list(&name("b")).unwrap().committed.len(), 2);
+        assert_eq!(into.extents().len(), from.extents().len());
+        append(account, b"two");
+        assert_eq!(into.get("log").unwrap(), b"onetwo");
+        account.verify(&mut |_, _| ()).unwrap();
+    }
+}
