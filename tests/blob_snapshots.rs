@@ -335,7 +335,13 @@ fn account_that_takes_over_another_keeps_snapshots_blocks_and_what_they_share() 
         let (any, path) = (Conditions::default(), name("a"));
         for (n, part) in [(0, bytes(CHUNK_LEN + 3)), (1, b"tail".to_vec())] {
             let id = BlockId::from_bytes(&[n]).unwrap();
-            let put = (from.account).put_block(&path, &id, &mut &part[..], &mut || Ok(()));
+            let put = (from.account).put_block(
+                &path,
+                &id,
+                &mut &part[..],
+                Encryption::default(),
+                &mut || Ok(()),
+            );
             put.unwrap();
         }
         let list = [0, 1].map(|n| Block::Latest(BlockId::from_bytes(&[n]).unwrap()));
@@ -345,18 +351,25 @@ fn account_that_takes_over_another_keeps_snapshots_blocks_and_what_they_share() 
             ..Attributes::default()
         };
         (from.account)
-            .put_block_list(&path, &list, &said, &any)
+            .put_block_list(&path, &list, &said, Encryption::default(), &any)
             .unwrap();
         let taken = take(&from.account, "a");
         copy(&from.account, (&path).into(), &from.account, "b").unwrap();
         put_bytes(&from.account, "a", b"new");
         let log = name("log");
         (from.account)
-            .create_append_blob(&log, &Attributes::default(), &any)
+            .create_append_blob(&log, &Attributes::default(), Encryption::default(), &any)
             .unwrap();
         let append = |account: &StorageAccount, data: &[u8]| {
             let anywhere = Default::default();
-            let done = account.append(&log, &mut &data[..], &mut || Ok(()), &anywhere, &any);
+            let done = account.append(
+                &log,
+                &mut &data[..],
+                Encryption::default(),
+                &mut || Ok(()),
+                &anywhere,
+                &any,
+            );
             done.unwrap();
         };
         append(&from.account, b"one");
@@ -369,7 +382,9 @@ fn account_that_takes_over_another_keeps_snapshots_blocks_and_what_they_share() 
         assert!(read(account, at(&path, taken)).unwrap() == old);
         assert!(into.get("b").unwrap() == old);
         assert_eq!(into.get("a").unwrap(), b"new");
-        let (info, said) = account.attributes(at(&path, taken), &any).unwrap();
+        let (info, said) = account
+            .attributes(at(&path, taken), Encryption::default(), &any)
+            .unwrap();
         assert_eq!(
             (said.metadata, info.tags),
             (pairs("k", "v"), pairs("t", "1"))
