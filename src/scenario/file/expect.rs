@@ -1,5 +1,5 @@
 //! What is expected in a story. Nothing holds that proves nothing: what cannot be read must have been read at
-//! the same place, or its twin be read there now.
+//! the same place, or its twin be read there now. Over 400 lines because each word that expects something is here.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -16,6 +16,7 @@ mod expect;
 mod format;
 mod held;
 mod load;
+mod making;
 mod names;
 mod problem;
 mod stage;
