@@ -10,11 +10,11 @@ use crate::resource::Protection;
 use crate::scenario::ScenarioError;
 use crate::scenario::figures::{size, things};
 use crate::scenario::teller::Teller;
-use crate::vault::LocalVault;
+use crate::vault::{KeyVault, LocalVault};
 use crate::world::{Kind, Name, ResourceAddress, WhichVault, Workspace};
 
 use super::data;
-use super::format::{self, Managed, Resource, Script};
+use super::format::{Managed, Resource, Script};
 use super::held::{Held, Loaded};
 use super::making::{default_key, make_stranger, make_world, markers};
 use super::names::{Names, Site, twin};
