@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use accounts::{Fixture, bytes, name, put_bytes};
 use atrest::base::{ExtentId, ResourceId};
-use atrest::crypto::random_id;
+use atrest::crypto::{Secret, random_id};
+use atrest::envelope::{Envelope, ResourceKind};
 use atrest::resource::blob::{CHUNK_LEN, Conditions, Encryption, StorageAccount};
 use atrest::resource::{ProtectedResource, Protection, ResourceError};
 use proptest::prelude::*;
@@ -458,6 +459,70 @@ fn account_open_elsewhere_survives_a_rewrap_to_another_key() {
     assert_eq!(got, b"one");
     // And whoever still believes in the old key is told the new one.
     assert_eq!(fixture.open().unwrap().protection().key(), Some(&key));
+}
+
+/// As a server does that was running when the account was put under the customer's key.
+#[test]
+fn disabling_the_new_key_stops_an_account_that_was_open_before_the_rewrap() {
+    let mut fixture = Fixture::protected();
+    put_bytes(&fixture.account, "a", b"one");
+    let elsewhere = fixture.open().unwrap();
+    let read = || {
+        let mut got = Vec::new();
+        let read = elsewhere.get(&name("a"), None, &mut got, &mut |_| ());
+        read.map(|_| got)
+    };
+    let write = || elsewhere.put(&name("b"), &mut &b"two"[..], &mut |_| ());
+    assert_eq!(read().unwrap(), b"one", "it holds a lease by the old key");
+    let key = fixture.vault.add("other");
+    let to = Protection::CustomerManaged { key };
+    fixture.account.rewrap(&to).unwrap();
+    fixture.vault.enable("other", false);
+    for refused in [read().map(|_| ()), write().map(|_| ())] {
+        let refused = refused.unwrap_err();
+        assert!(
+            matches!(refused, ResourceError::KeyUnavailable { .. }),
+            "{refused}"
+        );
+    }
+    // Lists need the catalog's key, which stands.
+    assert_eq!(elsewhere.blobs().unwrap().len(), 1);
+    fixture.vault.enable("other", true);
+    assert_eq!(read().unwrap(), b"one");
+    // The old key counts for nothing any more.
+    fixture.vault.enable("customer", false);
+    assert_eq!(read().unwrap(), b"one");
+    write().unwrap();
+}
+
+/// Who can write files, and wrap with the public half of a key, ends nothing and gets nothing.
+#[test]
+fn an_open_account_does_not_take_over_a_key_that_a_forger_wrapped() {
+    let fixture = Fixture::protected();
+    put_bytes(&fixture.account, "a", b"one");
+    let header = fixture.account.dir().join("account.atrest");
+    let original = fs::read(&header).unwrap();
+    let (id, key) = (fixture.account.id(), fixture.vault.add("customer"));
+    let kind = ResourceKind::Storage;
+    let seal = |dek: &Secret<32>| Envelope::seal(&*fixture.vault, &key, kind, id, dek).unwrap();
+    let mut forged = original.clone();
+    forged[16..16 + Envelope::LEN].copy_from_slice(&seal(&Secret::random()).to_bytes());
+    fs::write(&header, &forged).unwrap();
+    // The vault is asked again, and what is written is under the account's own key.
+    fixture.vault.add("unrelated");
+    assert_eq!(fixture.get("a").unwrap(), b"one");
+    put_bytes(&fixture.account, "b", b"two");
+    // Once the key before is refused, too, there is no other.
+    fixture.vault.enable_version("customer", 0, false);
+    let refused = fixture.get("a").unwrap_err();
+    assert!(
+        matches!(refused, ResourceError::Unauthentic { .. }),
+        "{refused}"
+    );
+    fixture.vault.enable_version("customer", 0, true);
+    fs::write(&header, &original).unwrap();
+    let fixture = fixture.reopen().unwrap();
+    assert_eq!(fixture.get("b").unwrap(), b"two");
 }
 
 #[test]

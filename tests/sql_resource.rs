@@ -627,6 +627,46 @@ fn an_open_database_follows_a_rewrap_made_elsewhere() {
     );
 }
 
+/// Also when it did not look at the file between the rewrap and the revocation, and within a transaction
+/// that began before both.
+#[test]
+fn disabling_the_new_key_stops_a_database_that_was_open_before_the_rewrap() {
+    for within_a_transaction in [false, true] {
+        let f = Fixture::new();
+        let db = f.create("db", &f.vault.protection());
+        let conn = db.connect().unwrap();
+        // Not all of it fits into the page cache.
+        conn.execute_batch(
+            "PRAGMA cache_size = 10; CREATE TABLE t (a);
+             INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+             SELECT randomblob(3000) FROM n",
+        )
+        .unwrap();
+        let read = || conn.query_row("SELECT sum(length(a)) FROM t", [], |r| r.get::<_, i64>(0));
+        if within_a_transaction {
+            conn.execute_batch("BEGIN").unwrap();
+        }
+        assert_eq!(read().unwrap(), 600_000);
+        f.vault.rotate();
+        let mut other = f.open("db", &f.vault.protection()).unwrap();
+        other.rewrap(&f.vault.protection()).unwrap();
+        f.vault.enable(1, false);
+        let refused = db.explain(read().unwrap_err());
+        assert!(
+            matches!(refused, ResourceError::KeyUnavailable { .. }),
+            "{within_a_transaction} {refused}"
+        );
+        f.vault.enable(1, true);
+        if within_a_transaction && !conn.is_autocommit() {
+            conn.execute_batch("ROLLBACK").unwrap();
+        }
+        assert_eq!(read().unwrap(), 600_000);
+        // The version before counts for nothing any more.
+        f.vault.enable(0, false);
+        assert_eq!(read().unwrap(), 600_000);
+    }
+}
+
 /// Who knows the public half of the customer's key can wrap a key of his own with it.
 #[test]
 fn an_open_database_does_not_take_over_a_key_that_a_forger_wrapped() {

@@ -5,4 +5,4 @@ mod format;
 mod lease;
 
 pub use format::{Envelope, EnvelopeError, FormatError, ResourceKind};
-pub use lease::{LEASE_INTERVAL, Lease};
+pub use lease::{LEASE_INTERVAL, Lease, Newest};

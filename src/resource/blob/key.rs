@@ -36,9 +36,9 @@ impl Chain {
     }
 }
 
-/// One of an account's keys, under a lease that is acquired at the first use. When the vault
-/// refuses it, the account's header is read again: the key may have been rewrapped meanwhile, by
-/// this process or by another. It stays the same key: an envelope with another one, which whoever
+/// One of an account's keys, under a lease that is acquired at the first use. The account's header is read
+/// again whenever the vault is asked, and at each use once it refused: the key may have been rewrapped
+/// meanwhile, by this process or by another. It stays the same key: an envelope with another one, which whoever
 /// has the public half of an RSA key can make, is refused.
 pub(super) struct HeldKey {
     header: PathBuf,
@@ -111,7 +111,7 @@ impl HeldKey {
         let envelope = self.chain.envelope(AccountHeader::read(&self.header)?);
         let mut held = self.held.write().expect("no holder of this lock can panic");
         if let Some(lease) = &held.lease
-            && *lease.envelope() == envelope
+            && lease.envelope() == envelope
         {
             let number = lease.check().map_err(|e| self.refused(&e))?;
             return Ok((held.base + number, lease.clone()));
@@ -119,6 +119,9 @@ impl HeldKey {
         let (kind, wrapper) = (self.chain.kind(), self.wrapper.clone());
         let lease =
             Lease::acquire(envelope, kind, self.account, wrapper).map_err(|e| self.refused(&e))?;
+        let (chain, header) = (self.chain, self.header.clone());
+        let newest = move || AccountHeader::read(&header).ok().map(|h| chain.envelope(h));
+        let lease = lease.following(Box::new(newest));
         let offered = lease
             .with_key(|key| commitment(key, self.account))
             .map_err(|e| self.refused(&e))?;

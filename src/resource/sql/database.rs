@@ -11,7 +11,7 @@ use crate::base::ResourceId;
 use crate::envelope::{Envelope, ResourceKind};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified, Wrapper};
 use crate::sqlite::{
-    Freshness, PageSize, SealedDatabase, database_files, file_uri, reserve_for_seal,
+    Freshness, KeySource, PageSize, SealedDatabase, database_files, file_uri, reserve_for_seal,
 };
 
 use super::conversion::new_key;
@@ -302,6 +302,8 @@ impl ProtectedResource for SqlDatabase {
         key.exchange(new)
             .map_err(|e| ResourceError::envelope(&self.path, e))?;
         let bytes_rewritten = database.replace_key_slot(&slot)?;
+        // Until then the file named the old one, which may have been gone back to.
+        key.rewrapped(&slot);
         self.move_epoch(old.key.vault)?;
         let all = total_len(&self.existing_files())?;
         self.protection = to.clone();

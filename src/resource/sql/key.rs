@@ -49,7 +49,7 @@ impl LiveKey {
         protection: &Protection,
         wrapper: &Wrapper,
     ) -> Result<Self, EnvelopeError> {
-        let lease = Lease::acquire(envelope, ResourceKind::Sql, id, wrapper.clone())?;
+        let lease = lease(path, envelope, id, wrapper)?;
         Ok(Self {
             path: path.to_owned(),
             id,
@@ -83,7 +83,7 @@ impl LiveKey {
 
     /// The envelope in use.
     pub(super) fn envelope(&self) -> Envelope {
-        self.read().lease.envelope().clone()
+        self.read().lease.envelope()
     }
 
     /// From now on the key comes from `envelope`, which must hold the same key wrapped anew.
@@ -99,8 +99,7 @@ impl LiveKey {
         envelope: Envelope,
         is_ours: impl FnOnce(&Secret<32>) -> bool,
     ) -> Result<(), EnvelopeError> {
-        let wrapper = self.wrapper.clone();
-        let lease = Lease::acquire(envelope, ResourceKind::Sql, self.id, wrapper)?;
+        let lease = lease(&self.path, envelope, self.id, &self.wrapper)?;
         match lease.with_key(is_ours) {
             Ok(true) => {
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -114,11 +113,8 @@ impl LiveKey {
 
     /// After a refusal: when the file's header names another envelope by now, goes over to it.
     fn follow_rewrap(&self) -> bool {
-        let Ok(slots) = SealedDatabase::key_slots(&self.path) else {
-            return false;
-        };
-        let newest = slots.first().and_then(|slot| Envelope::parse(slot).ok());
-        newest.is_some_and(|newest| newest != self.envelope() && self.exchange(newest).is_ok())
+        newest(&self.path)
+            .is_some_and(|newest| newest != self.envelope() && self.exchange(newest).is_ok())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -129,6 +125,24 @@ impl LiveKey {
         let state = self.read();
         Ok(state.base + KeySource::check(&*state.lease)?)
     }
+}
+
+/// A lease that follows what the header of the file at `path` names.
+fn lease(
+    path: &Path,
+    envelope: Envelope,
+    id: ResourceId,
+    wrapper: &Wrapper,
+) -> Result<Lease, EnvelopeError> {
+    let lease = Lease::acquire(envelope, ResourceKind::Sql, id, wrapper.clone())?;
+    let path = path.to_owned();
+    Ok(lease.following(Box::new(move || newest(&path))))
+}
+
+/// The envelope that the header of the file at `path` names: not authenticated.
+fn newest(path: &Path) -> Option<Envelope> {
+    let slots = SealedDatabase::key_slots(path).ok()?;
+    Envelope::parse(slots.first()?).ok()
 }
 
 impl KeySource for LiveKey {
@@ -162,7 +176,7 @@ impl KeySource for LiveKey {
     }
 
     /// From then on the key is asked for there, and commits are told of there. When the new key version is
-    /// refused, the one before goes on until it is refused, too.
+    /// refused, the lease finds that, too, when it asks next.
     fn rewrapped(&self, slot: &[u8; KEY_SLOT_LEN]) {
         let newest = Envelope::parse(slot).ok();
         if let Some(newest) = newest.filter(|newest| *newest != self.envelope()) {
