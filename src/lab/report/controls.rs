@@ -1,6 +1,6 @@
 //! What a run says about controls of standards, and what it cannot say. The table is the whole of
-//! it: nothing is claimed that is not a row here, and no row says that a control is met. Over 400 lines
-//! because a hundred of them are the table, and a hundred its tests.
+//! it: nothing is claimed that is not a row here, and no row says that a control is met.
+//! Over 400 lines because a hundred of them are the table, and a hundred its tests.
 
 use serde::{Deserialize, Serialize};
 
