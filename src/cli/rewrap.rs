@@ -13,8 +13,9 @@ Examples:
   atrest rewrap --key payroll-key                   what is under one key
   atrest rewrap sql/finance                         one resource
 
-Only wrapped keys are rewritten, never data. A copy taken before still needs the old version: it
-opens for as long as that is enabled.")]
+Only wrapped keys are rewritten, never data. What belongs to a landscape is left out: its services
+follow a new version by themselves. A copy taken before still needs the old version: it opens for
+as long as that is enabled.")]
 pub struct Args {
     /// The resources; by default every one that is under a customer's key
     #[arg(conflicts_with = "key")]
@@ -39,6 +40,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         false => args.addresses.clone(),
     };
     let mut done = Vec::new();
+    for address in &addresses {
+        workspace.refuse_in_landscape(address)?;
+    }
     for address in &addresses {
         let mut resource = workspace.open_resource(address)?;
         let protection = resource.protection().clone();
@@ -79,7 +83,11 @@ fn under_key(
         (Protection::CustomerManaged { .. }, None) => true,
         _ => false,
     };
-    let all = workspace.resources().into_iter();
-    let chosen = all.filter(|(_, entry)| chosen(&entry.protection));
-    Ok(chosen.map(|(address, _)| address).collect())
+    let mut found = Vec::new();
+    for (address, entry) in workspace.resources() {
+        if chosen(&entry.protection) && workspace.owner_in_landscape(&address)?.is_none() {
+            found.push(address);
+        }
+    }
+    Ok(found)
 }

@@ -31,14 +31,30 @@ impl Workspace {
         Ok(opened.map(|store| self.landscape.get_or_init(|| store).clone()))
     }
 
-    /// Refuses to change by hand under which key a resource of a landscape is.
-    pub(super) fn refuse_in_landscape(&self, address: &ResourceAddress) -> Result<(), WorldError> {
-        let place = address.environment.as_ref().expect("a resolved address");
-        let owner = match self.landscape()? {
-            None => None,
-            Some(store) => store.read(|tx| landscape::owner(tx, place))?,
+    /// What of a landscape the resource belongs to, as words; `None` when it belongs to none.
+    pub fn owner_in_landscape(
+        &self,
+        address: &ResourceAddress,
+    ) -> Result<Option<String>, WorldError> {
+        let place = match &address.environment {
+            Some(place) => place.clone(),
+            None => {
+                let (address, _) = self.resource(address)?;
+                address.environment.expect("a resolved address")
+            }
         };
-        match owner {
+        match self.landscape()? {
+            None => Ok(None),
+            Some(store) => store.read(|tx| landscape::owner(tx, &place)),
+        }
+    }
+
+    /// Refuses to change by hand under which key a resource of a landscape is.
+    ///
+    /// # Errors
+    /// [`WorldError::Usage`]
+    pub fn refuse_in_landscape(&self, address: &ResourceAddress) -> Result<(), WorldError> {
+        match self.owner_in_landscape(address)? {
             None => Ok(()),
             Some(owner) => Err(WorldError::Usage(format!(
                 "{address} is of the {owner}: which key it is under is decided by its policy (`atrest policy apply` \

@@ -8,7 +8,7 @@ use crate::resource::Protection;
 use crate::sqlite::Conversion;
 
 use super::config::{Config, Environment};
-use super::convert::{places, settle};
+use super::convert::{key_on_disk, places, settle};
 use super::in_place::conversion_at;
 use super::resources::{list, remove, sql_files};
 use super::workspace::resource_path;
@@ -170,6 +170,10 @@ impl Workspace {
         remove(address.kind, &new);
         remove(address.kind, &old);
         copy_resource(address.kind, from, &new)?;
+        if let Err(e) = under_the_key(address.kind, &new, protection, from) {
+            remove(address.kind, &new);
+            return Err(e);
+        }
         if address.kind == Kind::Sql && live.exists() {
             super::hold::open_here_only(&live)?;
         }
@@ -208,6 +212,27 @@ impl Workspace {
             self.expect_sql(address, key.vault);
         }
         Ok(())
+    }
+}
+
+/// Whether the files at `path` are under the key that they are to be under; `named` is what the error calls
+/// them.
+///
+/// # Errors
+/// [`WorldError::Usage`] when they are not, or are missing.
+pub(super) fn under_the_key(
+    kind: Kind,
+    path: &Path,
+    protection: &Protection,
+    named: &Path,
+) -> Result<(), WorldError> {
+    let found = key_on_disk(kind, path)?.map(|version| version.key());
+    match path.exists() && found.as_ref() == protection.key() {
+        true => Ok(()),
+        false => Err(WorldError::Usage(format!(
+            "{}: not what was backed up, or missing; restore another backup",
+            named.display()
+        ))),
     }
 }
 

@@ -34,6 +34,8 @@ fn read_all(dir: &std::path::Path) -> Result<(), WorldError> {
 #[test]
 fn a_landscape_that_this_program_did_not_write_is_refused() {
     after("").unwrap();
+    after("UPDATE setting SET value = '9000-01-01T00:00:00Z' WHERE name = 'clock'").unwrap();
+    after("INSERT INTO setting VALUES ('sql-pick-up-minutes', '9223372036854775807')").unwrap();
     let newer = after("PRAGMA user_version = 2").unwrap_err();
     assert!(
         matches!(newer, WorldError::Newer { version: 2, .. }),
@@ -49,6 +51,7 @@ fn a_landscape_that_this_program_did_not_write_is_refused() {
         "DELETE FROM setting WHERE name = 'profile'".to_owned(),
         "UPDATE setting SET value = 'soon' WHERE name = 'clock'".to_owned(),
         "DELETE FROM setting WHERE name = 'clock'".to_owned(),
+        "UPDATE setting SET value = '9000-01-01T00:00:01Z' WHERE name = 'clock'".to_owned(),
         body("tenant", "{", "{\"more\":1,"),
         body("tenant", "\"rcs\":false,", ""),
         body("power", "\"state\":\"mmk\"", "\"state\":\"none\""),

@@ -1,5 +1,6 @@
-//! A process that applies a policy, removes one, restores or makes environments is killed: at each step, and at any
-//! moment. The next one ends what was begun.
+//! A process that applies a policy to one environment, removes one, or makes an environment is killed at each step;
+//! one that applies a policy to many, at any moment. The next one ends what was begun. No restore, copy or reset is
+//! killed here.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

@@ -6,6 +6,7 @@
 #[path = "../common/scratch.rs"]
 mod scratch;
 
+mod attacked;
 mod command_line;
 mod coverage;
 mod file;

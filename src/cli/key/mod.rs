@@ -189,6 +189,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             "`list` and `show` are what a customer can do there",
         )),
         change => {
+            // An outage that this change ends is noted before. What is wrong with a landscape hinders no change
+            // of a key, and is told after it.
+            if let Ok(Some(landscape)) = Landscape::find(&context.workspace()?) {
+                let _ = landscape.catch_up();
+            }
             let done = run_change(change, &args.vault, context);
             // What follows from it in a landscape follows at once.
             if let Some(landscape) = Landscape::find(&context.workspace()?)? {
@@ -230,7 +235,7 @@ fn run_change(
             let bundle = vault.rotate_key(name)?;
             note_use(
                 context,
-                "still under an older version until `atrest rewrap`",
+                "still under an older version until `atrest rewrap`, or, in a landscape, until its services follow",
                 |key| key.key() == bundle.kid.key(),
             )?;
             (bundle, "rotated")

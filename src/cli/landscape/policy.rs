@@ -259,9 +259,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         .map(|power| format!("{} ({})", power.name, power.key.word()))
         .collect();
     let versions = landscape.version_states(&policy).unwrap_or_default();
-    let versions = versions
-        .iter()
-        .map(|(version, state)| format!("{} ({})", &version[..8], spelled(state)));
+    let versions = versions.iter().map(|(version, state)| {
+        format!(
+            "{} ({})",
+            version.get(..8).unwrap_or(version),
+            spelled(state)
+        )
+    });
     let versions: Vec<_> = versions.collect();
     output.answer(&policy, |text| {
         let grants = policy.grants.iter().map(|grant| grant.name());

@@ -3,6 +3,7 @@
 use crate::cli::protection::how;
 use crate::cli::{CliError, Context};
 use crate::resource::Protection;
+use crate::world::landscape::Landscape;
 use crate::world::{ConvertedInPlace, NamedKey, ResourceAddress};
 
 use super::address;
@@ -95,7 +96,12 @@ pub(super) fn rekey(args: &RekeyArgs, context: &Context) -> Result<(), CliError>
         &done,
         "sealed anew under a new data encryption key",
         context,
-    )
+    )?;
+    // It is wrapped with the newest version of the key, which a landscape watches from now on.
+    if let Some(landscape) = Landscape::find(&workspace)? {
+        landscape.look_again(&args.database)?;
+    }
+    Ok(())
 }
 
 fn report(done: &ConvertedInPlace, what: &str, context: &Context) -> Result<(), CliError> {

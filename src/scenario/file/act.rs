@@ -305,6 +305,7 @@ impl Stage {
         for place in what.iter() {
             let address = self.resolve(&place.value.0);
             let workspace = self.workspace(&address);
+            workspace.refuse_in_landscape(&address)?;
             let protection = workspace.resource(&address)?.1.protection;
             let begun = Instant::now();
             let mut resource = workspace.open_resource(&address)?;

@@ -15,6 +15,7 @@ use crate::world::workspace::resource_path;
 use crate::world::{BACKUPS, Kind, Name, ResourceAddress, Workspace, WorldError};
 
 use super::Landscape;
+use super::clock;
 use super::eligible::{find_power, locked};
 use super::entities::{Backup, BackupPart, Duty, PowerEnvironment, PowerKind};
 use super::events::by_provider;
@@ -87,7 +88,7 @@ impl Landscape<'_> {
             power: power.name.clone(),
             finance: power.linked.clone(),
             taken: turn.now,
-            expires: turn.now + SignedDuration::from_hours(days * 24),
+            expires: clock::after(turn.now, SignedDuration::from_hours(days * 24)),
             parts,
         };
         self.store().write(|tx| {
@@ -163,7 +164,8 @@ impl Landscape<'_> {
     /// Tries to attach a copy of another working directory's data here, as the environment `place`.
     ///
     /// # Errors
-    /// [`Rule::NoKey`] with the keys that it needs: nothing of it is left here then.
+    /// [`Rule::NoKey`] with the keys that it needs: nothing of it is left here then. [`WorldError::Exists`] when
+    /// there is an environment of that name.
     pub fn attach(
         &self,
         copy: &Path,
@@ -171,6 +173,10 @@ impl Landscape<'_> {
         progress: Progress<'_>,
     ) -> Result<Vec<String>, WorldError> {
         let turn = self.begin()?;
+        // What does not open is taken away again, which must not take what was there before.
+        if self.workspace.read_config()?.environment(place).is_ok() {
+            return Err(WorldError::Exists(format!("the environment {place}")));
+        }
         let mut told = |done, of| {
             progress(Step {
                 what: "bytes copied".into(),

@@ -52,9 +52,27 @@ impl Clock for WorldClock {
     }
 }
 
+/// The latest time that it shows: what is due later than that is in the calendar still.
+pub(super) fn latest() -> Timestamp {
+    "9000-01-01T00:00:00Z".parse().expect("a time")
+}
+
+/// The time `by` after `at`, or the calendar's last.
+pub(super) fn after(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
 /// What it shows.
 pub(super) fn now(tx: &Tx<'_>) -> Result<Timestamp, WorldError> {
     let bad = || malformed(Path::new(super::LANDSCAPE), "its clock shows no time");
+    let shown = shown(tx, bad)?;
+    match shown <= latest() {
+        true => Ok(shown),
+        false => Err(bad()),
+    }
+}
+
+fn shown(tx: &Tx<'_>, bad: impl Fn() -> WorldError) -> Result<Timestamp, WorldError> {
     if let Some(ahead) = tx.setting(AHEAD)? {
         let ahead = ahead.parse().map_err(|_| bad())?;
         let now = SystemClock

@@ -380,7 +380,7 @@ impl Landscape<'_> {
 }
 
 /// A name that another part of the landscape has is not given twice.
-fn unowned(tx: &Tx<'_>, place: &Name) -> Result<(), WorldError> {
+pub(super) fn unowned(tx: &Tx<'_>, place: &Name) -> Result<(), WorldError> {
     match super::gate::owner(tx, place)? {
         Some(owner) => Err(WorldError::Exists(format!(
             "the environment {place} ({owner})"

@@ -69,9 +69,6 @@ impl Gate {
         let Some((power, policy, facts, now)) = governed.map_err(unreadable)? else {
             return Ok(());
         };
-        if key.name != policy.key {
-            return Ok(());
-        }
         match &power.key {
             KeyState::Locked { trigger, .. } => {
                 return Err(refused(format!(
@@ -86,6 +83,10 @@ impl Gate {
                 )));
             }
             _ => {}
+        }
+        // Another key of the customer's is not the policy's: only the environment's own state counts for it.
+        if key.name != policy.key {
+            return Ok(());
         }
         if let Some(trigger) = out_of_reach(&policy, facts.as_ref()) {
             return Err(refused(format!("is not used: {trigger}")));

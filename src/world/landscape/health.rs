@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::base::{KeyName, KeyRef, KeyVersion};
 use crate::crypto::KeyKind;
 use crate::resource::Protection;
-use crate::vault::{KeyBundle, VaultError};
+use crate::vault::{KeyBundle, KeyOperation, VaultError};
 use crate::world::{AnyVault, WorldError};
 
 use super::Landscape;
@@ -162,7 +162,11 @@ impl Landscape<'_> {
                 "make another key",
             );
         }
-        match version_trigger(&*vault, &policy.key, &newest.kid.version.to_string(), now)? {
+        let version = newest.kid.version.to_string();
+        let early = newest.attributes.not_before.filter(|at| *at > now);
+        let early = early.map(|at| format!("the key {} is not valid before {at}", policy.key));
+        let trigger = version_trigger(&*vault, &policy.key, &version, now)?;
+        match trigger.or(early) {
             Some(trigger) => refused(
                 Rule::KeyAccess,
                 trigger,
@@ -204,7 +208,7 @@ pub(super) fn version_trigger(
         path: super::LANDSCAPE.into(),
         why: format!("{version:?} is no version"),
     })?;
-    let short = &version[..8];
+    let short = version.get(..8).unwrap_or(version);
     Ok(match vault.key(key, Some(parsed)) {
         Ok(bundle) if !bundle.attributes.enabled => {
             Some(format!("version {short} of the key {key} is disabled"))
@@ -212,7 +216,11 @@ pub(super) fn version_trigger(
         Ok(bundle) if bundle.attributes.expires.is_some_and(|at| at <= now) => {
             Some(format!("version {short} of the key {key} has expired"))
         }
-        Ok(_) => None,
+        Ok(bundle) => {
+            let needed = [KeyOperation::WrapKey, KeyOperation::UnwrapKey];
+            let missing = needed.iter().find(|op| !bundle.operations.contains(op));
+            missing.map(|op| format!("version {short} of the key {key} does not permit {op}"))
+        }
         Err(VaultError::KeyDeleted { .. }) => Some(format!("the key {key} is deleted")),
         Err(VaultError::KeyNotFound(_)) => Some(match vault.deleted_key(key) {
             Ok(_) => format!("the key {key} is deleted"),
@@ -244,7 +252,7 @@ pub(super) fn other_material(
                     policy.key,
                     newest.thumbprint,
                     known.thumbprint,
-                    &version[..8]
+                    version.get(..8).unwrap_or(version)
                 ),
                 "recover the key that the environments are under, or restore its backup",
             )));

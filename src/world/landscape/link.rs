@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::world::WorldError;
 
 use super::Landscape;
+use super::clock;
 use super::entities::{
     Duty, FinanceEnvironment, FinanceKind, Person, PowerEnvironment, Project, Tenant,
 };
@@ -79,7 +80,7 @@ impl Landscape<'_> {
                 let Link::InProgress { power, started } = environment.link.clone() else {
                     continue;
                 };
-                let at = started + LINK_TAKES;
+                let at = clock::after(started, LINK_TAKES);
                 if at > now {
                     continue;
                 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::world::{ResourceAddress, WorldError};
 
 use super::Landscape;
+use super::clock;
 use super::eligible::find_power;
 use super::entities::{Duty, Entity, Person, Tenant};
 use super::events::by_provider;
@@ -223,7 +224,7 @@ impl Landscape<'_> {
                 reason: new.reason.clone(),
                 scope: scope.iter().map(ToString::to_string).collect(),
                 requested: turn.now,
-                expires: turn.now + WAITS,
+                expires: clock::after(turn.now, WAITS),
                 hours: new.hours,
                 state: RequestStatus::ActionNeeded,
             };
@@ -286,7 +287,10 @@ impl Landscape<'_> {
                 Decision::Approve => RequestStatus::Approved {
                     by: by.clone(),
                     at,
-                    until: at + SignedDuration::from_hours(found.hours.into()).min(ACCESS),
+                    until: clock::after(
+                        at,
+                        SignedDuration::from_hours(found.hours.into()).min(ACCESS),
+                    ),
                 },
             };
             tx.put(&found)?;

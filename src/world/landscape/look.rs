@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::resource::Protection;
+use crate::base::KeyRef;
 use crate::world::{ResourceAddress, WorldError};
 
 use super::Landscape;
@@ -30,9 +30,11 @@ impl Look<'_> {
         kind: FinanceKind,
     ) -> Result<Vec<CoverageRow>, WorldError> {
         let workspace = self.landscape.workspace;
+        let own = self.policys_key();
         let mut rows = Vec::new();
         for address in addresses {
             let version = workspace.key_version(address)?;
+            let is_sealed = version.is_some();
             let customers =
                 version.filter(|version| version.vault != workspace.service_key().vault);
             let (verdict, protected, reason, why) =
@@ -45,6 +47,14 @@ impl Look<'_> {
                         "LOCKED",
                         format!("under the customer's key, which cannot be used: {trigger}"),
                     ),
+                    (Some(key), _) if Some(key.key()) != own => (
+                        Verdict::Partial,
+                        CoveredBy::Customer {
+                            key: key.to_string(),
+                        },
+                        "OTHER_KEY",
+                        "under a key that is not its policy's: no policy governs it".to_owned(),
+                    ),
                     (Some(key), _) => (
                         Verdict::Covered,
                         CoveredBy::Customer {
@@ -52,6 +62,13 @@ impl Look<'_> {
                         },
                         "CUSTOMER_KEY",
                         "environment-specific, and under the policy's key".to_owned(),
+                    ),
+                    (None, _) if !is_sealed => (
+                        Verdict::NotCovered,
+                        CoveredBy::Nobody,
+                        "NOT_ENCRYPTED",
+                        "not encrypted, or its header names no key: nobody's key protects it"
+                            .to_owned(),
                     ),
                     (None, state) => {
                         let (reason, why) = self.why_not(kind, state);
@@ -249,13 +266,16 @@ impl Look<'_> {
     }
 
     fn customers_key(&self) -> CoveredBy {
-        let policy = self.power.as_ref().and_then(|power| power.key.policy());
-        let policy = policy.and_then(|name| self.landscape.get::<Policy>(name.as_str()).ok());
-        match policy.and_then(|policy| self.landscape.protection_by(&policy).ok()) {
-            Some(Protection::CustomerManaged { key }) => CoveredBy::Customer {
+        self.policys_key()
+            .map_or(CoveredBy::Microsoft, |key| CoveredBy::Customer {
                 key: key.to_string(),
-            },
-            _ => CoveredBy::Microsoft,
-        }
+            })
+    }
+
+    fn policys_key(&self) -> Option<KeyRef> {
+        let name = self.power.as_ref()?.key.policy()?;
+        let policy: Policy = self.landscape.get(name.as_str()).ok()?;
+        let protection = self.landscape.protection_by(&policy).ok()?;
+        protection.key().cloned()
     }
 }

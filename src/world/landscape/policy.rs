@@ -78,12 +78,25 @@ impl Landscape<'_> {
 
     /// Grants the policy's identity Key Vault Crypto Service Encryption User on the key, or only some of what
     /// that gives.
+    ///
+    /// # Errors
+    /// [`super::Rule::Forbidden`]; [`WorldError::Usage`] while the vault is deleted.
     pub fn grant(
         &self,
         policy: &PolicyName,
         permissions: &[Permission],
         by: &PersonName,
     ) -> Result<Policy, WorldError> {
+        let found: Policy = self.get(policy.as_str())?;
+        if self
+            .facts(&found)?
+            .is_some_and(|facts| facts.deleted.is_some())
+        {
+            return Err(WorldError::Usage(format!(
+                "the vault {} is deleted, and its grants with it: recover it first (`atrest policy vault {} --recover`)",
+                found.vault.0, found.vault.0
+            )));
+        }
         self.change_policy(policy, by, "PolicyIdentityGranted", |policy| {
             policy.grants.extend(permissions);
         })

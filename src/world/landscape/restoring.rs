@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::base::{KeyRef, KeyVersionRef, ResourceId};
 use crate::resource::Protection;
 use crate::vault::VaultError;
+use crate::world::restore::under_the_key;
 use crate::world::workspace::resource_path;
 use crate::world::{BACKUPS, ResourceAddress, WorldError};
 
 use super::Landscape;
 use super::backup::RESETTING;
 use super::entities::{Backup, Policy, PowerEnvironment, power_place};
+use super::events::by_provider;
 use super::health::SERVICES;
 use super::names::{BackupName, PersonName, PowerName};
 use super::rules::Rule;
@@ -51,6 +53,16 @@ struct Part {
     key: KeyRef,
 }
 
+impl Part {
+    fn protection(&self) -> Protection {
+        let key = self.key.clone();
+        match self.service_managed {
+            true => Protection::ServiceManaged { key },
+            false => Protection::CustomerManaged { key },
+        }
+    }
+}
+
 impl Landscape<'_> {
     /// Restores a backup into an environment: the one that it was made of, or one under the same key.
     ///
@@ -84,6 +96,7 @@ impl Landscape<'_> {
                 self.same_key(&parts, &power, backup.name.as_str())?;
             }
             self.protectors_there(&backup, &power)?;
+            self.copies_there(&parts)?;
             self.take_over(&power, parts)
         };
         self.told(&turn, by, "EnvironmentRestored", into, begun())
@@ -136,8 +149,15 @@ impl Landscape<'_> {
             .read(|tx| Ok((tx.settings(UNDER_WAY)?, tx.settings(RESETTING)?)))?;
         for (_, text) in restores {
             let under_way: UnderWay = self.store().read(|tx| tx.parse(&text))?;
-            if !under_way.parts.is_empty() {
-                self.put_in_place(&under_way)?;
+            // What cannot be put in its place, by a damaged backup say, hinders nothing else: it is told, and
+            // tried again by whoever comes next.
+            if !under_way.parts.is_empty()
+                && let Err(e) = self.put_in_place(&under_way)
+            {
+                let now = self.now()?;
+                let event = by_provider(now, "EnvironmentRestoreFailed", &under_way.into, e);
+                self.store().write(|tx| tx.record_once(&event))?;
+                continue;
             }
             // A key that cannot be used now hinders nothing else: it is tried again by whoever comes next.
             let _ = self.under_own_key(&under_way.into);
@@ -292,18 +312,25 @@ impl Landscape<'_> {
         })
     }
 
+    /// Whether the files of every part are there, under the key that they were under.
+    fn copies_there(&self, parts: &[Part]) -> Result<(), WorldError> {
+        for part in parts {
+            let address: ResourceAddress = part.to.parse()?;
+            let from = self.workspace.dir().join(&part.from);
+            under_the_key(address.kind, &from, &part.protection(), &part.from)?;
+        }
+        Ok(())
+    }
+
     fn put_in_place(&self, under_way: &UnderWay) -> Result<Vec<ResourceAddress>, WorldError> {
+        // Nothing is replaced before all of it is there.
+        self.copies_there(&under_way.parts)?;
         let mut done = Vec::new();
         for part in &under_way.parts {
             let address: ResourceAddress = part.to.parse()?;
-            let key = part.key.clone();
-            let protection = match part.service_managed {
-                true => Protection::ServiceManaged { key },
-                false => Protection::CustomerManaged { key },
-            };
             let from = self.workspace.dir().join(&part.from);
             self.workspace
-                .replace_by_copy(&address, &from, part.id, &protection)?;
+                .replace_by_copy(&address, &from, part.id, &part.protection())?;
             done.push(address);
         }
         // From here on nothing of the data is written again.

@@ -7,6 +7,7 @@ use crate::world::bulk::{NewPlace, Progress};
 use crate::world::{Kind, Name, ResourceAddress, WorldError};
 
 use super::Landscape;
+use super::create::unowned;
 use super::entities::{Project, Tenant};
 use super::names::{ProjectName, TenantName};
 use super::store::Tx;
@@ -82,6 +83,7 @@ impl Landscape<'_> {
             databases: vec![named("configurations")],
             accounts: vec![],
         };
+        self.store().read(|tx| unowned(tx, &place.name))?;
         self.workspace.make_places(&[place], &|_| ())?;
         found.rcs = true;
         self.store().write(|tx| tx.put(&found))
@@ -93,6 +95,7 @@ impl Landscape<'_> {
             databases: vec![named("metadata")],
             accounts: vec![named("assets")],
         };
+        self.store().read(|tx| unowned(tx, &place.name))?;
         let quiet: Progress<'_> = &|_| ();
         self.workspace.make_places(&[place], quiet)
     }

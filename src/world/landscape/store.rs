@@ -287,6 +287,18 @@ impl Tx<'_> {
     }
 
     /// The audit records with their numbers, oldest first.
+    /// Records it, unless the same was recorded of the same before: what is tried again and again.
+    pub(super) fn record_once(&self, event: &Event) -> Result<(), WorldError> {
+        let same = |e: &Event| {
+            (&e.operation, &e.subject, &e.detail)
+                == (&event.operation, &event.subject, &event.detail)
+        };
+        match self.events()?.iter().any(|(_, e)| same(e)) {
+            true => Ok(()),
+            false => self.record(event),
+        }
+    }
+
     pub(super) fn events(&self) -> Result<Vec<(i64, Event)>, WorldError> {
         let get = || {
             let mut query = self

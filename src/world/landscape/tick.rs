@@ -19,6 +19,8 @@ use super::store::Tx;
 const SQL_PICK_UP: &str = "sql-pick-up-minutes";
 /// Its usual value.
 const SQL_PICK_UP_MINUTES: i64 = 60;
+/// And its largest: a week.
+const SQL_PICK_UP_MOST: i64 = 7 * 24 * 60;
 /// How long everything else takes: storage follows daily, the Power Platform within a day.
 const PICK_UP: SignedDuration = SignedDuration::from_hours(24);
 /// How long the version before must stay enabled.
@@ -64,6 +66,9 @@ impl Landscape<'_> {
             return Err(beyond());
         }
         let to = from.checked_add(by).map_err(|_| beyond())?;
+        if to > clock::latest() {
+            return Err(beyond());
+        }
         let events = |this: &Self| this.store().read(|tx| tx.events());
         let before = events(self)?.last().map_or(0, |(seq, _)| *seq);
         let step = DAY.max(by / i32::try_from(DAYS_ONE_BY_ONE).expect("it is small"));
@@ -83,7 +88,15 @@ impl Landscape<'_> {
     }
 
     /// Sets how long SQL databases take to pick up a new version: pages disagree on it.
+    ///
+    /// # Errors
+    /// [`WorldError::Usage`] for more than a week.
     pub fn set_sql_pick_up(&self, minutes: u32) -> Result<(), WorldError> {
+        if i64::from(minutes) > SQL_PICK_UP_MOST {
+            return Err(WorldError::Usage(format!(
+                "a new version is picked up within a week: {SQL_PICK_UP_MOST} minutes at most"
+            )));
+        }
         let _turn = self.begin()?;
         self.store()
             .write(|tx| tx.set(SQL_PICK_UP, &minutes.to_string()))
@@ -94,7 +107,8 @@ impl Landscape<'_> {
         let text = self.store().read(|tx| tx.setting(SQL_PICK_UP))?;
         let minutes = text
             .and_then(|text| text.parse().ok())
-            .unwrap_or(SQL_PICK_UP_MINUTES);
+            .unwrap_or(SQL_PICK_UP_MINUTES)
+            .clamp(0, SQL_PICK_UP_MOST);
         Ok(SignedDuration::from_mins(minutes))
     }
 
@@ -127,12 +141,30 @@ impl Landscape<'_> {
     fn pick_up(&self, policy: &Policy, now: Timestamp) -> Result<(), WorldError> {
         let newest = self.newest(policy)?;
         let version = newest.kid.version;
-        if policy.current == Some(version) || !newest.attributes.enabled {
+        let text = version.to_string();
+        // What was locked or failed while the version was picked up, or was restored since, follows, too.
+        let mut used = policy.versions.iter().filter(|(_, known)| known.in_use);
+        let behind = used.any(|(at, _)| *at != text);
+        let current = policy.current == Some(version);
+        let attributes = &newest.attributes;
+        let usable = attributes.enabled && attributes.not_before.is_none_or(|at| at <= now);
+        if !usable || (current && !behind) {
             return Ok(());
         }
         let (sql, rest) = self.pick_up_times(newest.attributes.created)?;
         if now < sql {
             return Ok(());
+        }
+        let fails = |why: String| {
+            let event = by_provider(now, "KeyPickUpFailed", &policy.name, why);
+            self.store().write(|tx| tx.record_once(&event))
+        };
+        let allowed = self.allowed_keys()?;
+        if !allowed.iter().any(|kind| kind == newest.kind.name()) {
+            let (key, kind) = (&policy.key, newest.kind.name());
+            return fails(format!(
+                "the newest version of {key} is {kind}: not allowed (P2)"
+            ));
         }
         let powers = self.all::<PowerEnvironment>()?;
         let under = |power: &&PowerEnvironment| match &power.key {
@@ -159,19 +191,10 @@ impl Landscape<'_> {
             self.look_at_versions(&policy.name)?;
             // It hinders nothing else, and is tried again.
             if let Some(failed) = moved.into_iter().find_map(|moved| moved.result.err()) {
-                let event = by_provider(now, "KeyPickUpFailed", &policy.name, failed);
-                return self.store().write(|tx| {
-                    let told = |(_, e): &(i64, super::Event)| {
-                        e.operation == event.operation && e.detail == event.detail
-                    };
-                    match tx.events()?.iter().any(told) {
-                        true => Ok(()),
-                        false => tx.record(&event),
-                    }
-                });
+                return fails(failed.to_string());
             }
         }
-        if now < rest {
+        if now < rest || current {
             return Ok(());
         }
         self.store().write(|tx| {
@@ -179,7 +202,7 @@ impl Landscape<'_> {
             policy.current = Some(version);
             tx.put(&policy)?;
             for power in powers {
-                let detail = format_args!("version {}", &version.to_string()[..8]);
+                let detail = format_args!("version {}", text.get(..8).unwrap_or(&text));
                 tx.record(&by_provider(
                     now,
                     "CMK-Renewed environment",
@@ -192,7 +215,10 @@ impl Landscape<'_> {
     }
 
     fn pick_up_times(&self, created: Timestamp) -> Result<(Timestamp, Timestamp), WorldError> {
-        Ok((created + self.sql_pick_up()?, created + PICK_UP))
+        Ok((
+            clock::after(created, self.sql_pick_up()?),
+            clock::after(created, PICK_UP),
+        ))
     }
 
     fn delete_what_was_locked_too_long(&self, now: Timestamp) -> Result<(), WorldError> {
@@ -200,7 +226,7 @@ impl Landscape<'_> {
             let KeyState::Locked { policy, since, .. } = &power.key else {
                 continue;
             };
-            let at = *since + power.kind.deleted_after();
+            let at = clock::after(*since, power.kind.deleted_after());
             if at > now {
                 continue;
             }
@@ -235,17 +261,14 @@ impl Landscape<'_> {
     fn settle_lockbox(&self, now: Timestamp) -> Result<(), WorldError> {
         self.store().write(|tx| {
             for mut tenant in tx.all::<Tenant>()? {
-                if let LockboxSwitch::Enabling { since } = tenant.lockbox
-                    && since + SWITCHING <= now
-                {
+                let LockboxSwitch::Enabling { since } = tenant.lockbox else {
+                    continue;
+                };
+                let at = clock::after(since, SWITCHING);
+                if at <= now {
                     tenant.lockbox = LockboxSwitch::On;
                     tx.put(&tenant)?;
-                    tx.record(&by_provider(
-                        since + SWITCHING,
-                        "LockboxPolicyChanged",
-                        &tenant.name,
-                        "on",
-                    ))?;
+                    tx.record(&by_provider(at, "LockboxPolicyChanged", &tenant.name, "on"))?;
                 }
             }
             for mut request in tx.all::<LockboxRequest>()? {
@@ -272,7 +295,7 @@ impl Landscape<'_> {
         let mut due = Vec::new();
         for tenant in self.all::<Tenant>()? {
             if let LockboxSwitch::Enabling { since } = tenant.lockbox {
-                due.push(since + SWITCHING);
+                due.push(clock::after(since, SWITCHING));
             }
         }
         for request in self.all::<LockboxRequest>()? {
@@ -290,12 +313,12 @@ impl Landscape<'_> {
         let mut due = self.lockbox_due()?;
         for finance in self.all::<FinanceEnvironment>()? {
             if let Link::InProgress { started, .. } = finance.link {
-                due.push(started + LINK_TAKES);
+                due.push(clock::after(started, LINK_TAKES));
             }
         }
         for power in self.all::<PowerEnvironment>()? {
             if let KeyState::Locked { since, .. } = power.key {
-                due.push(since + power.kind.deleted_after());
+                due.push(clock::after(since, power.kind.deleted_after()));
             }
         }
         due.extend(
@@ -312,6 +335,7 @@ impl Landscape<'_> {
                 .unwrap_or_default()
             {
                 due.extend(bundle.attributes.expires);
+                due.extend(bundle.attributes.not_before);
                 let (sql, rest) = self.pick_up_times(bundle.attributes.created)?;
                 due.extend([sql, rest]);
             }
@@ -372,7 +396,7 @@ fn note_access(tx: &Tx<'_>, policy: &Policy, now: Timestamp) -> Result<(), World
 
 fn forget_old_records(tx: &Tx<'_>, now: Timestamp) -> Result<(), WorldError> {
     for (seq, event) in tx.events()? {
-        if event.operation.starts_with("Lockbox") && event.time + KEPT < now {
+        if event.operation.starts_with("Lockbox") && clock::after(event.time, KEPT) < now {
             tx.forget_event(seq)?;
         }
     }

@@ -51,7 +51,7 @@ impl<'a> Landscape<'a> {
     /// Makes one in a working directory, or opens the one that is there, whose clock goes on as it is.
     ///
     /// # Errors
-    /// [`WorldError::Usage`] when there is one with another profile.
+    /// [`WorldError::Usage`] when there is one with another profile, or for a time beyond the year 9000.
     pub fn create(
         workspace: &'a Workspace,
         profile: Profile,
@@ -61,6 +61,11 @@ impl<'a> Landscape<'a> {
             Start::At(time) => time,
             Start::Machine | Start::RealTime => SystemClock.now(),
         };
+        if now > clock::latest() {
+            return Err(WorldError::Usage(
+                "the clock begins within the calendar: before the year 9000".into(),
+            ));
+        }
         let now = Timestamp::from_second(now.as_second()).expect("of a timestamp");
         let (word, now) = (profile.to_string(), now.to_string());
         let mut settings = vec![(PROFILE, word.as_str())];

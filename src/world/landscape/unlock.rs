@@ -51,7 +51,18 @@ impl Landscape<'_> {
         }
         let healed = power.key.sql(now) == SqlState::AutoHeal;
         let mut enabled = power.clone();
-        enabled.key = under(&power, &policy.name, now);
+        let to = self.protection_by(&policy)?;
+        let addresses = self.resources_of(&power);
+        let left = self.not_under(&addresses, |at| Some(&at.key()) == to.key())?;
+        enabled.key = match left.first() {
+            None => under(&power, &policy.name, now),
+            // It failed before it was locked.
+            Some(address) => KeyState::Partial {
+                policy: policy.name.clone(),
+                at: now,
+                why: format!("{address}: not under the policy's key"),
+            },
+        };
         // The resources open for an environment that is enabled.
         self.store().write(|tx| tx.put(&enabled))?;
         for address in self.resources_of(&enabled) {

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::world::{WhichVault, WorldError};
 
 use super::Landscape;
+use super::clock;
 use super::entities::{Policy, VaultFacts};
 use super::events::by_provider;
 use super::health::SERVICES;
@@ -62,8 +63,21 @@ impl Landscape<'_> {
     }
 
     /// Recovers a deleted vault. The grants on its keys are gone, and its environments stay locked.
+    ///
+    /// # Errors
+    /// [`WorldError::Usage`] when it is not deleted, or was for longer than its retention.
     pub fn recover_vault(&self, vault: &WhichVault) -> Result<Told<VaultFacts>, WorldError> {
-        let value = self.change_vault(vault, "VaultRecovered", |facts, _| {
+        let settings = self.workspace.keys(vault, SERVICES)?.settings()?;
+        let value = self.change_vault(vault, "VaultRecovered", |facts, now| {
+            let ended = facts
+                .deleted
+                .map(|at| purged_at(at, settings.retention_days));
+            if let Some(ended) = ended.filter(|at| *at <= now) {
+                return Err(WorldError::Usage(format!(
+                    "the vault {} cannot be recovered: its retention ended on {ended}",
+                    facts.name
+                )));
+            }
             if facts.purged.is_some() || facts.deleted.take().is_none() {
                 return Err(WorldError::Usage(format!(
                     "the vault {} cannot be recovered: it is not deleted, or purged",
@@ -152,5 +166,5 @@ impl Landscape<'_> {
 }
 
 fn purged_at(deleted: Timestamp, days: u8) -> Timestamp {
-    deleted + SignedDuration::from_hours(i64::from(days) * 24)
+    clock::after(deleted, SignedDuration::from_hours(i64::from(days) * 24))
 }

@@ -9,7 +9,9 @@ use crate::vault::{KeyBundle, VaultError};
 use crate::world::{ResourceAddress, Workspace, WorldError};
 
 use super::Landscape;
+use super::clock;
 use super::entities::{Backup, KnownVersion, Policy, PowerEnvironment};
+use super::gate::governing;
 use super::names::PolicyName;
 use super::rules::{Refusal, Rule};
 use super::state::KeyState;
@@ -111,14 +113,46 @@ impl Landscape<'_> {
                 );
             }
         }
+        // One that came onto the disk without a pick-up (a restore, a new data encryption key) is watched from
+        // now on, too.
+        let mut met = Vec::new();
+        let vault = self.vault_of(&policy).ok();
+        for version in &found {
+            if !policy.versions.contains_key(&version.to_string())
+                && let Some(vault) = &vault
+                && let Ok(bundle) = vault.key(&policy.key, Some(*version))
+            {
+                met.push(bundle);
+            }
+        }
         self.store().write(|tx| {
             let mut policy: Policy = tx.get(policy.name.as_str())?;
+            for bundle in met {
+                let version = bundle.kid.version.to_string();
+                policy.versions.entry(version).or_insert(KnownVersion {
+                    thumbprint: bundle.thumbprint,
+                    created: bundle.attributes.created,
+                    in_use: true,
+                });
+            }
             for (version, known) in &mut policy.versions {
                 known.in_use = found.iter().any(|v| v.to_string() == *version);
             }
             tx.put(&policy)
         })?;
         Ok(found)
+    }
+
+    /// Looks which version a resource is under, after its data encryption key was wrapped anew by hand.
+    pub fn look_again(&self, address: &ResourceAddress) -> Result<(), WorldError> {
+        let _turn = self.begin()?;
+        let (address, _) = self.workspace.resource(address)?;
+        let place = address.environment.expect("a resolved address");
+        let governing = self.store().read(|tx| governing(tx, &place))?;
+        match governing.as_ref().and_then(|power| power.key.policy()) {
+            Some(policy) => self.look_at_versions(policy).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Those of these resources that are not under a version that `is_right`.
@@ -167,7 +201,7 @@ impl Landscape<'_> {
                 .is_some_and(|known| !known.in_use);
             if policy.key == version.name
                 && old
-                && newer.is_some_and(|at| now < at + OLD_VERSION_STAYS)
+                && newer.is_some_and(|at| now < clock::after(at, OLD_VERSION_STAYS))
             {
                 found.push(format!(
                     "restores of the last 28 days under the policy {}",
