@@ -9,8 +9,11 @@ mod accounts;
 mod key_wrapper;
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use accounts::{Fixture, bytes, name, put_bytes};
+use atrest::base::Clock;
 use atrest::resource::blob::{
     Attributes, BlobPath, Block, BlockId, CHUNK_LEN, Conditions, ContainerName, Encryption,
     Matching, Pairs, Properties, StorageAccount,
@@ -492,4 +495,55 @@ fn access_keys_are_the_accounts_own_and_lie_in_no_file_in_clear() {
             .iter()
             .any(|(_, bytes)| bare(bytes, keys[0].expose()))
     );
+}
+
+/// A clock that does something the second time that it is asked.
+struct Meanwhile {
+    asked: AtomicUsize,
+    what: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Clock for Meanwhile {
+    fn now(&self) -> Timestamp {
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 1 {
+            (self.what)();
+        }
+        Timestamp::now()
+    }
+}
+
+#[test]
+fn blocks_of_a_blob_that_was_replaced_meanwhile_do_not_come_back() {
+    for meanwhile in [false, true] {
+        let fixture = Fixture::protected();
+        let account = &fixture.account;
+        stage(account, "a", 1, b"old");
+        commit(account, "a", &[Latest(id(1))]).unwrap();
+        // Its bytes stay.
+        let (any, encryption) = (Conditions::default(), Encryption::default());
+        account
+            .snapshot(&name("a"), None, encryption, &any)
+            .unwrap();
+        let other = fixture.open().unwrap();
+        // Once the blocks are found, and before the list is committed.
+        let clock = Meanwhile {
+            asked: AtomicUsize::new(0),
+            what: Box::new(move || {
+                if meanwhile {
+                    put_bytes(&other, "a", b"new");
+                }
+            }),
+        };
+        let slow = fixture.open().unwrap().with_clock(Arc::new(clock));
+        let committed = commit(&slow, "a", &[Committed(id(1))]);
+        match meanwhile {
+            false => committed.unwrap(),
+            true => assert!(
+                matches!(committed, Err(ResourceError::BadBlock(_))),
+                "{committed:?}"
+            ),
+        }
+        let expected: &[u8] = if meanwhile { b"new" } else { b"old" };
+        assert_eq!(fixture.get("a").unwrap(), expected);
+    }
 }

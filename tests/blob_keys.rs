@@ -11,8 +11,8 @@ mod key_wrapper;
 use accounts::{Fixture, bytes, name, put_bytes};
 use atrest::crypto::Secret;
 use atrest::resource::blob::{
-    Attributes, BlobInfo, BlobStatus, Block, BlockId, CHUNK_LEN, Conditions, CopySource,
-    Encryption, Pairs, ProvidedKey, StorageAccount, UnderKey,
+    AppendConditions, Attributes, BlobInfo, BlobStatus, Block, BlockId, CHUNK_LEN, Conditions,
+    CopySource, Encryption, Pairs, ProvidedKey, StorageAccount, UnderKey,
 };
 use atrest::resource::{EncryptionMismatch, ProtectedResource, ResourceError};
 
@@ -350,6 +350,52 @@ fn copy_and_snapshot_are_under_the_keys_that_were_asked_for_and_not_the_sources(
         account.attributes(at, none, &any),
         EncryptionMismatch::KeyNeeded,
     );
+}
+
+#[test]
+fn block_appended_under_a_given_key_shares_none_with_a_copy_under_another() {
+    let fixture = Fixture::protected();
+    let (account, any) = (&fixture.account, Conditions::default());
+    let key = provided();
+    let (mine, none) = (Encryption::Provided(&key), Encryption::Unspecified);
+    let append = |blob: &str, data: &[u8], encryption: Encryption<'_>| {
+        let (anywhere, check) = (AppendConditions::default(), &mut || Ok(()));
+        let to = name(blob);
+        let appended = account.append(&to, &mut &data[..], encryption, check, &anywhere, &any);
+        appended.unwrap();
+    };
+    // By the heads of the extents: under how many keys of generations they are.
+    let keys = || {
+        let heads = fixture.extents().into_iter();
+        let all = heads.map(|path| std::fs::read(path).unwrap()[48..64].to_vec());
+        all.collect::<std::collections::HashSet<_>>().len()
+    };
+    let said = Attributes::default();
+    account
+        .create_append_blob(&name("a"), &said, mine, &any)
+        .unwrap();
+    append("a", b"one", mine);
+    let a = name("a");
+    let source = CopySource {
+        account,
+        blob: (&a).into(),
+        conditions: &any,
+        encryption: mine,
+    };
+    let mut as_is = |of: &BlobInfo, said: Attributes| Ok((said, of.status.clone()));
+    account
+        .copy(&source, &name("b"), none, &any, &mut as_is)
+        .unwrap();
+    append("a", b"two", mine);
+    assert_eq!(keys(), 2, "the copy's manifest opens no later block");
+    assert_eq!(get(account, "a", mine).unwrap(), b"onetwo");
+    assert_eq!(get(account, "b", none).unwrap(), b"one");
+    // The control: under the account key the blocks of a blob share one.
+    append("b", b"three", none);
+    append("b", b"four", none);
+    assert_eq!(keys(), 3);
+    assert_eq!(get(account, "b", none).unwrap(), b"onethreefour");
+    account.verify(&mut |_, _| ()).unwrap();
 }
 
 #[test]

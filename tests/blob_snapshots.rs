@@ -11,7 +11,7 @@ mod key_wrapper;
 use accounts::{Fixture, bytes, name, put_bytes};
 use atrest::resource::blob::{
     Attributes, BlobAt, BlobInfo, BlobPath, BlobStatus, Block, BlockId, CHUNK_LEN, Conditions,
-    CopySource, Encryption, Matching, Pairs, Refusal, Snapshot, Snapshots, StorageAccount,
+    CopySource, Encryption, Matching, Pairs, Refusal, Snapshot, Snapshots, StorageAccount, Tier,
 };
 use atrest::resource::{ProtectedResource, ResourceError};
 
@@ -303,11 +303,13 @@ fn snapshot_does_not_pass_for_the_blob_or_for_another_snapshot() {
 }
 
 #[test]
-fn snapshot_and_copy_need_the_customers_key_and_deletion_does_not() {
+fn snapshot_copy_and_tier_need_the_customers_key_and_deletion_does_not() {
     let fixture = Fixture::protected();
     let any = Conditions::default();
     put_bytes(&fixture.account, "a", b"a");
     take(&fixture.account, "a");
+    let cool = |account: &StorageAccount| account.set_tier((&name("a")).into(), Tier::Cool, &any);
+    cool(&fixture.account).unwrap();
     fixture.vault.enable("customer", false);
     let fixture = fixture.reopen().unwrap();
     let account = &fixture.account;
@@ -319,6 +321,7 @@ fn snapshot_and_copy_need_the_customers_key_and_deletion_does_not() {
             .unwrap_err(),
     );
     no_key(copy(account, (&a).into(), account, "b").unwrap_err());
+    no_key(cool(account).unwrap_err());
     assert_eq!(account.blobs().unwrap().len(), 2);
     account
         .delete_with((&a).into(), Snapshots::Include, &any)

@@ -65,6 +65,8 @@ actions! {
     ContainersRead = "Microsoft.Storage/storageAccounts/blobServices/containers/read",
     ContainersWrite = "Microsoft.Storage/storageAccounts/blobServices/containers/write",
     ContainersDelete = "Microsoft.Storage/storageAccounts/blobServices/containers/delete",
+    ContainersGetAcl = "Microsoft.Storage/storageAccounts/blobServices/containers/getAcl/action",
+    ContainersSetAcl = "Microsoft.Storage/storageAccounts/blobServices/containers/setAcl/action",
     BlobsRead = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
     BlobsWrite = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
     BlobsDelete = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
@@ -304,7 +306,13 @@ mod tests {
         ];
         let owner = [
             &contributor[..],
-            &[BlobsFilter, BlobTagsRead, BlobTagsWrite],
+            &[
+                ContainersGetAcl,
+                ContainersSetAcl,
+                BlobsFilter,
+                BlobTagsRead,
+                BlobTagsWrite,
+            ],
         ]
         .concat();
         let rows: [(&str, &[DataAction]); 11] = [

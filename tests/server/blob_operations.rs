@@ -54,6 +54,8 @@ fn copy_reads_nothing_that_its_requester_could_not_read() {
         "x",
         "/default/secret",
         "https://documents.blob.core.windows.net/default",
+        &format!("localhost:{}", served.address.port()),
+        "documents.blob.core.windows.net:443",
     ] {
         let answer = put("/default/copy", &[&source(url)]);
         assert_eq!(answer.status, 400, "{url}: {answer:?}");
@@ -67,6 +69,10 @@ fn copy_reads_nothing_that_its_requester_could_not_read() {
         ask(&with_token(token, "PUT", path, headers, ""))
     };
     assert_eq!(copy(&writer, &[&own]).status, 202);
+    // The request's own token counts in its account; for another's it must be shown.
+    assert_eq!(error(&copy(&writer, &[&others])), refused);
+    let shown = format!("x-ms-copy-source-authorization:Bearer {writer}");
+    assert_eq!(copy(&writer, &[&others, &shown]).status, 404);
     let not_permitted = (403, "AuthorizationPermissionMismatch");
     assert_eq!(error(&copy(&reader, &[&own])), not_permitted);
     let shown = format!("x-ms-copy-source-authorization:Bearer {delegator}");

@@ -94,6 +94,29 @@ pub fn error(answer: &Answer) -> (u16, &str) {
     (answer.status, code.unwrap_or(""))
 }
 
+/// A request by a signature of the account, for all of its resources, with these permissions and protocols.
+pub fn by_signature(
+    key: &str,
+    [method, path]: [&str; 2],
+    [permissions, protocol]: [&str; 2],
+    headers: &[&str],
+) -> String {
+    let (expiry, version) = ("2099-01-01T00:00:00Z", "2026-10-06");
+    let to_sign =
+        format!("documents\n{permissions}\nb\nsco\n\n{expiry}\n\n{protocol}\n{version}\n\n");
+    let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(key).unwrap()).unwrap();
+    mac.update(to_sign.as_bytes());
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    let signature: String = form_urlencoded::byte_serialize(signature.as_bytes()).collect();
+    let join = if path.contains('?') { '&' } else { '?' };
+    let headers: String = headers.iter().map(|h| format!("{h}\r\n")).collect();
+    format!(
+        "{method} {path}{join}sv={version}&ss=b&srt=sco&sp={permissions}&se={expiry}&spr={protocol}\
+         &sig={signature} HTTP/1.1\r\nHost: {HOST}\r\nx-ms-version: {version}\r\n{headers}\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+}
+
 pub const PUT: &[&str] = &["x-ms-blob-type:BlockBlob"];
 
 #[test]
@@ -202,7 +225,11 @@ fn what_would_change_the_meaning_of_a_request_is_not_passed_over() {
     let ask = |method: &str, path: &str, headers: &[&str], body: &str| {
         served.proxied(HOST, &signed(&key, method, path, headers, body, same))
     };
-    for header in ["x-ms-encryption-scope:mine", "x-ms-content-crc64:AAAA"] {
+    for header in [
+        "x-ms-encryption-scope:mine",
+        "x-ms-content-crc64:AAAA",
+        "x-ms-source-content-crc64:AAAA",
+    ] {
         let answer = ask("PUT", "/default/a", &[header, PUT[0]], "data");
         assert_eq!(error(&answer), (501, "NotImplemented"), "{header}");
     }
@@ -350,6 +377,15 @@ fn who_may_write_blobs_but_no_tags_sets_and_reads_none_on_the_way() {
     assert_eq!(error(&ask(&writer, "GET", &with_tags, "")), refused);
     let owner = token_of(&served, "owner", "Storage Blob Data Owner");
     assert_eq!(ask(&owner, "PUT", "/default/a", &tagged).status, 201);
+    // Nor by a copy, at either end of it.
+    let copy = format!(
+        "x-ms-copy-source: https://{HOST}/default/a\r\nx-ms-copy-source-tag-option: COPY\r\n"
+    );
+    assert_eq!(error(&ask(&writer, "PUT", "/default/b", &copy)), refused);
+    let shown = format!("{copy}x-ms-copy-source-authorization: Bearer {writer}\r\n");
+    let answer = ask(&owner, "PUT", "/default/b", &shown);
+    assert_eq!(error(&answer), (403, "CannotVerifyCopySource"));
+    assert_eq!(ask(&owner, "PUT", "/default/b", &copy).status, 202);
     assert!(ask(&owner, "GET", &with_tags, "").body.contains("approved"));
 }
 
@@ -380,4 +416,61 @@ fn a_signature_to_create_puts_no_block_in_the_place_of_anothers() {
     assert_eq!(error(&ask("c", block)), refused);
     assert_eq!(ask("w", block).status, 201);
     assert_eq!(ask("c", "/default/new").status, 201);
+}
+
+#[test]
+fn who_may_write_containers_does_not_widen_what_others_signatures_allow() {
+    let (served, key) = served();
+    let ask = |request: &str| served.proxied(HOST, request);
+    let acl = "/default?restype=container&comp=acl";
+    let metadata = "/default?restype=container&comp=metadata";
+    let refused = (403, "AuthorizationPermissionMismatch");
+    let all = ["rwdlacuptf", "https"];
+    let writer = token_of(&served, "writer", "Storage Blob Data Contributor");
+    let owner = token_of(&served, "owner", "Storage Blob Data Owner");
+    let by_token = |token: &str, method: &str, path: &str| {
+        ask(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n\
+             x-ms-version: 2026-10-06\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        ))
+    };
+    for method in ["GET", "PUT"] {
+        let answer = ask(&by_signature(&key, [method, acl], all, &[]));
+        assert_eq!(error(&answer), refused, "{method}");
+        assert_eq!(error(&by_token(&writer, method, acl)), refused, "{method}");
+        assert_eq!(by_token(&owner, method, acl).status, 200, "{method}");
+        assert_eq!(ask(&signed(&key, method, acl, &[], "", |r| r)).status, 200);
+        // The control.
+        let answer = ask(&by_signature(&key, [method, metadata], all, &[]));
+        assert_eq!(answer.status, 200, "{method}");
+    }
+    assert_eq!(by_token(&writer, "PUT", metadata).status, 200);
+    // Of these signatures none covers a policy's name.
+    let named = format!("{metadata}&si=policy");
+    let answer = ask(&by_signature(&key, ["PUT", &named], all, &[]));
+    assert_eq!(error(&answer), (403, "AuthenticationFailed"));
+}
+
+#[test]
+fn who_may_only_delete_ends_a_lease_and_takes_none() {
+    let (served, key) = served();
+    let ask = |request: &str| served.proxied(HOST, request);
+    let put = signed(&key, "PUT", "/default/a", PUT, "data", |r| r);
+    assert_eq!(ask(&put).status, 201);
+    let lease = |permissions: &str, action: &str| {
+        let headers = [action, "x-ms-lease-duration: -1"];
+        let path = "/default/a?comp=lease";
+        ask(&by_signature(
+            &key,
+            ["PUT", path],
+            [permissions, "https"],
+            &headers,
+        ))
+    };
+    let (acquire, breaks) = ("x-ms-lease-action: acquire", "x-ms-lease-action: Break");
+    let refused = (403, "AuthorizationPermissionMismatch");
+    assert_eq!(error(&lease("d", acquire)), refused);
+    assert_eq!(lease("w", acquire).status, 201);
+    assert_eq!(error(&lease("r", breaks)), refused);
+    assert_eq!(lease("d", breaks).status, 202);
 }

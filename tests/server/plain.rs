@@ -1,6 +1,6 @@
 //! Storage accounts over plain HTTP: only where that was asked for, and only to this machine.
 
-use crate::blobs::{HOST, PUT, error, served_with, signed};
+use crate::blobs::{HOST, PUT, by_signature, error, served_with, signed};
 use crate::client::*;
 
 const PATH: &str = "/documents/default/a";
@@ -22,6 +22,14 @@ fn blobs_leave_over_plain_http_only_where_that_was_asked_for() {
     assert_eq!(put(&served, &key, "evil.example").status, 421);
     let forged = get.replace("SharedKey documents:", "SharedKey documents:A");
     assert_eq!(error(&served.http(&forged)), (403, "AuthenticationFailed"));
+    // A signature that is for https only, and the control.
+    let by = |protocol: &str| {
+        by_signature(&key, ["GET", PATH], ["r", protocol], &[]).replace(HOST, "localhost")
+    };
+    let answer = served.http(&by("https"));
+    assert_eq!(error(&answer), (403, "AuthorizationProtocolMismatch"));
+    assert_eq!(served.https("localhost", &by("https")).body, "data");
+    assert_eq!(served.http(&by("https,http")).body, "data");
 }
 
 #[test]

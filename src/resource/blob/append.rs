@@ -4,13 +4,15 @@ use crate::crypto::Secret;
 use crate::resource::ResourceError;
 
 use super::attributes::{Attributes, Conditions};
-use super::catalog::Entry;
+use super::catalog::{Entry, Known};
 use super::change::TRIES;
 use super::content::new_entry;
 use super::encryption::BlobKey;
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::sealing::Found;
-use super::{BlobInfo, BlobPath, BlockId, Encryption, GenerationKey, Refusal, StorageAccount};
+use super::{
+    BlobInfo, BlobPath, BlockId, Encryption, GenerationKey, Refusal, StorageAccount, UnderKey,
+};
 
 /// Where something may be appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,13 +40,14 @@ impl AppendConditions {
 }
 
 impl StorageAccount {
-    /// The generation of what will be appended to an append blob; none of another, or in a plain account.
+    /// The generation of what will be appended to an append blob under the account key; none of another, or in
+    /// a plain account.
     pub(super) fn own_generation(
         &self,
         entry: &Entry,
         key: Option<&BlobKey<'_>>,
     ) -> Result<Vec<Generation>, ResourceError> {
-        match entry.status.append {
+        match entry.status.append && entry.under == UnderKey::Account {
             true => self.wrapped(&GenerationKey::new(entry.generation, Secret::random()), key),
             false => Ok(Vec::new()),
         }
@@ -68,7 +71,7 @@ impl StorageAccount {
         entry.status.append = true;
         manifest.generations = self.own_generation(&entry, key)?;
         let sealed = self.seal_manifest(&manifest, entry.generation, key, Subject::Blob(path))?;
-        let replaced = (self.catalog).replace(entry, &sealed, &[], &[], false, conditions)?;
+        let replaced = (self.catalog).replace(entry, &sealed, &[], &[], Known::New, conditions)?;
         let (entry, unwanted) = replaced.ok_or_else(|| self.busy())?;
         self.extents.remove(&unwanted);
         self.blob_info(entry)
@@ -77,7 +80,8 @@ impl StorageAccount {
     /// Appends all that `source` gives to the append blob at `path`, as one block: all of it is there, and
     /// durable, when this returns, and nothing of it when this fails. `check` is asked when the source has
     /// ended, and may still refuse. Gives the blob as it is then, and where the block begins. The blob's
-    /// manifest is written anew with each block: 29 bytes for each that it has.
+    /// manifest is written anew with each block: 29 bytes for each that it has, and 56 more under a key that
+    /// its client gives.
     ///
     /// # Errors
     /// [`Refusal`]: it is no append blob, is sealed, is not as long as `at` says, or has 50,000 blocks.
@@ -100,11 +104,15 @@ impl StorageAccount {
         if found.status.sealed {
             return Err(Refusal::Sealed.into());
         }
-        // The blocks of a blob share a generation, so that its manifest does not grow by a key with each.
+        // The blocks of a blob share a generation, so that its manifest does not grow by a key with each. Not
+        // under a key that a client gives: a copy under another key holds that generation's, too, and would
+        // open what is appended here later without the client's key.
         let own = |generation: &&Generation| generation.id == found.generation;
         let own = manifest.generations.iter().find(own);
         let key = match (own, &under) {
-            (Some(own), Some(under)) => self.unwrap_generation(own, under, self.catalog.path())?,
+            (Some(own), Some(under)) if under.under() == UnderKey::Account => {
+                self.unwrap_generation(own, under, self.catalog.path())?
+            }
             _ => GenerationKey::random(),
         };
         let stored = self.store(source, None, &key, under.as_ref(), &mut |_| ())?;

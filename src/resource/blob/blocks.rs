@@ -8,14 +8,14 @@ use crate::resource::ResourceError;
 
 use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions};
-use super::catalog::StagedBlock;
+use super::catalog::{Known, StagedBlock};
 use super::change::TRIES;
 use super::content::new_entry;
 use super::encryption::BlobKey;
 use super::extent::chunk_count;
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::{
-    BlobInfo, BlobPath, BlockId, Encryption, ExtentReader, GenerationKey, LeaseId, Refusal,
+    BlobAt, BlobInfo, BlobPath, BlockId, Encryption, ExtentReader, GenerationKey, LeaseId, Refusal,
     StorageAccount, UnderKey,
 };
 
@@ -164,7 +164,9 @@ impl StorageAccount {
             let subject = Subject::Blob(path);
             let sealed = self.seal_manifest(&manifest, entry.generation, key.as_ref(), subject)?;
             let (ids, list) = (manifest.extent_ids(), listed(&manifest));
-            let replaced = (self.catalog).replace(entry, &sealed, &list, &ids, true, conditions)?;
+            let known = Known::OfTheBlob;
+            let replaced =
+                (self.catalog).replace(entry, &sealed, &list, &ids, known, conditions)?;
             if let Some((entry, unwanted)) = replaced {
                 self.extents.remove(&unwanted);
                 return self.blob_info(entry);
@@ -181,12 +183,16 @@ impl StorageAccount {
         }
     }
 
-    /// The blocks of the blob at `path`. Needs the catalog's key only.
+    /// The blocks of a blob, or of a snapshot, for which none wait. Needs the catalog's key only.
     ///
     /// # Errors
     /// [`ResourceError::NotFound`] when there are neither blob nor blocks.
-    pub fn block_list(&self, path: &BlobPath) -> Result<BlockList, ResourceError> {
-        let staged = self.catalog.staged(path)?;
+    pub fn block_list<'a>(&self, blob: impl Into<BlobAt<'a>>) -> Result<BlockList, ResourceError> {
+        let blob = blob.into();
+        let staged = match blob.snapshot {
+            None => self.catalog.staged(blob.path)?,
+            Some(_) => Vec::new(),
+        };
         let uncommitted: Vec<ListedBlock> = staged
             .into_iter()
             .map(|b| ListedBlock {
@@ -194,7 +200,7 @@ impl StorageAccount {
                 size: b.size,
             })
             .collect();
-        let entry = match self.catalog.entry(path.into()) {
+        let entry = match self.catalog.entry(blob) {
             Err(ResourceError::NotFound(_)) if !uncommitted.is_empty() => {
                 return Ok(BlockList {
                     uncommitted,

@@ -143,8 +143,8 @@ impl StorageAccount {
         self.blob_info(entry)
     }
 
-    /// Gives a blob or snapshot an access tier, which does not make a new state of it. Needs the catalog's
-    /// key only.
+    /// Gives a blob or snapshot an access tier, which does not make a new state of it. Refused while the
+    /// customer's key is, as in Azure; only the catalog's is used.
     ///
     /// # Errors
     /// [`Refusal::BlobType`]: it is no block blob.
@@ -154,6 +154,9 @@ impl StorageAccount {
         tier: Tier,
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
+        if let Some(keys) = &self.keys {
+            keys.account().check()?;
+        }
         let now = self.now();
         let entry = self.catalog.look(blob, conditions, &mut |entry| {
             if entry.status.append {

@@ -11,7 +11,7 @@ use crate::resource::ResourceError;
 use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions, Etag};
 use super::blocks::listed;
-use super::catalog::Entry;
+use super::catalog::{Entry, Known};
 use super::encryption::BlobKey;
 use super::extent::chunk_count;
 use super::manifest::{Extent, Manifest, Subject};
@@ -100,7 +100,7 @@ impl StorageAccount {
             let sealed =
                 self.seal_manifest(&manifest, generation, key.as_ref(), Subject::Blob(path))?;
             let replaced = within(Part::Sqlite, || {
-                (self.catalog).replace(entry, &sealed, &[], &[id], false, conditions)
+                (self.catalog).replace(entry, &sealed, &[], &[id], Known::New, conditions)
             })?;
             replaced.ok_or_else(|| unauthentic(self.catalog.path()))
         };

@@ -6,6 +6,7 @@ use crate::resource::ResourceError;
 use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions};
 use super::blocks::listed;
+use super::catalog::Known;
 use super::change::TRIES;
 use super::content::{attributes_of, new_entry};
 use super::encryption::BlobKey;
@@ -129,8 +130,16 @@ impl StorageAccount {
             let (info, mut manifest, of) = source.find()?;
             manifest.generations = self.wrapped_anew(manifest.generations, of.as_ref(), key)?;
             let ids = manifest.extent_ids();
-            let copied =
-                self.commit_copy(into, &info, manifest, key, &ids, true, conditions, said)?;
+            let copied = self.commit_copy(
+                into,
+                &info,
+                manifest,
+                key,
+                &ids,
+                Known::OfAny,
+                conditions,
+                said,
+            )?;
             if let Some(copy) = copied {
                 return Ok(copy);
             }
@@ -153,7 +162,16 @@ impl StorageAccount {
         let mut copy = || {
             let manifest = self.sealed_anew(&reader, key, &mut moving, &mut |_| ())?;
             let (info, ids) = (reader.info(), manifest.extent_ids());
-            self.commit_copy(into, info, manifest, key, &ids, false, conditions, said)
+            self.commit_copy(
+                into,
+                info,
+                manifest,
+                key,
+                &ids,
+                Known::New,
+                conditions,
+                said,
+            )
         };
         let copied = copy();
         copied
@@ -194,7 +212,8 @@ impl StorageAccount {
                     .extend(self.own_generation(&entry, key)?);
                 let sealed = self.seal_manifest(&manifest, entry.generation, key, at.subject())?;
                 let (ids, list) = (manifest.extent_ids(), listed(&manifest));
-                let replaced = (self.catalog).replace(entry, &sealed, &list, &ids, false, &any)?;
+                let replaced =
+                    (self.catalog).replace(entry, &sealed, &list, &ids, Known::New, &any)?;
                 replaced.ok_or_else(|| unauthentic(self.catalog.path()))
             };
             let taken = take();
@@ -280,7 +299,7 @@ impl StorageAccount {
         mut manifest: Manifest,
         key: Option<&BlobKey<'_>>,
         extents: &[ExtentId],
-        are_there: bool,
+        known: Known,
         conditions: &Conditions,
         said: &mut Said<'_>,
     ) -> Result<Option<BlobInfo>, ResourceError> {
@@ -295,8 +314,7 @@ impl StorageAccount {
             .extend(self.own_generation(&entry, key)?);
         let sealed = self.seal_manifest(&manifest, entry.generation, key, Subject::Blob(into))?;
         let list = listed(&manifest);
-        let replaced =
-            (self.catalog).replace(entry, &sealed, &list, extents, are_there, conditions)?;
+        let replaced = (self.catalog).replace(entry, &sealed, &list, extents, known, conditions)?;
         let Some((entry, unwanted)) = replaced else {
             return Ok(None);
         };

@@ -105,6 +105,10 @@ pub(super) fn access(
         };
         let policy = match (sas.policy()?, call) {
             (None, _) => None,
+            // Only a service's signature covers its name.
+            (Some(_), _) if sas.is_of_account()? || sas.delegation()?.is_some() => {
+                return Err(Fault::authentication());
+            }
             (Some(id), Call::Container(_, container)) => policy(account, container, id)?,
             (Some(id), Call::Blob(_, path)) => policy(account, &path.container, id)?,
             (Some(_), Call::Account(_)) => return Err(Fault::authentication()),

@@ -65,6 +65,7 @@ pub(super) enum BlobCall {
     AppendBlockFromUrl,
     SealAppend,
     Lease,
+    BreakLease,
     SetTier,
 }
 
@@ -181,7 +182,7 @@ impl Call {
                 BlobCall::AppendBlock => "AppendBlock",
                 BlobCall::AppendBlockFromUrl => "AppendBlockFromUrl",
                 BlobCall::SealAppend => "AppendBlobSeal",
-                BlobCall::Lease => "LeaseBlob",
+                BlobCall::Lease | BlobCall::BreakLease => "LeaseBlob",
                 BlobCall::SetTier => "SetBlobTier",
             },
         }
@@ -243,8 +244,7 @@ impl Call {
             ) => (
                 DataAction::BlobTagsWrite,
                 'o',
-                head.header("x-ms-tags")?
-                    .is_some_and(|tags| !tags.is_empty()),
+                head.sets_tags()? || (self.copies() && head.copies_tags()?),
             ),
             Self::Container(ContainerCall::List, _) => (
                 DataAction::BlobTagsRead,
@@ -277,10 +277,11 @@ impl Call {
             Self::Container(call, _) => match call {
                 ContainerCall::Create => (ContainersWrite, "cw"),
                 ContainerCall::Delete => (ContainersDelete, "d"),
-                ContainerCall::Get | ContainerCall::GetAcl => (ContainersRead, "r"),
-                ContainerCall::SetMetadata | ContainerCall::Lease | ContainerCall::SetAcl => {
-                    (ContainersWrite, "w")
-                }
+                ContainerCall::Get => (ContainersRead, "r"),
+                ContainerCall::SetMetadata | ContainerCall::Lease => (ContainersWrite, "w"),
+                // A policy says what others' signatures allow: no signature may read or widen it.
+                ContainerCall::GetAcl => (ContainersGetAcl, ""),
+                ContainerCall::SetAcl => (ContainersSetAcl, ""),
                 ContainerCall::Batch => (ContainersRead, "rwdlactf"),
                 ContainerCall::FindByTags => (BlobsFilter, "f"),
                 ContainerCall::List => (BlobsRead, "l"),
@@ -290,9 +291,9 @@ impl Call {
                     (BlobsWrite, "wc")
                 }
                 BlobCall::AppendBlock | BlobCall::AppendBlockFromUrl => (BlobsAdd, "aw"),
-                BlobCall::SealAppend | BlobCall::SetTier => (BlobsWrite, "w"),
-                // Who may delete may end another's lease.
-                BlobCall::Lease => (BlobsWrite, "wd"),
+                BlobCall::SealAppend | BlobCall::SetTier | BlobCall::Lease => (BlobsWrite, "w"),
+                // Who may delete may end another's lease, and take none.
+                BlobCall::BreakLease => (BlobsWrite, "wd"),
                 // It takes the place of nothing.
                 BlobCall::Snapshot => (BlobsWrite, "cw"),
                 // `c` is for a blob of one piece: a block may take the place of another's.
@@ -369,6 +370,7 @@ fn blob_call(head: &Head, comp: Option<&str>) -> Result<BlobCall, Fault> {
         (&Method::PUT, Some("appendblock")) if from_url => Ok(BlobCall::AppendBlockFromUrl),
         (&Method::PUT, Some("appendblock")) => Ok(BlobCall::AppendBlock),
         (&Method::PUT, Some("seal")) => Ok(BlobCall::SealAppend),
+        (&Method::PUT, Some("lease")) if head.breaks_lease()? => Ok(BlobCall::BreakLease),
         (&Method::PUT, Some("lease")) => Ok(BlobCall::Lease),
         (&Method::PUT, Some("tier")) => Ok(BlobCall::SetTier),
         (&Method::PUT, Some("page" | "incrementalcopy")) | (&Method::GET, Some("pagelist")) => {

@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::out::Out;
 use super::range::ByteRange;
 use super::source::Source;
-use super::transfer::{tags, write_conditions, write_refused};
+use super::transfer::{APPEND_MAX, BLOCK_MAX, tags, too_large, write_conditions, write_refused};
 use super::{Admitted, append};
 
 fn source(asked: &Admitted) -> Result<&Source, Fault> {
@@ -129,7 +129,7 @@ pub(super) fn block(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
     let id = asked.head.block_id()?;
     let lease = asked.head.lease_id("x-ms-lease-id")?;
     let mut under = UnderKey::default();
-    let md5 = fed(asked, &mut |source, check| {
+    let md5 = fed(asked, BLOCK_MAX, &mut |source, check| {
         let encryption = asked.encryption();
         let put = (asked.account).put_block_under(path, &id, source, encryption, check, lease)?;
         under = put.under;
@@ -145,7 +145,7 @@ pub(super) fn block(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
 pub(super) fn appended(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
     let (at, conditions) = (append::conditions(&asked.head)?, asked.head.conditions()?);
     let mut done = None;
-    let md5 = fed(asked, &mut |source, check| {
+    let md5 = fed(asked, APPEND_MAX, &mut |source, check| {
         done = Some((asked.account).append(
             path,
             source,
@@ -160,23 +160,28 @@ pub(super) fn appended(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault
     Ok(append::appended(asked, &blob, offset, &md5))
 }
 
-/// Reads the part of the source that `x-ms-source-range` names into `put`, whose check fails when the digest
-/// is not the one that the request says; the digest.
-fn fed(asked: &Admitted, put: &mut Put<'_>) -> Result<[u8; 16], Fault> {
+/// Reads the part of the source that `x-ms-source-range` names, of at most `max` bytes, into `put`, whose
+/// check fails when the digest is not the one that the request says; the digest.
+fn fed(asked: &Admitted, max: u64, put: &mut Put<'_>) -> Result<[u8; 16], Fault> {
     let (head, source) = (&asked.head, source(asked)?);
     let right = expected(head, "x-ms-source-content-md5")?;
     let range = ByteRange::of_source(head)?;
-    let mut outside = None;
+    let mut refused = None;
     let from = source.blob();
-    let reader = from.reader(&mut |blob| match range {
-        None => Ok(0..blob.size),
-        Some(range) => range.within(blob.size).ok_or_else(|| {
-            outside = Some(blob.size);
-            ResourceError::Usage("the range lies outside".into())
-        }),
+    let reader = from.reader(&mut |blob| {
+        let part = match range {
+            None => Some(0..blob.size),
+            Some(range) => range.within(blob.size),
+        };
+        refused = Some(match part {
+            Some(part) if part.end - part.start <= max => return Ok(part),
+            Some(_) => too_large(),
+            None => Fault::range(blob.size),
+        });
+        Err(ResourceError::Usage("there is no such part".into()))
     });
-    let reader = match outside {
-        Some(length) => return Err(Fault::range(length)),
+    let reader = match refused {
+        Some(fault) => return Err(fault),
         None => reader.map_err(|e| Fault::of(&e, false, false))?,
     };
     let (mut mismatched, mut md5) = (false, [0; 16]);

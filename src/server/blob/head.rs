@@ -213,13 +213,32 @@ impl Head {
         })
     }
 
+    /// Whether what is asked of a lease is to break it.
+    pub(super) fn breaks_lease(&self) -> Result<bool, Fault> {
+        let action = self.header("x-ms-lease-action")?;
+        Ok(action.is_some_and(|action| action.eq_ignore_ascii_case("break")))
+    }
+
+    /// Whether it says index tags.
+    pub(super) fn sets_tags(&self) -> Result<bool, Fault> {
+        Ok(self
+            .header("x-ms-tags")?
+            .is_some_and(|tags| !tags.is_empty()))
+    }
+
+    /// Whether a copy shall have the index tags of its source.
+    pub(super) fn copies_tags(&self) -> Result<bool, Fault> {
+        Ok(self.header("x-ms-copy-source-tag-option")? == Some("COPY"))
+    }
+
     /// Refuses what changes the meaning of a request and is not there: to pass over it would be to store
     /// under another key than was asked for, or without the check that was asked for.
     pub(super) fn refuse_unknown(&self, call: &Call) -> Result<(), Fault> {
-        const NOT_HERE: [(&str, &str); 7] = [
+        const NOT_HERE: [(&str, &str); 8] = [
             ("x-ms-encryption-scope", "encryption scopes"),
             ("x-ms-default-encryption-scope", "encryption scopes"),
             ("x-ms-content-crc64", "CRC64 checksums"),
+            ("x-ms-source-content-crc64", "CRC64 checksums"),
             ("x-ms-structured-body", "structured bodies"),
             ("x-ms-legal-hold", "legal holds"),
             (

@@ -194,9 +194,9 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
                     return Err(Fault::bad("InvalidQueryParameterValue", why));
                 }
             };
-            let listed = account.block_list(path).map_err(of)?;
+            let listed = account.block_list(asked.at(path)?).map_err(of)?;
             if head.headers.contains_key("x-ms-lease-id") {
-                let under = account.info_under(path.into(), &under_lease(head)?);
+                let under = account.info_under(asked.at(path)?, &under_lease(head)?);
                 under.map_err(of)?;
             }
             out = Out::xml(xml::block_list(&listed, committed, uncommitted));
@@ -296,7 +296,9 @@ fn on_blob(asked: &Admitted, call: BlobCall, path: &BlobPath, body: &[u8]) -> Re
             out.state(sealed.etag, sealed.modified);
             out.set("x-ms-blob-sealed", "true");
         }
-        BlobCall::Lease => return lease::change(asked, Leasable::Blob(path)),
+        BlobCall::Lease | BlobCall::BreakLease => {
+            return lease::change(asked, Leasable::Blob(path));
+        }
         BlobCall::SetTier => {
             let tier = head.tier()?;
             let tier = tier.ok_or_else(|| Fault::missing("x-ms-access-tier"))?;

@@ -177,6 +177,11 @@ impl<'a> Sas<'a> {
         match self.get("spr")? {
             "" | "https,http" => {}
             "https" if self.head.origin.over_tls => {}
+            "https" => {
+                let why =
+                    "This request is not authorized to perform this operation using this protocol.";
+                return Err(Fault::forbidden("AuthorizationProtocolMismatch", why));
+            }
             _ => return Err(Fault::authentication()),
         }
         let from = self.get("sip")?;

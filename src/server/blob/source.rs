@@ -46,7 +46,8 @@ impl Source {
         let address = match host.service() {
             Some(Service::Blob(name)) => Address::Host(name),
             Some(Service::Direct) if host.port == Some(shared.port) => {
-                let path = uri.path().strip_prefix('/').unwrap_or_default();
+                // `localhost:PORT` alone is a URI, too, and has no path.
+                let path = uri.path().strip_prefix('/').ok_or_else(bad)?;
                 let name = path.split('/').next().unwrap_or_default();
                 Address::InPath(name.to_owned())
             }
@@ -57,12 +58,14 @@ impl Source {
             }
         };
         let mut headers = HeaderMap::new();
+        let (Address::Host(of) | Address::InPath(of)) = &address;
         let shown = match head.header("x-ms-copy-source-authorization")? {
             Some(shown) => Some(shown),
-            None if matches!(by.by, By::Token(_)) => head.header(AUTHORIZATION.as_str())?,
+            None if matches!(by.by, By::Token(_)) && of == name => {
+                head.header(AUTHORIZATION.as_str())?
+            }
             None => None,
         };
-        let (Address::Host(of) | Address::InPath(of)) = &address;
         let signed = uri.query().unwrap_or_default();
         let signed = signed.split('&').any(|pair| pair.starts_with("sig="));
         if let Some(shown) = shown.filter(|_| !signed) {
@@ -91,7 +94,12 @@ impl Source {
         let account = storage::account(shared, of).map_err(Fault::of_source)?;
         let by_own_key = by.by == By::Key && of == name && !signed && asked.headers.is_empty();
         if !by_own_key {
-            access(shared, of, &account, &asked, &call).map_err(Fault::of_source)?;
+            let may = |call: &Call| access(shared, of, &account, &asked, call);
+            may(&call).map_err(Fault::of_source)?;
+            if head.copies_tags()? {
+                let tags = Call::Blob(BlobCall::GetTags, path.clone());
+                may(&tags).map_err(Fault::of_source)?;
+            }
         }
         let snapshot = asked.snapshot()?;
         let at = snapshot.map(|snapshot| format!("?snapshot={snapshot}"));

@@ -30,7 +30,7 @@ use super::{Admitted, append, blocking, xml};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest blob of one piece, and the longest block (the service's limits).
 const BLOB_MAX: u64 = 5000 << 20;
-const BLOCK_MAX: u64 = 4000 << 20;
+pub(super) const BLOCK_MAX: u64 = 4000 << 20;
 /// The longest list of blocks: of 50,000.
 pub(super) const BLOCK_LIST_MAX: usize = 8 << 20;
 /// The longest other body that is no blob: ten tags.
@@ -43,7 +43,7 @@ const DRAIN_MAX: usize = 256 << 20;
 /// what Python's client sends at once by default.
 const DRAIN_REFUSED_MAX: usize = 64 << 20;
 /// The longest block that is appended (the service's limit).
-const APPEND_MAX: u64 = 100 << 20;
+pub(super) const APPEND_MAX: u64 = 100 << 20;
 
 /// A turn to send or take a blob. Who takes it slowly keeps it: others wait, but not for ever.
 pub(super) async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Fault> {
@@ -87,7 +87,7 @@ pub(super) async fn small(mut body: Incoming, max: usize) -> Result<Vec<u8>, Fau
     Ok(all)
 }
 
-fn too_large() -> Fault {
+pub(super) fn too_large() -> Fault {
     let why = "The request body is too large and exceeds the maximum permissible limit.";
     Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestBodyTooLarge", why)
 }

@@ -14,7 +14,7 @@ use crate::resource::blob::{
 };
 
 use super::containers::exists;
-use super::extents::{is_there, referred_to, unreferenced};
+use super::extents::{Known, is_there, referred_to, unreferenced};
 use super::leases::{LEASE, forget, lapse, lease};
 use super::snapshots::newest_snapshot;
 use super::{BAD_ROW, Catalog, Refused, block_lists, get, get_count, get_json, to_json};
@@ -124,15 +124,15 @@ impl Catalog {
 
     /// Makes `entry`, with its manifest, blocks and extents, the blob of its path, or a snapshot of it, if the one that is there
     /// meets the conditions. Blocks that wait for being committed go; snapshots stay. Gives the entry as it
-    /// was written, and the extents that nothing refers to any more; or nothing, when `extents` were to be
-    /// there already, and are not any more.
+    /// was written, and the extents that nothing refers to any more; or nothing, when `extents` are not
+    /// what they must be any more.
     pub(in crate::resource::blob) fn replace(
         &self,
         mut entry: Entry,
         manifest: &[u8],
         blocks: &[ListedBlock],
         extents: &[ExtentId],
-        are_there: bool,
+        known: Known,
         conditions: &Conditions,
     ) -> Result<Option<(Entry, Vec<ExtentId>)>, ResourceError> {
         self.write_unless_outdated(|c| {
@@ -147,13 +147,12 @@ impl Catalog {
                 lapse(c, at.path, conditions.lease)?;
             }
             let mut old = of_blob(c, at)?;
-            if are_there {
+            if known != Known::New {
                 let own: HashSet<_> = old.iter().copied().collect();
-                let mut elsewhere = extents.iter().filter(|id| !own.contains(id));
-                if !elsewhere
-                    .try_fold(true, |all, id| Ok::<_, Refused>(all && is_there(c, *id)?))?
-                {
-                    return Err(Refused::Outdated);
+                for id in extents.iter().filter(|id| !own.contains(id)) {
+                    if known == Known::OfTheBlob || !is_there(c, *id)? {
+                        return Err(Refused::Outdated);
+                    }
                 }
             }
             c.prepare_cached(&format!("DELETE FROM blobs WHERE {ONE}"))?

@@ -7,6 +7,18 @@ use crate::resource::ResourceError;
 
 use super::{Catalog, Refused};
 
+/// What must be known of the extents that a new manifest lists, when it is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::resource::blob) enum Known {
+    /// Nothing: they were just written.
+    New,
+    /// The blob that is replaced, or a block that waits for it, refers to them. Else that was replaced since
+    /// they were found, and its old bytes would take the place of an acknowledged put.
+    OfTheBlob,
+    /// Something in the account does.
+    OfAny,
+}
+
 impl Catalog {
     /// Whether a blob, a snapshot or a block refers to the extent.
     pub(in crate::resource::blob) fn refers_to(

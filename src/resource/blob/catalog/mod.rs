@@ -33,6 +33,7 @@ use super::key::HeldKey;
 pub(super) use blobs::Entry;
 pub(super) use blocks::StagedBlock;
 pub use containers::ContainerInfo;
+pub(super) use extents::Known;
 
 // docs/format.md, "Catalog".
 const SCHEMA_VERSION: i64 = 3;
