@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::world::WorldError;
 
 use super::Landscape;
+use super::clock;
+use super::store::Tx;
 
 /// How long records of Customer Lockbox are kept.
-pub(super) const KEPT: SignedDuration = SignedDuration::from_hours(365 * 24);
+const KEPT: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// An audit record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,4 +81,14 @@ pub(super) fn by_provider(
         outcome: "ok".into(),
         detail: detail.to_string(),
     }
+}
+
+/// Forgets records of Customer Lockbox after their time.
+pub(super) fn forget_old_records(tx: &Tx<'_>, now: Timestamp) -> Result<(), WorldError> {
+    for (seq, event) in tx.events()? {
+        if event.operation.starts_with("Lockbox") && clock::after(event.time, KEPT) < now {
+            tx.forget_event(seq)?;
+        }
+    }
+    Ok(())
 }

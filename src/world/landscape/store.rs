@@ -286,7 +286,6 @@ impl Tx<'_> {
         self.execute("INSERT INTO event(body) VALUES (?1)", &[&body])
     }
 
-    /// The audit records with their numbers, oldest first.
     /// Records it, unless the same was recorded of the same before: what is tried again and again.
     pub(super) fn record_once(&self, event: &Event) -> Result<(), WorldError> {
         let same = |e: &Event| {
@@ -299,6 +298,7 @@ impl Tx<'_> {
         }
     }
 
+    /// The audit records with their numbers, oldest first.
     pub(super) fn events(&self) -> Result<Vec<(i64, Event)>, WorldError> {
         let get = || {
             let mut query = self

@@ -9,7 +9,7 @@ use crate::world::{Kind, WorldError};
 use super::Landscape;
 use super::clock;
 use super::entities::{Backup, FinanceEnvironment, Policy, PowerEnvironment, PowerKind, Tenant};
-use super::events::{KEPT, by_provider};
+use super::events::{by_provider, forget_old_records};
 use super::link::LINK_TAKES;
 use super::lockbox::{LockboxRequest, RequestStatus, SWITCHING};
 use super::state::{KeyState, Link, LockboxSwitch};
@@ -392,13 +392,4 @@ fn note_access(tx: &Tx<'_>, policy: &Policy, now: Timestamp) -> Result<(), World
     let mut policy: Policy = tx.get(policy.name.as_str())?;
     policy.unhealthy_since = None;
     tx.put(&policy)
-}
-
-fn forget_old_records(tx: &Tx<'_>, now: Timestamp) -> Result<(), WorldError> {
-    for (seq, event) in tx.events()? {
-        if event.operation.starts_with("Lockbox") && clock::after(event.time, KEPT) < now {
-            tx.forget_event(seq)?;
-        }
-    }
-    Ok(())
 }
