@@ -156,6 +156,19 @@ fn a_path_that_grew_by_a_fifth_is_told_from_one_that_did_not() {
     compare(&slower, &before)
         .code(0)
         .stdout(predicates::str::contains("0 slower, 2 faster"));
+    // A file that was cut: what the ratios are to is gone, and nothing else.
+    let measured = |results: &mut Value| results["stations"][0]["measurements"].take();
+    let Value::Array(all) = measured(&mut results) else {
+        panic!("a list of measurements");
+    };
+    let is_base = |m: &Value| m["ratios"].as_array().unwrap().is_empty();
+    let cut: Vec<Value> = all.into_iter().filter(|m| !is_base(m)).collect();
+    assert!(!cut.is_empty());
+    results["stations"][0]["measurements"] = cut.into();
+    fs::write(&same, results.to_string()).unwrap();
+    for (a, b) in [(&before, &same), (&same, &before)] {
+        compare(a, b).stdout(predicates::str::contains("slower"));
+    }
     fs::write(&same, "{}").unwrap();
     compare(&before, &same)
         .code(2)

@@ -13,8 +13,8 @@ use atrest::base::ResourceId;
 use atrest::crypto::{KeyKind, random_id};
 use atrest::envelope::ResourceKind;
 use atrest::lab::{
-    ATTACKS, CanarySet, Exhibit, FiguresPair, KeyChain, Lab, Outcome, Report, ReportMeta, Run,
-    SCHEMA, Searcher, Selection, StolenCopy, Stranger, Verdict, run, steal,
+    ATTACKS, CanarySet, Claim, Exhibit, FiguresPair, KeyChain, Lab, Manifest, Outcome, Report,
+    ReportMeta, Run, SCHEMA, Searcher, Selection, StolenCopy, Stranger, Verdict, run, steal,
 };
 use atrest::resource::blob::{BlobName, BlobPath, StorageAccount};
 use atrest::resource::sql::SqlDatabase;
@@ -304,6 +304,67 @@ fn the_report_is_whole_escaped_and_needs_nothing_else() {
 }
 
 /// Runs the program in the working directory `dir`.
+/// What the page says at its top, in a report with these claims; of a theft, or of nothing stolen.
+fn headline(stolen: bool, claims: &[(&str, Verdict)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut report = Report::new(ReportMeta {
+        title: "A run".to_owned(),
+        command: "atrest prove".to_owned(),
+        generated: "2026-03-01T12:00:00Z".parse().unwrap(),
+        seed: 7,
+        parameters: Default::default(),
+    });
+    if stolen {
+        report.stolen("everything", Manifest::default());
+    }
+    for (id, verdict) in claims {
+        report.claim(Claim {
+            id: (*id).to_owned(),
+            text: "A claim.".to_owned(),
+            verdict: *verdict,
+            evidence: Default::default(),
+        });
+    }
+    let written = report.write(dir.path()).unwrap();
+    let page = std::fs::read_to_string(written.html).unwrap();
+    let (_, rest) = page.split_once("<div class=\"outcome").unwrap();
+    let (head, _) = rest.split_once("</div>").unwrap();
+    let (_, text) = head.split_once("<span>").unwrap();
+    let good = if rest.starts_with(" bad") {
+        "bad"
+    } else {
+        "good"
+    };
+    format!("{good}: {}", text.trim_end_matches("</span>"))
+}
+
+#[test]
+fn a_page_does_not_say_that_all_is_of_no_use_when_some_of_it_is_readable_or_nothing_was_tried() {
+    use Verdict::{Fails, Holds, NotProtected, NotTried};
+    let both = [("attack-1/x", Holds), ("attack-2/x", Holds)];
+    let with = |more: &[(&'static str, Verdict)]| [&both[..], more].concat();
+    let of_no_use = "good: Without the key, what was stolen is of no use.";
+    assert_eq!(headline(true, &both), of_no_use);
+    let limit = with(&[("attack-17/x", NotProtected)]);
+    let limits = " Known limits: 1, listed below.";
+    assert_eq!(headline(true, &limit), format!("{of_no_use}{limits}"));
+    for bare in ["plain/sql/x", "readable/export.csv"] {
+        assert_eq!(
+            headline(true, &with(&[(bare, NotProtected)])),
+            "bad: Some of what was stolen is not protected, and can be read: see below."
+        );
+    }
+    let all = "good: Every claim below holds.";
+    assert_eq!(headline(false, &both), all);
+    assert_eq!(headline(true, &both[1..]), all);
+    assert_eq!(
+        headline(true, &[("attack-1/x", Holds), ("attack-2", NotTried)]),
+        "good: What was tried holds."
+    );
+    let failed = headline(true, &with(&[("attack-7/x", Fails)]));
+    assert!(failed.starts_with("bad: Protection failed"), "{failed}");
+}
+
 fn atrest(dir: &Path, args: &[&str]) -> String {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_atrest"));
     let done = command.arg("--dir").arg(dir).args(args).output().unwrap();

@@ -239,6 +239,12 @@ fn a_signature_of_another_report_by_another_key_or_by_nobody_is_no_signature() {
     let signed = sign_report(&case.at("e/report.json"), &vault).unwrap();
     assert_ne!(signed.thumbprint, thumbprint);
     case.verify(&[], 0, "anybody can sign with a key of his own");
+    let nobody = "Nobody vouches for the signer: the files belong together, and that is all.";
+    case.verify(&[], 0, nobody);
+    case.verify(&[], 0, "it calls itself");
+    let vouched = ["--signer", &signed.thumbprint];
+    let args = [&["report", "verify", "e/report.json"][..], &vouched].concat();
+    assert!(!case.run(&args).contains("Nobody vouches"));
     case.verify(&["--signer", &thumbprint], 1, "was expected");
     case.verify(&["--vault"], 1, "the customer's vault did not sign this");
 }

@@ -331,6 +331,11 @@ fn a_wrong_file_is_told_where_it_is_wrong_and_what_was_meant() {
         ),
         (
             unknown,
+            "- audited: {operation: KeyWrap, at-least: 0}",
+            "at-least: 0 is met by an empty log: say 1 or more",
+        ),
+        (
+            unknown,
             "- audited: {operation: KeyUnwarp}",
             "did you mean KeyUnwrap?",
         ),

@@ -79,6 +79,8 @@ pub fn compare(before: &Run, after: &Run) -> Comparison {
         };
         let base = m.ratios.first().map(|r| &r.to);
         let base = base.filter(|to| then.ratios.first().is_some_and(|r| r.to == **to));
+        // A file that was cut may lack what its ratios are to.
+        let base = base.filter(|to| old.contains_key(*to) && new.contains_key(*to));
         let (what, a, b) = match base {
             Some(to) => (
                 format!("ratio to {to}"),

@@ -73,6 +73,8 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if args.vault && checks.len() > 1 {
         checks.insert(1, asked(&verification, context)?);
     }
+    let wrong = checks.iter().any(|c| c.result == Checked::Wrong);
+    let vouched = args.vault || args.signer.is_some();
     context.output().answer(&checks, |text| {
         let row = |check: &Check| {
             let word = match check.result {
@@ -84,9 +86,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         };
         let rows: Vec<Vec<String>> = checks.iter().map(row).collect();
         text.push_str(&table(&["", "what", "what was seen"], &[], &rows));
+        if !wrong && !vouched {
+            text.push_str(
+                "\nNobody vouches for the signer: the files belong together, and that is all.\n",
+            );
+        }
         Ok(())
     })?;
-    let wrong = checks.iter().any(|c| c.result == Checked::Wrong);
     Ok(match wrong {
         false => Outcome::Holds,
         true => Outcome::ClaimFails,

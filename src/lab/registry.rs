@@ -390,7 +390,7 @@ pub static ATTACKS: &[Attack] = &[
         "read swap",
         "key pages are locked in memory",
         PROCESS,
-        attack::memory::swap,
+        attack::swap::look,
     ),
     once(
         23,

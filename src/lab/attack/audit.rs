@@ -152,7 +152,7 @@ impl Scene {
         let mut evidence = bout.finish("bits of the vault's file flipped, and its end cut off");
         if evidence.tally.harmless > 0 {
             evidence.summary.push_str(
-                " Those without effect lie in pages that neither an opening nor the log needs.",
+                " Those without effect were not noticed by an opening and a check of the log.",
             );
         }
         evidence.control = Some(plain_log(self.strongbox.dir.as_path())?);
@@ -200,8 +200,16 @@ impl Scene {
             Ok(now) => Reading::Data(format!("{} records", now.records)),
         };
         bout.record(reading, None, || "a log without its tail".to_owned());
+        if alone {
+            let reading = self.grown_again()?;
+            bout.record(reading, None, || {
+                "a log with another tail of the same length".to_owned()
+            });
+        }
         self.put_back()?;
-        let mut evidence = bout.finish("the tail cut, and the older anchor put back");
+        let mut evidence = bout.finish(
+            "the tail cut and the older anchor put back; and then records written up to the same number",
+        );
         evidence.control = Some(Control {
             fired: alone,
             summary: match alone {
@@ -214,6 +222,24 @@ impl Scene {
             ..Control::default()
         });
         Ok(evidence)
+    }
+
+    /// The thief goes on with the cut log until it is as long as the noted one: then only the head tells.
+    fn grown_again(&self) -> Result<Reading, LabError> {
+        let vault = self.strongbox.open().map_err(failed)?;
+        let mut now = vault.verify_audit().map_err(failed)?;
+        while now.records < self.noted.records {
+            vault.rotate_key(&key_name("kept")).map_err(failed)?;
+            now = vault.verify_audit().map_err(failed)?;
+        }
+        if now.records > self.noted.records {
+            let why = "the log has grown past the noted number";
+            return Err(LabError::Report(why.to_owned()));
+        }
+        Ok(match now.head == self.noted.head {
+            true => Reading::Data("the noted head".to_owned()),
+            false => Reading::Refused("as many records, and another head".to_owned()),
+        })
     }
 }
 

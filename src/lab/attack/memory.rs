@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::{KeyRef, KeyVersionRef};
 use crate::crypto::{KeyEncryptionKey, KeyKind, Secret, SecretBytes, WrapAlgorithm, random_bytes};
-use crate::lab::process::{Needle, Process, locked_at};
+use crate::lab::process::{Needle, Process};
 use crate::lab::registry::PROCESS;
 use crate::lab::tools::{self, Tool};
 use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
@@ -50,14 +50,18 @@ pub(in crate::lab) fn dump(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
         outcomes.push(attack.outcome(Some(part), PROCESS, no_program()));
         return Ok(outcomes);
     };
-    let evidence = vault_key(&served, &made, &Needle::of(&bytes), dir.path())?;
+    let (evidence, uses) = vault_key(&served, &made, &Needle::of(&bytes), dir.path())?;
     outcomes.push(attack.declared(
         part,
         PROCESS,
         evidence,
-        "the key that the vault had ready is wiped, and every use is refused; but SQLite's cache of the vault's \
-         pages, and memory that it has freed, are not wiped until they are used again. Stop the server to have \
+        "the key that the vault had ready is wiped; but SQLite's cache of the vault's pages, and memory that it has freed, are not wiped until they are used again. Stop the server to have \
          them gone.",
+    ));
+    outcomes.push(attack.outcome(
+        Some("uses of a server's key after it is disabled and after a seal"),
+        PROCESS,
+        uses,
     ));
     outcomes.push(attack.outcome(
         Some("core dumps of a server's process"),
@@ -163,7 +167,7 @@ fn data_keys(dir: &Path) -> Result<Evidence, LabError> {
     look(&mut bout, "an account's keys", &arm, &spy, &read, close)?;
     let mut evidence = bout.finish("memory searched for the bytes of data encryption keys");
     evidence.control = Some(Control {
-        fired: open.1 > 0,
+        fired: open.1 == open.0 && open.0 > 0,
         summary: format!(
             "while they are open, {} of their {} keys are found there.",
             open.1, open.0
@@ -231,13 +235,14 @@ impl KeyWrapper for Spy {
     }
 }
 
-/// The vault's own key, which its server holds in order to wrap.
+/// The vault's own key, which its server holds in order to wrap: what is left of it in memory, and
+/// whether it can still be used.
 fn vault_key(
     served: &Served,
     made: &Workspace,
     needle: &Needle,
     dir: &Path,
-) -> Result<Evidence, LabError> {
+) -> Result<(Evidence, Evidence), LabError> {
     let process = Process::of(served.id());
     let needles = std::slice::from_ref(needle);
     let token = served.token(VAULT_AUDIENCE)?;
@@ -246,17 +251,17 @@ fn vault_key(
         let path = format!("/keys/{key}/wrapkey?api-version=7.4");
         Ok(served.ask(VAULT_HOST, &token, "POST", &path, body)?.status)
     };
-    let count = |what: &str| -> Result<u64, LabError> {
+    // In its memory, and in a dump of it where there is one.
+    let mut dumps = Vec::new();
+    let mut count = |what: &str| -> Result<u64, LabError> {
         let found: u64 = process.count(needles)?.iter().sum();
-        let dumped = match tools::gcore(served.id(), &dir.join(what))? {
-            None => 0,
-            Some(core) => {
-                let found = needle.in_file(&core)?;
-                std::fs::remove_file(&core).map_err(|e| LabError::io(&core, e))?;
-                found
-            }
+        let Some(core) = tools::gcore(served.id(), &dir.join(what))? else {
+            return Ok(found);
         };
-        Ok(found + dumped)
+        let dumped = needle.in_file(&core)?;
+        std::fs::remove_file(&core).map_err(|e| LabError::io(&core, e))?;
+        dumps.push((found, dumped));
+        Ok(found.max(dumped))
     };
     let vault = made.vault(&WhichVault::Customer).map_err(failed)?;
     let enable = |enabled| {
@@ -283,19 +288,49 @@ fn vault_key(
     let sealed = wrap(KEY)?;
     gone(&mut bout, count("sealed")?, "after the vault is sealed");
     let mut evidence = bout.finish("a server's memory searched for the bytes of a vault's key");
-    evidence.summary.push_str(&format!(
-        " Its answers: {used} while in use, {disabled} once disabled, {sealed} once sealed."
-    ));
-    evidence.summary.push_str(match Tool::Gcore.is_here() {
-        true => " Dumps by gdb's gcore say the same.",
-        false => " gdb's gcore is not here.",
-    });
+    let same = |(found, dumped): &(u64, u64)| (*found > 0) == (*dumped > 0);
+    evidence
+        .summary
+        .push_str(&match (&dumps[..], Tool::Gcore.is_here()) {
+            ([], true) => " gdb's gcore gave no dump.".to_owned(),
+            ([], false) => " gdb's gcore is not here.".to_owned(),
+            (all, _) if all.iter().all(same) => " Dumps by gdb's gcore say the same.".to_owned(),
+            (all, _) => {
+                let told = all
+                    .iter()
+                    .map(|(found, dumped)| format!("{dumped} for {found}"));
+                let told: Vec<String> = told.collect();
+                format!(
+                    " Dumps by gdb's gcore say otherwise: {} times.",
+                    told.join(", ")
+                )
+            }
+        });
     evidence.control = Some(Control {
         fired: unlocked > 0,
         summary: format!("while it is in use the key is found {unlocked} times."),
         ..Control::default()
     });
-    Ok(evidence)
+    Ok((evidence, uses(used, disabled, sealed)))
+}
+
+/// Judges the answers to a use of the key, in each state.
+fn uses(used: u16, disabled: u16, sealed: u16) -> Evidence {
+    let mut bout = Bout::new(Path::new("server"), "");
+    for (status, when) in [(disabled, "once disabled"), (sealed, "once sealed")] {
+        let reading = match status {
+            403 | 503 => Reading::Refused(format!("{status} {when}")),
+            _ => Reading::Data(status.to_string()),
+        };
+        bout.record(reading, None, || format!("answered with {status} {when}"));
+    }
+    let mut evidence = bout.finish("uses of the key");
+    evidence.control = Some(Control {
+        fired: used == 200,
+        summary: format!("while it is in use: {used}."),
+        ..Control::default()
+    });
+    evidence
 }
 
 /// The limit that the process has set itself, and a crash of it.
@@ -325,58 +360,10 @@ fn core_dumps(served: Served) -> Result<Evidence, LabError> {
     let other = "Max core file size        unlimited            unlimited            bytes";
     evidence.control = Some(Control {
         fired: zero(other) == Some(false),
-        summary: "a process with the usual limit is told from it.".to_owned(),
+        summary:
+            "no process: the words that the system has for one without a limit are told from 0."
+                .to_owned(),
         ..Control::default()
     });
     Ok(evidence)
-}
-
-/// Attack 22.
-pub(in crate::lab) fn swap(_: &Lab) -> Result<Vec<Outcome>, LabError> {
-    let attack = Attack::number(22);
-    let secrets: Vec<Secret<32>> = (0..16).map(|_| Secret::random()).collect();
-    let ordinary = vec![1u8; 4 << 20];
-    let mut bout = Bout::new(Path::new("/proc/self/smaps"), "");
-    for secret in &secrets {
-        let reading = match locked_at(address(secret))? {
-            true => Reading::Refused("its page is locked".to_owned()),
-            false => Reading::Data("not locked".to_owned()),
-        };
-        bout.record(reading, None, || {
-            "a key's page may be swapped out".to_owned()
-        });
-    }
-    let mut evidence = bout.finish("pages of keys looked up");
-    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let swaps = swaps.lines().count().saturating_sub(1);
-    evidence
-        .summary
-        .push_str(&format!(" This system has {swaps} places to swap to."));
-    let unlocked = !locked_at(ordinary[2 << 20..].as_ptr() as usize)?;
-    evidence.control = Some(Control {
-        fired: unlocked,
-        summary: "ordinary memory is not locked.".to_owned(),
-        ..Control::default()
-    });
-    drop(secrets);
-    let part = "keys in this process";
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock);
-    Ok(vec![match limit.current {
-        None => attack.outcome(Some(part), PROCESS, evidence),
-        Some(bytes) => attack.declared(
-            part,
-            PROCESS,
-            evidence,
-            &format!(
-                "this system lets the process lock {} KiB of memory, and they are used up; raise the limit \
-                 (`ulimit -l`), encrypt the swap space, or have none.",
-                bytes >> 10
-            ),
-        ),
-    }])
-}
-
-/// Where its bytes lie.
-fn address(secret: &Secret<32>) -> usize {
-    secret.expose().as_ptr() as usize
 }

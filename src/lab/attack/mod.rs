@@ -28,6 +28,7 @@ pub(super) mod purge;
 pub(super) mod residue;
 pub(super) mod server;
 pub(super) mod sql;
+pub(super) mod swap;
 pub(super) mod temporary;
 pub(super) mod traversal;
 

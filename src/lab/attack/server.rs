@@ -173,10 +173,12 @@ fn forgeries(served: &Served, right: &str, other: &str) -> Result<Vec<Forged>, L
     ])
 }
 
-/// A ClientHello that offers `version` (RFC 5246 section 7.4.1.2, RFC 6101) and suites of its time.
+/// A ClientHello that offers `version` (RFC 5246 section 7.4.1.2, RFC 6101) and suites of its time, and
+/// two of TLS 1.2: so that only the version is to be refused.
 fn client_hello(version: [u8; 2]) -> Vec<u8> {
     let suites = [
-        0xc0, 0x13, 0xc0, 0x14, 0xc0, 0x09, 0xc0, 0x0a, 0, 0x2f, 0, 0x35, 0, 0x0a,
+        0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x13, 0xc0, 0x14, 0xc0, 0x09, 0xc0, 0x0a, 0, 0x2f, 0, 0x35,
+        0, 0x0a,
     ];
     let name = VAULT_HOST.as_bytes();
     let short = |n: usize| u16::try_from(n).expect("a short hello").to_be_bytes();
@@ -188,6 +190,8 @@ fn client_hello(version: [u8; 2]) -> Vec<u8> {
     server_name.extend(name);
     // Groups secp256r1, point format uncompressed.
     server_name.extend([0, 10, 0, 4, 0, 2, 0, 23, 0, 11, 0, 2, 1, 0]);
+    // Signatures ecdsa_secp256r1_sha256, rsa_pss_rsae_sha256, rsa_pkcs1_sha256.
+    server_name.extend([0, 13, 0, 8, 0, 6, 4, 3, 8, 4, 4, 1]);
     let mut body = version.to_vec();
     body.extend([7; 32]);
     body.push(0);
@@ -205,7 +209,10 @@ fn client_hello(version: [u8; 2]) -> Vec<u8> {
 }
 
 fn old_tls(served: &Served) -> Result<Evidence, LabError> {
+    const HANDSHAKE: u8 = 22;
     const SERVER_HELLO: u8 = 2;
+    const ALERT: u8 = 21;
+    const PROTOCOL_VERSION: u8 = 70;
     let mut bout = Bout::new(&served.dir.join("server"), "");
     for (name, version) in [
         ("SSL 3.0", [3, 0]),
@@ -214,12 +221,16 @@ fn old_tls(served: &Served) -> Result<Evidence, LabError> {
     ] {
         let mut stream = served.connect()?;
         let _ = stream.write_all(&client_hello(version));
-        let mut answer = [0; 6];
+        // A record's header, and the first bytes in it: of an alert, its level and description.
+        let mut answer = [0; 7];
         let reading = match stream.read_exact(&mut answer) {
-            Ok(()) if answer[0] == 22 && answer[5] == SERVER_HELLO => {
-                Reading::Data("a handshake".to_owned())
+            Ok(()) if answer[0] == ALERT && answer[6] == PROTOCOL_VERSION => {
+                Reading::Refused(format!("{name}: alert protocol_version"))
             }
-            Ok(()) => Reading::Refused(format!("an alert in answer to {name}")),
+            Ok(()) if answer[0] == ALERT => {
+                Reading::Refused(format!("{name}: alert {}", answer[6]))
+            }
+            Ok(()) => Reading::Data("a handshake".to_owned()),
             Err(_) => Reading::Refused(format!("{name}: the connection is closed")),
         };
         bout.record(reading, None, || format!("{name} is spoken"));
@@ -250,15 +261,16 @@ fn old_tls(served: &Served) -> Result<Evidence, LabError> {
     let _ = stream.write_all(&client_hello([3, 3]));
     let mut answer = [0; 6];
     let read = stream.read_exact(&mut answer);
-    let hello = read.is_ok() && answer[0] == 22 && answer[5] == SERVER_HELLO;
+    let hello = read.is_ok() && answer[0] == HANDSHAKE && answer[5] == SERVER_HELLO;
     evidence.control = Some(Control {
-        fired: spoken.len() == 2,
+        fired: spoken.len() == 2 && hello,
         summary: format!(
             "TLS {} are spoken{}.",
             spoken.join(" and "),
             match hello {
                 true => "; the same hello with the number of TLS 1.2 is answered",
-                false => "; the same hello with the number of TLS 1.2 is refused for its suites",
+                false =>
+                    "; the same hello with the number of TLS 1.2 is not answered, so that it proves nothing",
             }
         ),
         ..Control::default()

@@ -130,23 +130,25 @@ fn on_the_wire(served: &Served, dir: &Path) -> Result<Evidence, LabError> {
     }
     let mut evidence = bout.finish("requests with such names");
     evidence.summary.push_str(&format!(
-        " {kept} were taken as names of blobs, which are values in the catalog and never paths; nothing outside \
-         the store changed or was given."
+        " {kept} were taken as names of blobs, which are values in the catalog and never paths."
     ));
+    if evidence.tally.succeeded == 0 {
+        let none = " Nothing outside the store changed or was given.";
+        evidence.summary.push_str(none);
+    }
     evidence.control = Some(control(naive(dir)?));
     Ok(evidence)
 }
 
-/// A refusal, a name that is only a name, or a way out.
+/// A refusal, a name that is only a name (which is harmless), or a way out. A crash is no refusal.
 fn judge(status: u16, leaked: bool, unchanged: bool) -> Reading {
-    match (leaked, unchanged) {
-        (false, true) => Reading::Refused(match status {
-            400..=499 => "refused".to_owned(),
-            200..=202 => "taken as a name".to_owned(),
-            0 => "the connection is closed".to_owned(),
-            other => format!("status {other}"),
-        }),
-        _ => Reading::Data("a way out".to_owned()),
+    match (leaked, unchanged, status) {
+        (true, _, _) | (_, false, _) => Reading::Data("a way out".to_owned()),
+        (_, _, 0) => Reading::Data("the connection is closed".to_owned()),
+        (_, _, 500 | 502..=599) => Reading::Data(format!("status {status}")),
+        (_, _, 200..=202) => Reading::Data(String::new()),
+        (_, _, 400..=499) => Reading::Refused("refused".to_owned()),
+        _ => Reading::Refused(format!("status {status}")),
     }
 }
 

@@ -106,7 +106,7 @@ fn bytes(target: &dyn Target) -> Result<Vec<u8>, LabError> {
     fs::read(target.file()).map_err(|e| LabError::io(&target.file(), e))
 }
 
-/// Puts the file's bytes in place, and takes away what SQLite may have left beside it.
+/// Puts the file's bytes in place. What lies beside it stays.
 fn put(target: &dyn Target, bytes: &[u8]) -> Result<(), LabError> {
     let file = target.file();
     fs::write(&file, bytes).map_err(|e| LabError::io(&file, e))

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Evidence, LabError, Tally, Verdict};
 
 pub use attacks::compare;
-pub use ours::Ours;
+pub use ours::{OURS, Ours};
 pub use plain::Plain;
 pub use sqlcipher::SqlCipher;
 

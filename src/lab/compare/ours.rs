@@ -13,6 +13,9 @@ use crate::world::{InitOptions, Kind, ResourceAddress, Workspace};
 use super::plain;
 use super::{NoKey, Target};
 
+/// The name of the target that is this program.
+pub const OURS: &str = "atrest";
+
 /// A database of a working directory, as `atrest init` and `atrest sql create` make it.
 pub struct Ours {
     workspace: Workspace,
@@ -64,7 +67,7 @@ impl Ours {
 
 impl Target for Ours {
     fn name(&self) -> String {
-        "atrest".to_owned()
+        OURS.to_owned()
     }
 
     fn version(&self) -> String {

@@ -76,8 +76,13 @@ struct Row {
     attacks: &'static [u8],
     /// Other claims that do, by identifier.
     claims: &'static [&'static str],
+    /// Beginnings of claims that speak against it whatever their verdict is.
+    against: &'static [&'static str],
     cannot: &'static str,
 }
+
+/// Beginnings of the identifiers of claims about what was stolen and is not protected.
+pub(super) const BARE: [&str; 2] = ["plain/", "readable/"];
 
 const ROWS: &[Row] = &[
     Row {
@@ -86,6 +91,7 @@ const ROWS: &[Row] = &[
         asks: "no nonce twice under one key; a bound on how often a key encrypts; whole tags",
         attacks: &[7, 13, 25],
         claims: &[],
+        against: &[],
         cannot: "That a nonce never repeats is argued from the format (docs/format.md: nonces count under a key of \
                  each writer's own salt), and seen only for what was compared. Uses of a vault's key by \
                  callers (AES-GCM through its API) are not counted.",
@@ -102,6 +108,7 @@ const ROWS: &[Row] = &[
             "enabled-heals",
             "deleted-stops",
         ],
+        against: &[],
         cannot: "That keys are rotated on time, and that somebody decides it: the vault's rotation policy and audit \
                  log tell, the organisation answers.",
     },
@@ -111,6 +118,7 @@ const ROWS: &[Row] = &[
         asks: "stored account data is unreadable wherever it is stored",
         attacks: &[1, 2, 3, 11, 12, 18, 19],
         claims: &["shut-elsewhere"],
+        against: &BARE,
         cannot: "That the copy holds every place where data is: logs, exports, backups and other systems are not in \
                  it unless they lie in the working directory. Which data are account data.",
     },
@@ -120,6 +128,7 @@ const ROWS: &[Row] = &[
         asks: "strong keys, stored safely, changed at the end of their time, retired when weakened",
         attacks: &[15, 16, 31, 32],
         claims: &["rotation-rewraps", "deleted-stops"],
+        against: &[],
         cannot: "Split knowledge, custodians and their acknowledgement (3.7.6 to 3.7.8), and cryptoperiods: they are \
                  the organisation's.",
     },
@@ -129,6 +138,7 @@ const ROWS: &[Row] = &[
         asks: "rules for the use of cryptography and for keys are defined, and followed",
         attacks: &[1, 6, 7, 14, 15, 16, 26],
         claims: &["rotation-opens", "disabled-stops"],
+        against: &[],
         cannot: "The rules themselves, and that they cover what they should: this shows that some of them work.",
     },
     Row {
@@ -137,6 +147,7 @@ const ROWS: &[Row] = &[
         asks: "logical access to information is restricted, also by encryption and by protecting keys",
         attacks: &[1, 15, 29, 33, 34],
         claims: &["shut-elsewhere", "disabled-stops", "purged-for-good"],
+        against: &[],
         cannot: "Operation over a period (type 2), and access by people: it shows one moment.",
     },
 ];
@@ -165,6 +176,10 @@ pub(super) fn controls(
 }
 
 impl Row {
+    fn is_against(&self, claim: &Claim) -> bool {
+        self.against.iter().any(|p| claim.id.starts_with(p))
+    }
+
     fn judge(&self, claims: &[Claim]) -> ControlEvidence {
         let speaks = |claim: &&Claim| {
             let of = |n: &u8| {
@@ -172,11 +187,15 @@ impl Row {
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
             claim.verdict != Verdict::NotTried
-                && (self.attacks.iter().any(of) || self.claims.contains(&claim.id.as_str()))
+                && (self.attacks.iter().any(of)
+                    || self.claims.contains(&claim.id.as_str())
+                    || self.is_against(claim))
         };
         let related: Vec<&Claim> = claims.iter().filter(speaks).collect();
-        let count = |verdict| related.iter().filter(|c| c.verdict == verdict).count();
-        let (holds, fails) = (count(Verdict::Holds), count(Verdict::Fails));
+        let (bare, judged): (Vec<&Claim>, Vec<&Claim>) =
+            related.iter().partition(|claim| self.is_against(claim));
+        let count = |verdict| judged.iter().filter(|c| c.verdict == verdict).count();
+        let (holds, fails) = (count(Verdict::Holds), count(Verdict::Fails) + bare.len());
         let told = [
             (holds, "hold"),
             (fails, "fail"),
@@ -354,6 +373,14 @@ mod tests {
             status(&[holds, claim("attack-1/x", Verdict::Fails)]),
             ControlStatus::Against
         );
+        // What nobody protected is readable, whatever was declared about it.
+        for bare in ["plain/sql/x", "readable/export.csv"] {
+            let all = [
+                claim("attack-2/x", Verdict::Holds),
+                claim(bare, Verdict::NotProtected),
+            ];
+            assert_eq!(status(&all), ControlStatus::Against, "{bare}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 
-use super::{Claim, ControlStatus, Looked, Report, chart, svg};
+use super::{Claim, ControlStatus, Looked, Report, chart, controls, svg};
 use crate::envelope::ResourceKind;
 use crate::lab::{Figures, LabError, PageKind, Verdict};
 
@@ -116,7 +116,7 @@ const VERDICTS: [(Verdict, &str, &str); 5] = [
     (
         Verdict::Inconclusive,
         "inconclusive",
-        "The attack did not succeed on the unprotected twin either, or could not run: it proves nothing.",
+        "The control did not succeed either, or the attack could not run: it proves nothing.",
     ),
     (
         Verdict::NotProtected,
@@ -126,12 +126,12 @@ const VERDICTS: [(Verdict, &str, &str); 5] = [
     (
         Verdict::Holds,
         "holds",
-        "The attack succeeded on the unprotected twin and failed on the protected copy.",
+        "The control succeeded, and the same failed on what is protected.",
     ),
     (
         Verdict::NotTried,
         "untried",
-        "Known attacks that this version does not carry out yet. Nothing is claimed about them.",
+        "Left out of this run. Nothing is claimed about them.",
     ),
 ];
 
@@ -141,20 +141,35 @@ fn summary(report: &Report) -> Summary {
         report.count(Verdict::Fails),
         report.count(Verdict::NotProtected),
     );
-    let text = match (fails, good, limits) {
-        (1.., _, _) => format!("Protection failed: {fails} of the claims below do not hold."),
-        (_, false, _) => "This run proves too little: see what is inconclusive below.".to_owned(),
-        (_, true, 0) => "Without the key, what was stolen is of no use.".to_owned(),
-        (_, true, 1) => {
-            "Without the key, what was stolen is of no use. Someone who can also write \
-                         to the disk has one known way left, listed below."
-                .to_owned()
-        }
-        (_, true, _) => format!(
-            "Without the key, what was stolen is of no use. Known limits: {limits}, listed below."
-        ),
+    let begins = |prefixes: &[&str]| {
+        let any = |claim: &&Claim| prefixes.iter().any(|p| claim.id.starts_with(p));
+        report.claims.iter().filter(any).collect::<Vec<_>>()
     };
-    Summary { good, text }
+    let bare = !begins(&controls::BARE).is_empty();
+    // Only a copy that was opened and searched without the key is known to be of no use.
+    let shut = |prefix| {
+        let claims = begins(&[prefix]);
+        !claims.is_empty() && claims.iter().all(|c| c.verdict == Verdict::Holds)
+    };
+    let of_no_use = !report.thefts.is_empty() && shut("attack-1/") && shut("attack-2/");
+    let all = limits == 0 && report.count(Verdict::NotTried) == 0;
+    let mut text = match (fails, bare, good) {
+        (1.., _, _) => format!("Protection failed: {fails} of the claims below do not hold."),
+        (_, true, _) => {
+            "Some of what was stolen is not protected, and can be read: see below.".to_owned()
+        }
+        (_, _, false) => "This run proves too little: see what is inconclusive below.".to_owned(),
+        _ if of_no_use => "Without the key, what was stolen is of no use.".to_owned(),
+        _ if all => "Every claim below holds.".to_owned(),
+        _ => "What was tried holds.".to_owned(),
+    };
+    if good && !bare && limits > 0 {
+        text.push_str(&format!(" Known limits: {limits}, listed below."));
+    }
+    Summary {
+        good: good && !bare,
+        text,
+    }
 }
 
 /// What a thief sees of the pages, in a sentence.

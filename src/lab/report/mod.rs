@@ -103,7 +103,8 @@ impl From<Outcome> for Claim {
 pub struct KeyChain {
     /// The resource.
     pub resource: String,
-    /// Its kind.
+    /// Its kind. The first reports do not tell it, and nothing that reads them asks.
+    #[serde(default = "untold")]
     pub resource_kind: ResourceKind,
     /// The customer's or the service's key, as its identifier.
     pub key: String,
@@ -111,12 +112,18 @@ pub struct KeyChain {
     pub kind: KeyKind,
     /// How it wraps the data encryption key.
     pub wrap: WrapAlgorithm,
-    /// Strength of the key that wraps, in bits.
+    /// Strength of the key that wraps, in bits; 0 in the first reports, which do not tell it.
+    #[serde(default)]
     pub kek_bits: u32,
-    /// Strength of the data encryption key, in bits.
+    /// Strength of the data encryption key, in bits; 0 likewise.
+    #[serde(default)]
     pub dek_bits: u32,
     /// Strength of the whole, in bits: of the weakest link (NIST SP 800-57 part 1, table 2).
     pub strength_bits: u32,
+}
+
+fn untold() -> ResourceKind {
+    ResourceKind::Sql
 }
 
 impl KeyChain {
@@ -176,7 +183,8 @@ pub struct Report {
     thefts: Vec<Theft>,
     canaries: Option<KnownTexts>,
     erasure: Option<Erasure>,
-    /// What the run says about controls of standards; made when it is written.
+    /// What the run says about controls of standards; made when it is written. None in the first reports.
+    #[serde(default)]
     controls: Vec<ControlEvidence>,
     /// SHA-256 of each document that was written beside the report, by name.
     documents: BTreeMap<String, String>,

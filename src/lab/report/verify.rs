@@ -113,8 +113,8 @@ impl Verification {
             }
         };
         let by = format!(
-            "ES256 by {}, thumbprint {}",
-            signature.kid, signature.thumbprint
+            "fits, ES256, by the key of thumbprint {}; it calls itself {}",
+            signature.thumbprint, signature.kid
         );
         checks.push(Check::new("signature", Checked::Right, by));
         checks.push(self.signer(&signature));

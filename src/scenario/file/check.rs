@@ -401,6 +401,10 @@ impl Check {
             }
             Act::Noise(noise) => self.in_copy(&noise.copy, Some(&noise.what)),
             Act::Audited(audited) => {
+                if audited.at_least == 0 {
+                    let what = "at-least: 0 is met by an empty log: say 1 or more";
+                    self.say(act.position, what);
+                }
                 if let Some(vault) = &audited.vault {
                     self.known_vault(vault);
                 }

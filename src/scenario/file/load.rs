@@ -87,7 +87,8 @@ pub(super) fn run<T>(
         if party.address.kind == Kind::Sql {
             let database = party.workspace.open_sql(&party.address)?;
             let sql = format!("CREATE TABLE IF NOT EXISTS {TABLE} (thread INTEGER, n INTEGER)");
-            let made = database.connect()?.execute_batch(&sql);
+            let made = super::data::confined(database.connect()?)
+                .and_then(|connection| connection.execute_batch(&sql));
             made.map_err(|e| database.explain(e))?;
         }
     }
@@ -187,7 +188,7 @@ impl<'a> Worker<'a> {
         answered: &Mutex<Option<Instant>>,
     ) -> Result<(), ScenarioError> {
         let database = self.workspace.open_sql(&self.address)?;
-        let conn = database.connect()?;
+        let conn = super::data::confined(database.connect()?).map_err(|e| database.explain(e))?;
         let statement = match self.writes {
             true => format!(
                 "INSERT INTO {TABLE} VALUES ({}, abs(random()))",
