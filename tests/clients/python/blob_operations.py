@@ -113,7 +113,7 @@ def copies():
     refused(409, "NoPendingCopyOperation", lambda: copy.abort_copy(done["copy_id"]))
     assert copy.start_copy_from_url(signed("source"), requires_sync=True, tags={"x": "y"})["copy_status"] == "success"
     assert copy.get_blob_tags() == {"x": "y"}
-    copy.start_copy_from_url(signed("source"), requires_sync=True, tags="COPY")
+    copy.start_copy_from_url(signed("source", BlobSasPermissions(read=True, tag=True)), requires_sync=True, tags="COPY")
     assert copy.get_blob_tags() == {"t": "1"}
     source.delete_blob()
     assert copy.download_blob().readall() == b"content"
