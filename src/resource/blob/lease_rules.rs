@@ -153,7 +153,8 @@ mod tests {
             id: id(a),
             proposed: id(b),
         };
-        let rows: [(LeaseAction, [Result<Option<u8>, Refusal>; 6]); 9] = [
+        type Row = (LeaseAction, [Result<Option<u8>, Refusal>; 6]);
+        let rows: [Row; 9] = [
             (
                 acquire(Some(id(1))),
                 [
