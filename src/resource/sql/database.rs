@@ -301,6 +301,11 @@ impl ProtectedResource for SqlDatabase {
         // Unwraps the new envelope before the file is touched: nothing is written that does not open.
         key.exchange(new)
             .map_err(|e| ResourceError::envelope(&self.path, e))?;
+        // Another vault knows the database before the file names its key: who dies between the two leaves
+        // nothing that the new vault would take for a copy from elsewhere.
+        if key.envelope().key.vault != old.key.vault {
+            self.move_epoch(old.key.vault)?;
+        }
         let bytes_rewritten = database.replace_key_slot(&slot)?;
         // Until then the file named the old one, which may have been gone back to.
         key.rewrapped(&slot);
