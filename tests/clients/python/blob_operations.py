@@ -145,8 +145,10 @@ def copies():
     copy.start_copy_from_url(other, requires_sync=True, source_authorization=f"Bearer {token}")
     assert copy.download_blob().readall() == b"elsewhere"
     own = BlobServiceClient(URL, credential).get_blob_client("work", "by-token")
-    own.start_copy_from_url(other)
-    assert own.download_blob().readall() == b"elsewhere"
+    # The request's own token counts in its own account only.
+    refused(401, "CannotVerifyCopySource", lambda: own.start_copy_from_url(other))
+    own.start_copy_from_url(blocks.url)
+    assert own.download_blob().readall() == blocks.download_blob().readall()
 
 
 def from_urls():
