@@ -16,142 +16,49 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use atrest::base::SystemClock;
+use atrest::bench::{Connection, HOST, Load, Served, Until, request};
 use atrest::crypto::{EncryptionAlgorithm, KeyEncryptionKey, KeyKind};
 use atrest::vault::{KeySpec, KeyVault};
 use atrest::world::{AskPassphrase, WhichVault, Workspace};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-};
-use serde_json::Value;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-const HOST: &str = "customer.vault.azure.net";
-
-struct Served {
-    dir: tempfile::TempDir,
-    address: SocketAddr,
-    told: Value,
-    child: Child,
-    started: Duration,
+/// A new working directory below `target`, made by the program.
+fn made(args: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut init = Command::new(env!("CARGO_BIN_EXE_atrest"));
+    init.arg("--dir").arg(dir.path()).arg("init").args(args);
+    assert!(init.output().unwrap().status.success());
+    dir
 }
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
-
-fn atrest(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_atrest"));
-    command.arg("--dir").arg(dir);
-    command
+fn served(dir: &tempfile::TempDir) -> Served {
+    Served::start(Path::new(env!("CARGO_BIN_EXE_atrest")), dir.path()).unwrap()
 }
 
-impl Served {
-    fn new() -> Self {
-        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let dir = tempfile::tempdir_in(target).unwrap();
-        let made = atrest(dir.path())
-            .args(["init", "--key-kind", "rsa-2048"])
-            .output();
-        assert!(made.unwrap().status.success());
-        Self::at(dir)
-    }
-
-    fn at(dir: tempfile::TempDir) -> Self {
-        let begun = Instant::now();
-        let mut child = atrest(dir.path())
-            .args(["--json", "--quiet", "serve", "--port", "0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let out = child.stdout.take().unwrap();
-        BufReader::new(out).read_line(&mut line).unwrap();
-        let started = begun.elapsed();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let url = told["variables"]["HTTPS_PROXY"].as_str().unwrap();
-        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
-        Self {
-            dir,
-            address,
-            told,
-            child,
-            started,
-        }
-    }
-
-    fn connect(&self) -> Tls {
-        connect(self.address, &self.dir.path().join("server/ca.pem"))
-    }
-
-    fn token(&self) -> String {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        let header = self.told["variables"]["IDENTITY_HEADER"].as_str().unwrap();
-        write!(
-            stream,
-            "GET /msi/token?api-version=2019-08-01&resource=https://vault.azure.net HTTP/1.1\r\n\
-             Host: {}\r\nX-IDENTITY-HEADER: {header}\r\nConnection: close\r\n\r\n",
-            self.address
-        )
-        .unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let body: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-        body["access_token"].as_str().unwrap().to_owned()
-    }
-
-    /// Resident MiB: now, of these not of mapped files, and the most there ever were.
-    fn memory(&self) -> [f64; 3] {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let of = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-            kib / 1024.0
-        };
-        ["VmRSS:", "RssAnon:", "VmHWM:"].map(of)
-    }
+/// Resident MiB of a process: now, of these not of mapped files, and the most there ever were.
+fn memory(process: u32) -> [f64; 3] {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let of = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib / 1024.0
+    };
+    ["VmRSS:", "RssAnon:", "VmHWM:"].map(of)
 }
 
-/// A connection to the server at `address`, whose certificate `ca` answers for.
-fn connect(address: SocketAddr, ca: &Path) -> Tls {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(ca).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(HOST).unwrap();
-    let tls = ClientConnection::new(Arc::new(config), name).unwrap();
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    StreamOwned::new(tls, stream)
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
-/// Seconds of processor time of a process.
-fn processor(pid: &str) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+/// Seconds of processor time of this process.
+fn processor() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let after = stat.rsplit(')').next().unwrap();
     let ticks: Vec<u64> = (after.split_whitespace().skip(11).take(2))
         .map(|text| text.parse().unwrap())
@@ -176,23 +83,15 @@ fn bind(process: u32, processors: &str) {
     assert!(bound.unwrap().success(), "taskset (util-linux) is needed");
 }
 
-fn request(token: &str, method: &str, path: &str, body: &str) -> Vec<u8> {
-    format!(
-        "{method} {path}?api-version=7.4 HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: atrest-bench\r\n\
-         Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
-/// Reads one message into `buffer`: where its body begins; `None` at the stream's end.
-fn message(stream: &mut impl Read, buffer: &mut Vec<u8>) -> Option<usize> {
+/// Reads one message into `buffer`: whether one came before the stream's end.
+fn message(stream: &mut impl Read, buffer: &mut Vec<u8>) -> bool {
     buffer.clear();
     let mut chunk = [0; 16 << 10];
     loop {
-        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
-        buffer.extend_from_slice(&chunk[..read]);
+        match stream.read(&mut chunk) {
+            Ok(read) if read > 0 => buffer.extend_from_slice(&chunk[..read]),
+            _ => return false,
+        }
         let Some(head) = buffer.windows(4).position(|four| four == b"\r\n\r\n") else {
             continue;
         };
@@ -202,63 +101,29 @@ fn message(stream: &mut impl Read, buffer: &mut Vec<u8>) -> Option<usize> {
             (name.eq_ignore_ascii_case("content-length")).then(|| value.trim().parse().unwrap())
         });
         if buffer.len() >= head + 4 + length.unwrap_or(0_usize) {
-            return Some(head + 4);
+            return true;
         }
     }
 }
 
-/// Sends one request and reads its answer: status and where the body begins.
-fn ask(stream: &mut Tls, request: &[u8], buffer: &mut Vec<u8>) -> (u16, usize) {
-    stream.write_all(request).unwrap();
-    let body = message(stream, buffer).expect("the server closed the connection");
-    let status = std::str::from_utf8(&buffer[9..12]).unwrap();
-    (status.parse().unwrap(), body)
+fn print(load: &mut Load, what: &str) {
+    load.latencies.sort_unstable_by(f64::total_cmp);
+    let percentile = |of: f64| {
+        let at = (load.latencies.len() as f64 * of) as usize;
+        load.latencies[at.min(load.latencies.len() - 1)] / 1e6
+    };
+    println!(
+        "{what:38} {:8.0}/s  p50 {:6.2} ms  p99 {:6.2} ms  p99.9 {:6.2} ms  server {:5.1} µs/op",
+        rate(load),
+        percentile(0.5),
+        percentile(0.99),
+        percentile(0.999),
+        load.processor * 1e6 / load.done as f64,
+    );
 }
 
-fn json(stream: &mut Tls, request: &[u8]) -> Value {
-    let mut buffer = vec![];
-    let (status, body) = ask(stream, request, &mut buffer);
-    let value = serde_json::from_slice(&buffer[body..]).unwrap();
-    assert_eq!(status, 200, "{value}");
-    value
-}
-
-struct Load {
-    done: u64,
-    seconds: f64,
-    /// The server's.
-    processor: f64,
-    /// Microseconds, sorted.
-    latencies: Vec<u32>,
-}
-
-impl Load {
-    fn rate(&self) -> f64 {
-        self.done as f64 / self.seconds
-    }
-
-    fn percentile(&self, of: f64) -> f64 {
-        let at = (self.latencies.len() as f64 * of) as usize;
-        f64::from(self.latencies[at.min(self.latencies.len() - 1)]) / 1000.0
-    }
-
-    fn print(&self, what: &str) {
-        println!(
-            "{what:38} {:8.0}/s  p50 {:6.2} ms  p99 {:6.2} ms  p99.9 {:6.2} ms  server {:5.1} µs/op",
-            self.rate(),
-            self.percentile(0.5),
-            self.percentile(0.99),
-            self.percentile(0.999),
-            self.processor * 1e6 / self.done as f64,
-        );
-    }
-}
-
-/// What ends a load.
-#[derive(Clone, Copy)]
-enum Until {
-    Seconds(f64),
-    Count(u64),
+fn rate(load: &Load) -> f64 {
+    load.done as f64 / load.seconds
 }
 
 /// Sends `request` over `connections` until `until`; with `rate`, so many a second, each at its time
@@ -270,73 +135,22 @@ fn load(
     until: Until,
     rate: Option<f64>,
 ) -> Load {
-    let connect = || served.connect();
-    load_on(&served.child, connect, request, connections, until, rate)
+    let connect = || served.connect().unwrap();
+    load_on(served.process(), connect, request, connections, until, rate)
 }
 
-/// The same, of the server that is the process `child`.
+/// The same, of the server that is the process `server`.
 fn load_on(
-    child: &Child,
-    connect: impl Fn() -> Tls,
+    server: u32,
+    connect: impl Fn() -> Connection,
     request: &[u8],
     connections: usize,
     until: Until,
     rate: Option<f64>,
 ) -> Load {
-    let of_server = || processor(&child.id().to_string());
-    let streams: Vec<_> = (0..connections)
-        .map(|_| {
-            let mut stream = connect();
-            assert_eq!(ask(&mut stream, request, &mut vec![]).0, 200);
-            stream
-        })
-        .collect();
-    let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (begun, before) = (Instant::now(), of_server());
-    let latencies = thread::scope(|scope| {
-        let workers: Vec<_> = (streams.into_iter().enumerate())
-            .map(|(n, mut stream)| {
-                let (stop, count) = (&stop, &count);
-                scope.spawn(move || {
-                    let (mut buffer, mut latencies) = (vec![], vec![]);
-                    let pause = rate.map(|rate| connections as f64 / rate);
-                    let mut due = n as f64 * pause.unwrap_or(0.0) / connections as f64;
-                    while !stop.load(Ordering::Relaxed) {
-                        let at = match pause {
-                            None => Instant::now(),
-                            Some(pause) => {
-                                let at = begun + Duration::from_secs_f64(due);
-                                due += pause;
-                                thread::sleep(at.saturating_duration_since(Instant::now()));
-                                at
-                            }
-                        };
-                        assert_eq!(ask(&mut stream, request, &mut buffer).0, 200);
-                        latencies.push(at.elapsed().as_micros() as u32);
-                        let done = count.fetch_add(1, Ordering::Relaxed) + 1;
-                        if matches!(until, Until::Count(most) if done >= most) {
-                            stop.store(true, Ordering::Relaxed);
-                        }
-                    }
-                    latencies
-                })
-            })
-            .collect();
-        if let Until::Seconds(seconds) = until {
-            thread::sleep(Duration::from_secs_f64(seconds));
-            stop.store(true, Ordering::Relaxed);
-        }
-        let all = workers.into_iter().flat_map(|w| w.join().unwrap());
-        all.collect::<Vec<_>>()
-    });
-    let mut latencies = latencies;
-    latencies.sort_unstable();
-    Load {
-        done: latencies.len() as u64,
-        seconds: begun.elapsed().as_secs_f64(),
-        processor: of_server() - before,
-        latencies,
-    }
+    let mut all: Vec<_> = (0..connections).map(|_| connect()).collect();
+    all.iter_mut().for_each(|one| one.ask(request).unwrap());
+    Load::run(server, &mut all, request, until, rate).unwrap()
 }
 
 /// How often a second one thread of this process does it.
@@ -349,41 +163,25 @@ fn bare(seconds: f64, mut work: impl FnMut()) -> f64 {
     done as f64 / begun.elapsed().as_secs_f64()
 }
 
-fn wrap_request(served: &Served, token: &str) -> Vec<u8> {
-    let mut stream = served.connect();
-    // Only a managed HSM makes symmetric keys for Azure; import works for both.
-    let k = URL_SAFE_NO_PAD.encode([7; 32]);
-    let body = format!(r#"{{"key":{{"kty":"oct","k":"{k}","key_ops":["wrapKey","unwrapKey"]}}}}"#);
-    json(&mut stream, &request(token, "PUT", "/keys/aes", &body));
-    let value = URL_SAFE_NO_PAD.encode([9; 32]);
-    let body = format!(r#"{{"alg":"A256KW","value":"{value}"}}"#);
-    request(token, "POST", "/keys/aes//wrapkey", &body)
-}
-
 fn wrap(served: &Served, seconds: f64) {
-    let token = served.token();
-    let request = wrap_request(served, &token);
+    let token = served.token().unwrap();
+    let request = served.wrap_request(&token).unwrap();
     load(served, &request, 64, Until::Seconds(1.0), None);
-    let full = load(served, &request, 64, Until::Seconds(seconds), None);
-    full.print("A256KW wrap, 64 connections");
-    for rate in [full.rate() / 2.0, 7500.0] {
-        let half = load(served, &request, 64, Until::Seconds(seconds), Some(rate));
-        half.print(&format!("A256KW wrap, {rate:.0}/s asked for"));
+    let mut full = load(served, &request, 64, Until::Seconds(seconds), None);
+    print(&mut full, "A256KW wrap, 64 connections");
+    for rate in [self::rate(&full) / 2.0, 7500.0] {
+        let mut half = load(served, &request, 64, Until::Seconds(seconds), Some(rate));
+        print(&mut half, &format!("A256KW wrap, {rate:.0}/s asked for"));
     }
-    let alone = load(served, &request, 1, Until::Seconds(seconds.min(3.0)), None);
-    alone.print("A256KW wrap, 1 connection");
+    let mut alone = load(served, &request, 1, Until::Seconds(seconds.min(3.0)), None);
+    print(&mut alone, "A256KW wrap, 1 connection");
 }
 
-fn unwrap(served: &Served, seconds: f64) {
-    let token = served.token();
-    let mut stream = served.connect();
-    let value = URL_SAFE_NO_PAD.encode([9; 32]);
-    let body = format!(r#"{{"alg":"RSA-OAEP-256","value":"{value}"}}"#);
-    let path = "/keys/customer-key//wrapkey";
-    let wrapped = json(&mut stream, &request(&token, "POST", path, &body));
-    let value = wrapped["value"].as_str().unwrap();
-    let body = format!(r#"{{"alg":"RSA-OAEP-256","value":"{value}"}}"#);
-    let request = request(&token, "POST", "/keys/customer-key//unwrapkey", &body);
+fn unwrap(seconds: f64) {
+    let dir = made(&["--key-kind", "rsa-2048"]);
+    let served = &served(&dir);
+    let token = served.token().unwrap();
+    let request = served.unwrap_request(&token).unwrap();
 
     let key = KeyEncryptionKey::generate(KeyKind::Rsa2048);
     let algorithm = EncryptionAlgorithm::RsaOaep256;
@@ -391,27 +189,28 @@ fn unwrap(served: &Served, seconds: f64) {
     // On the server's processor: how often a second, and the processor time of one.
     let loop_once = || {
         pin(std::process::id(), 0);
-        let before = processor("self");
+        let before = processor();
         let rate = bare(seconds, || {
             key.unwrap_bytes(algorithm, &sealed).unwrap();
         });
         pin(std::process::id(), 1);
-        (rate, (processor("self") - before) / (rate * seconds))
+        (rate, (processor() - before) / (rate * seconds))
     };
-    pin(served.child.id(), 0);
+    pin(served.process(), 0);
     load(served, &request, 16, Until::Seconds(1.0), None);
     let before = loop_once();
-    let full = load(served, &request, 32, Until::Seconds(seconds), None);
-    full.print("unwrapKey RSA-2048, 32 connections");
-    let least = Least::new(served.dir.path());
+    let mut full = load(served, &request, 32, Until::Seconds(seconds), None);
+    print(&mut full, "unwrapKey RSA-2048, 32 connections");
+    let least = Least::new(dir.path());
     pin(least.child.id(), 0);
     let until = Until::Seconds(seconds);
-    let least = load_on(&least.child, || least.connect(), &request, 32, until, None);
-    least.print("the least that could answer");
+    let (process, connect) = (least.child.id(), || least.connect());
+    let mut least = load_on(process, connect, &request, 32, until, None);
+    print(&mut least, "the least that could answer");
     let after = loop_once();
-    let (rate, cost) = (before.0.midpoint(after.0), before.1.midpoint(after.1));
+    let (bare, cost) = (before.0.midpoint(after.0), before.1.midpoint(after.1));
     println!(
-        "{:38} {rate:8.0}/s  {:.1} µs/op",
+        "{:38} {bare:8.0}/s  {:.1} µs/op",
         "the same in a bare loop",
         cost * 1e6
     );
@@ -421,7 +220,7 @@ fn unwrap(served: &Served, seconds: f64) {
     ] {
         println!(
             "{what:38} {:7.1} %  (by processor time {:.1} %)",
-            load.rate() * 100.0 / rate,
+            rate(&load) * 100.0 / bare,
             cost * 100.0 / (load.processor / load.done as f64),
         );
     }
@@ -457,8 +256,8 @@ impl Least {
         }
     }
 
-    fn connect(&self) -> Tls {
-        connect(self.address, &self.certificate)
+    fn connect(&self) -> Connection {
+        Connection::open(self.address, &self.certificate, HOST).unwrap()
     }
 
     /// Serves, in the child, until it is killed.
@@ -488,7 +287,7 @@ impl Least {
                 let (mut stream, mut buffer) = (StreamOwned::new(tls, stream), vec![]);
                 // As long as an answer of the vault's.
                 let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 160\r\n\r\n{:160}", "");
-                while message(&mut stream, &mut buffer).is_some() {
+                while message(&mut stream, &mut buffer) {
                     key.unwrap_bytes(algorithm, &sealed).unwrap();
                     stream.write_all(answer.as_bytes()).unwrap();
                 }
@@ -506,50 +305,51 @@ impl Drop for Least {
 
 /// Whether the generation of keys keeps others waiting.
 fn create(served: &Served, seconds: f64) {
-    let token = served.token();
-    let request = wrap_request(served, &token);
+    let token = served.token().unwrap();
+    let request = served.wrap_request(&token).unwrap();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let makers: Vec<_> = (0..4)
             .map(|n| {
-                let (stop, token, served) = (&stop, &token, served);
+                let (stop, token) = (&stop, &token);
                 scope.spawn(move || {
-                    let mut stream = served.connect();
+                    let mut connection = served.connect().unwrap();
                     let body = r#"{"kty":"RSA","key_size":4096}"#;
                     let path = format!("/keys/made-{n}/create");
                     let request = self::request(token, "POST", &path, body);
                     let mut made = 0;
                     while !stop.load(Ordering::Relaxed) {
-                        json(&mut stream, &request);
+                        connection.ask(&request).unwrap();
                         made += 1;
                     }
                     made
                 })
             })
             .collect();
-        let beside = load(served, &request, 8, Until::Seconds(seconds), Some(500.0));
+        let mut beside = load(served, &request, 8, Until::Seconds(seconds), Some(500.0));
         stop.store(true, Ordering::Relaxed);
         let made: u32 = makers.into_iter().map(|m| m.join().unwrap()).sum();
-        beside.print(&format!("500/s beside {made} RSA-4096 keys made"));
+        print(
+            &mut beside,
+            &format!("500/s beside {made} RSA-4096 keys made"),
+        );
     });
 }
 
 fn million(served: &Served) {
-    let token = served.token();
-    let request = wrap_request(served, &token);
-    let [before, ..] = served.memory();
-    let load = load(served, &request, 64, Until::Count(1_000_000), None);
-    load.print("A256KW wrap, a million");
-    let [after, own, most] = served.memory();
+    let token = served.token().unwrap();
+    let request = served.wrap_request(&token).unwrap();
+    let [before, ..] = memory(served.process());
+    let mut load = load(served, &request, 64, Until::Count(1_000_000), None);
+    print(&mut load, "A256KW wrap, a million");
+    let [after, own, most] = memory(served.process());
     println!(
         "resident: {before:.1} MiB before, {after:.1} after ({own:.1} without mapped files), {most:.1} at most"
     );
 }
 
 fn list() {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let made = atrest(dir.path()).args(["init"]).output().unwrap();
-    assert!(made.status.success());
+    let dir = made(&[]);
     {
         let ask: AskPassphrase = Arc::new(|_| Err("no passphrase".to_owned()));
         let workspace = Workspace::open(dir.path(), ask, Arc::new(SystemClock)).unwrap();
@@ -572,14 +372,14 @@ fn list() {
             }
         });
     }
-    let served = Served::at(dir);
+    let served = served(&dir);
     println!(
         "ready {:.0} ms after it was started, with 100,000 versions",
-        served.started.as_secs_f64() * 1e3
+        served.started().as_secs_f64() * 1e3
     );
-    let token = served.token();
-    let mut stream = served.connect();
-    let [before, ..] = served.memory();
+    let token = served.token().unwrap();
+    let mut connection = served.connect().unwrap();
+    let [before, ..] = memory(served.process());
     let begun = Instant::now();
     let mut walk = |first: String| {
         let (mut path, mut items, mut pages) = (first, 0, 0);
@@ -587,7 +387,7 @@ fn list() {
             let request = format!(
                 "GET {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n\r\n"
             );
-            let page = json(&mut stream, request.as_bytes());
+            let page = connection.json(request.as_bytes()).unwrap();
             items += page["value"].as_array().unwrap().len();
             pages += 1;
             match page["nextLink"].as_str() {
@@ -605,7 +405,7 @@ fn list() {
         versions += found;
         more += in_pages;
     }
-    let [after, own, most] = served.memory();
+    let [after, own, most] = memory(served.process());
     println!(
         "{keys} keys in {pages} pages, {:.1} ms; {versions} versions in {more} pages, {:.1} s in all",
         listed.as_secs_f64() * 1e3,
@@ -628,10 +428,11 @@ fn main() {
     let seconds: f64 = args.next().map_or(5.0, |text| text.parse().unwrap());
     let is = |name: &str| what == "all" || what == name;
     if is("wrap") || is("create") || is("million") {
-        let served = Served::new();
+        let dir = made(&["--key-kind", "rsa-2048"]);
+        let served = served(&dir);
         println!(
             "ready {:.0} ms after it was started",
-            served.started.as_secs_f64() * 1e3
+            served.started().as_secs_f64() * 1e3
         );
         if is("wrap") {
             wrap(&served, seconds);
@@ -644,7 +445,7 @@ fn main() {
         }
     }
     if is("unwrap") {
-        unwrap(&Served::new(), seconds);
+        unwrap(seconds);
     }
     if is("list") {
         list();

@@ -22,7 +22,8 @@ use crate::vault::RemoteOptions;
 use super::BenchError;
 use super::conditions::processor_time;
 
-const HOST: &str = "customer.vault.azure.net";
+/// The customer's vault.
+pub const HOST: &str = "customer.vault.azure.net";
 
 /// A running `atrest serve`. It is ended when this is dropped.
 pub struct Served {
@@ -107,26 +108,7 @@ impl Served {
 
     /// The same to another host of the server's.
     pub(super) fn connect_to(&self, host: &'static str) -> Result<Connection, BenchError> {
-        let failed = |e: &dyn std::fmt::Display| wrong(&e.to_string());
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(self.dir.join("server/ca.pem"));
-        roots
-            .add(ca.map_err(|e| failed(&e))?)
-            .map_err(|e| failed(&e))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| failed(&e))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from(host).map_err(|e| failed(&e))?;
-        let tls = ClientConnection::new(Arc::new(config), name).map_err(|e| failed(&e))?;
-        let stream = TcpStream::connect(self.address).map_err(|e| failed(&e))?;
-        stream.set_nodelay(true).map_err(|e| failed(&e))?;
-        Ok(Connection {
-            stream: StreamOwned::new(tls, stream),
-            answer: vec![],
-        })
+        Connection::open(self.address, &self.dir.join("server/ca.pem"), host)
     }
 
     /// An access token of the administrator's.
@@ -212,6 +194,28 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// One to the server at `address`, for whose certificate as `host` the one in the file `ca` answers.
+    pub fn open(address: SocketAddr, ca: &Path, host: &'static str) -> Result<Self, BenchError> {
+        let failed = |e: &dyn std::fmt::Display| wrong(&e.to_string());
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_file(ca).map_err(|e| failed(&e))?;
+        roots.add(ca).map_err(|e| failed(&e))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| failed(&e))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(host).map_err(|e| failed(&e))?;
+        let tls = ClientConnection::new(Arc::new(config), name).map_err(|e| failed(&e))?;
+        let stream = TcpStream::connect(address).map_err(|e| failed(&e))?;
+        stream.set_nodelay(true).map_err(|e| failed(&e))?;
+        Ok(Self {
+            stream: StreamOwned::new(tls, stream),
+            answer: vec![],
+        })
+    }
+
     /// Sends one request, reads its answer; the status, and where the body begins.
     fn exchange(&mut self, request: &[u8]) -> std::io::Result<(u16, usize)> {
         self.stream.write_all(request)?;
@@ -288,10 +292,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Sends `request` over `connections` at once until `until`; with `rate`, so many a second in all, each at
-    /// its time whatever became of the one before.
+    /// Sends `request` over `connections`, which lead to the process `server`, at once until `until`; with `rate`,
+    /// so many a second in all, each at its time whatever became of the one before.
     pub fn run(
-        served: &Served,
+        server: u32,
         connections: &mut [Connection],
         request: &[u8],
         until: Until,
@@ -300,7 +304,7 @@ impl Load {
         let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
         let pause = rate.map(|rate| connections.len() as f64 / rate);
         let all = connections.len() as f64;
-        let (begun, processor) = (Instant::now(), served.processor());
+        let (begun, processor) = (Instant::now(), processor_time(server));
         let latencies = thread::scope(|scope| {
             let (stop, count) = (&stop, &count);
             let workers: Vec<_> = (connections.iter_mut().enumerate())
@@ -346,7 +350,7 @@ impl Load {
         Ok(Self {
             done: latencies.len() as u64,
             seconds: begun.elapsed().as_secs_f64(),
-            processor: served.processor() - processor,
+            processor: processor_time(server) - processor,
             latencies,
         })
     }

@@ -29,7 +29,7 @@ pub use compare::{Change, Comparison, Judged, compare};
 pub use conditions::Conditions;
 pub use error::BenchError;
 pub use explain::{Explained, Operation, Share, explain};
-pub use load::{Connection, Load, Served, Until, request};
+pub use load::{Connection, HOST, Load, Served, Until, request};
 pub use machine::{Build, Machine};
 pub use plan::{Plan, Scale};
 pub use report::html;

@@ -69,7 +69,13 @@ fn asking<'a>(
     request: &'a [u8],
 ) -> Body<'a> {
     Box::new(move |operations, latencies| {
-        let load = Load::run(served, connections, request, Until::Count(operations), None)?;
+        let load = Load::run(
+            served.process(),
+            connections,
+            request,
+            Until::Count(operations),
+            None,
+        )?;
         latencies.extend(load.latencies);
         Ok(Duration::from_secs_f64(load.seconds))
     })
