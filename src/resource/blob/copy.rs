@@ -129,17 +129,8 @@ impl StorageAccount {
             self.catalog.check_put(into, conditions)?;
             let (info, mut manifest, of) = source.find()?;
             manifest.generations = self.wrapped_anew(manifest.generations, of.as_ref(), key)?;
-            let ids = manifest.extent_ids();
-            let copied = self.commit_copy(
-                into,
-                &info,
-                manifest,
-                key,
-                &ids,
-                Known::OfAny,
-                conditions,
-                said,
-            )?;
+            let copied =
+                self.commit_copy(into, &info, manifest, key, Known::OfAny, conditions, said)?;
             if let Some(copy) = copied {
                 return Ok(copy);
             }
@@ -161,13 +152,11 @@ impl StorageAccount {
         let mut moving = Moving::default();
         let mut copy = || {
             let manifest = self.sealed_anew(&reader, key, &mut moving, &mut |_| ())?;
-            let (info, ids) = (reader.info(), manifest.extent_ids());
             self.commit_copy(
                 into,
-                info,
+                reader.info(),
                 manifest,
                 key,
-                &ids,
                 Known::New,
                 conditions,
                 said,
@@ -298,7 +287,6 @@ impl StorageAccount {
         source: &BlobInfo,
         mut manifest: Manifest,
         key: Option<&BlobKey<'_>>,
-        extents: &[ExtentId],
         known: Known,
         conditions: &Conditions,
         said: &mut Said<'_>,
@@ -313,8 +301,9 @@ impl StorageAccount {
             .generations
             .extend(self.own_generation(&entry, key)?);
         let sealed = self.seal_manifest(&manifest, entry.generation, key, Subject::Blob(into))?;
-        let list = listed(&manifest);
-        let replaced = (self.catalog).replace(entry, &sealed, &list, extents, known, conditions)?;
+        let (list, extents) = (listed(&manifest), manifest.extent_ids());
+        let replaced =
+            (self.catalog).replace(entry, &sealed, &list, &extents, known, conditions)?;
         let Some((entry, unwanted)) = replaced else {
             return Ok(None);
         };

@@ -2,13 +2,12 @@
 
 use hyper::StatusCode;
 
-use crate::resource::ResourceError;
 use crate::resource::blob::{AppendConditions, BlobInfo, BlobPath};
 use crate::server::reply::Reply;
 use crate::server::stream::Source;
 
 use super::Admitted;
-use super::digest::{Digesting, expected, mismatch};
+use super::digest::{Checked, expected};
 use super::fault::Fault;
 use super::head::Head;
 use super::out::Out;
@@ -37,28 +36,18 @@ pub(super) fn block(asked: &Admitted, path: &BlobPath, source: Source) -> Result
     if head.header("content-length")? == Some("0") {
         return Err(Fault::header("Content-Length"));
     }
-    let right = expected(head, "content-md5")?;
+    let mut checked = Checked::new([expected(head, "content-md5")?]);
     let (at, conditions) = (conditions(head)?, head.conditions()?);
-    let (mut source, digest) = Digesting::new(source);
-    let mut mismatched = false;
-    let mut check = || {
-        mismatched = right.is_some_and(|right| right != digest.md5());
-        match mismatched {
-            true => Err(ResourceError::BadBlock("another digest".into())),
-            false => Ok(()),
-        }
-    };
+    let mut source = checked.reading(source);
     let done = (asked.account).append(
         path,
         &mut source,
         asked.encryption(),
-        &mut check,
+        &mut || checked.check().map(drop),
         &at,
         &conditions,
     );
-    if mismatched {
-        return Err(mismatch());
-    }
+    checked.agreed()?;
     let (blob, offset) = done.map_err(|e| write_refused(asked, &e))?;
-    Ok(appended(asked, &blob, offset, &digest.md5()))
+    Ok(appended(asked, &blob, offset, &checked.md5()))
 }

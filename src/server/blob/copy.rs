@@ -13,7 +13,7 @@ use crate::server::registry::new_uuid;
 use crate::server::reply::Reply;
 
 use super::call::BlobCall;
-use super::digest::{Digesting, Sum, expected, mismatch};
+use super::digest::{Checked, Sum, expected, mismatch};
 use super::fault::Fault;
 use super::out::Out;
 use super::range::ByteRange;
@@ -164,7 +164,7 @@ pub(super) fn appended(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault
 /// check fails when the digest is not the one that the request says; the digest.
 fn fed(asked: &Admitted, max: u64, put: &mut Put<'_>) -> Result<[u8; 16], Fault> {
     let (head, source) = (&asked.head, source(asked)?);
-    let right = expected(head, "x-ms-source-content-md5")?;
+    let mut checked = Checked::new([expected(head, "x-ms-source-content-md5")?]);
     let range = ByteRange::of_source(head)?;
     let mut refused = None;
     let from = source.blob();
@@ -184,26 +184,16 @@ fn fed(asked: &Admitted, max: u64, put: &mut Put<'_>) -> Result<[u8; 16], Fault>
         Some(fault) => return Err(fault),
         None => reader.map_err(|e| Fault::of(&e, false, false))?,
     };
-    let (mut mismatched, mut md5) = (false, [0; 16]);
     let fed = reader.feed(|source| {
-        let (mut source, digest) = Digesting::new(source);
-        put(&mut source, &mut || {
-            md5 = digest.md5();
-            mismatched = right.is_some_and(|right| right != md5);
-            match mismatched {
-                true => Err(ResourceError::BadBlock("another digest".into())),
-                false => Ok(()),
-            }
-        })
+        let mut source = checked.reading(source);
+        put(&mut source, &mut || checked.check().map(drop))
     });
-    if mismatched {
-        return Err(mismatch());
-    }
+    checked.agreed()?;
     fed.map_err(|e| match e {
         ResourceError::BadBlock(why) => Fault::bad("InvalidBlobOrBlock", why),
         e => write_refused(asked, &e),
     })?;
-    Ok(md5)
+    Ok(checked.md5())
 }
 
 type Put<'a> = dyn FnMut(

@@ -8,6 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
 
+use crate::resource::ResourceError;
+
 use super::fault::Fault;
 use super::head::Head;
 
@@ -66,21 +68,51 @@ pub(super) struct Digesting<R> {
     digest: Arc<Mutex<Md5>>,
 }
 
-/// The digest of what was read so far.
-pub(super) struct SoFar(Arc<Mutex<Md5>>);
-
-impl<R> Digesting<R> {
-    pub(super) fn new(source: R) -> (Self, SoFar) {
-        let digest = Arc::new(Mutex::new(Md5::new()));
-        let so_far = SoFar(digest.clone());
-        (Self { source, digest }, so_far)
-    }
+/// The digest of a body, and what the request says that it is.
+pub(super) struct Checked {
+    right: Vec<[u8; 16]>,
+    digest: Arc<Mutex<Md5>>,
+    differs: bool,
 }
 
-impl SoFar {
+impl Checked {
+    pub(super) fn new(right: impl IntoIterator<Item = Option<[u8; 16]>>) -> Self {
+        Self {
+            right: right.into_iter().flatten().collect(),
+            digest: Arc::default(),
+            differs: false,
+        }
+    }
+
+    /// The body as it is read.
+    pub(super) fn reading<R>(&self, source: R) -> Digesting<R> {
+        let digest = self.digest.clone();
+        Digesting { source, digest }
+    }
+
+    /// That of what was read so far.
     pub(super) fn md5(&self) -> [u8; 16] {
-        let digest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
         digest.clone().finalize().into()
+    }
+
+    /// The same once all was read: an error, which keeps the body from being written, when it is another one
+    /// than the request says.
+    pub(super) fn check(&mut self) -> Result<[u8; 16], ResourceError> {
+        let md5 = self.md5();
+        self.differs = self.right.iter().any(|right| *right != md5);
+        match self.differs {
+            true => Err(ResourceError::BadBlock("another digest".into())),
+            false => Ok(md5),
+        }
+    }
+
+    /// Whether that found no other digest.
+    pub(super) fn agreed(&self) -> Result<(), Fault> {
+        match self.differs {
+            true => Err(mismatch()),
+            false => Ok(()),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::server::shared::Shared;
 use crate::server::stream::{Piece, Source, answer, source};
 
 use super::call::{BlobCall, Call};
-use super::digest::{Digesting, expected, md5, mismatch};
+use super::digest::{Checked, expected, md5};
 use super::fault::Fault;
 use super::head::Head;
 use super::out::Out;
@@ -207,10 +207,10 @@ pub(super) fn tags(head: &Head) -> Result<Pairs, Fault> {
 
 fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
     let head = &asked.head;
-    let right = [
+    let mut checked = Checked::new([
         expected(head, "content-md5")?,
         expected(head, "x-ms-blob-content-md5")?,
-    ];
+    ]);
     let said = Attributes {
         properties: head.properties(true)?,
         tags: tags(head)?,
@@ -219,18 +219,13 @@ fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault
         tier: head.tier()?,
     };
     let conditions = write_conditions(asked)?;
-    let (mut source, digest) = Digesting::new(source);
-    let mut mismatched = false;
+    let mut source = checked.reading(source);
     let mut attributes = || {
-        let md5 = digest.md5();
-        mismatched = right.iter().flatten().any(|right| *right != md5);
-        match mismatched {
-            true => Err(ResourceError::BadBlock("another digest".into())),
-            false => Ok(Attributes {
-                content_md5: Some(md5),
-                ..said.clone()
-            }),
-        }
+        let content_md5 = Some(checked.check()?);
+        Ok(Attributes {
+            content_md5,
+            ..said.clone()
+        })
     };
     let account = &asked.account;
     let put = account.put_with(
@@ -241,13 +236,11 @@ fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault
         &mut attributes,
         &mut |_| (),
     );
-    if mismatched {
-        return Err(mismatch());
-    }
+    checked.agreed()?;
     let blob = put.map_err(|e| write_refused(asked, &e))?;
     let mut out = Out::new(StatusCode::CREATED);
     out.written(asked, &blob);
-    out.md5("content-md5", &digest.md5());
+    out.md5("content-md5", &checked.md5());
     Ok(out.done())
 }
 
@@ -257,29 +250,20 @@ fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply,
     if head.header("content-length")? == Some("0") {
         return Err(Fault::header("Content-Length"));
     }
-    let right = expected(head, "content-md5")?;
-    let (mut source, digest) = Digesting::new(source);
-    let mut mismatched = false;
-    let mut check = || {
-        mismatched = right.is_some_and(|right| right != digest.md5());
-        match mismatched {
-            true => Err(ResourceError::BadBlock("another digest".into())),
-            false => Ok(()),
-        }
-    };
+    let mut checked = Checked::new([expected(head, "content-md5")?]);
+    let mut source = checked.reading(source);
+    let mut check = || checked.check().map(drop);
     let lease = head.lease_id("x-ms-lease-id")?;
     let encryption = asked.encryption();
     let put =
         (asked.account).put_block_under(path, &id, &mut source, encryption, &mut check, lease);
-    if mismatched {
-        return Err(mismatch());
-    }
+    checked.agreed()?;
     let put = put.map_err(|e| match e {
         ResourceError::BadBlock(why) => Fault::bad("InvalidBlobOrBlock", why),
         e => write_refused(asked, &e),
     })?;
     let mut out = Out::new(StatusCode::CREATED);
-    out.md5("content-md5", &digest.md5());
+    out.md5("content-md5", &checked.md5());
     out.encryption("x-ms-request-server-encrypted", asked, put.under);
     Ok(out.done())
 }
