@@ -6,18 +6,21 @@ use crate::base::FileLock;
 
 use super::WorldError;
 
-/// The right to change a working directory's configuration, held by one process at a time and
-/// given back when dropped (or when the process ends, however it ends).
+/// The right to change something of a working directory, held by one process at a time and given back when
+/// dropped (or when the process ends, however it ends). The lock's file is empty, and never removed: removing
+/// it would let two processes hold it.
 pub(super) struct ChangeLock(#[expect(dead_code, reason = "held, not read")] FileLock);
 
-/// The lock's file. Empty, and never removed: removing it would let two processes hold it.
+/// The file of the lock on the configuration.
 pub(super) const LOCK: &str = "atrest.lock";
 
 impl ChangeLock {
+    /// That of the file `name` in the working directory `dir`.
+    ///
     /// # Errors
     /// [`WorldError::Busy`] at once when another process, or another handle here, holds it.
-    pub(super) fn take(dir: &Path) -> Result<Self, WorldError> {
-        let path = dir.join(LOCK);
+    pub(super) fn take(dir: &Path, name: &str) -> Result<Self, WorldError> {
+        let path = dir.join(name);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)

@@ -60,7 +60,7 @@ impl Workspace {
         create_dir_private(dir).map_err(|e| WorldError::io(dir, e))?;
         // Looked at again under the lock, and only under it is anything removed: another process
         // may be making a working directory here, or have just made one.
-        let _lock = ChangeLock::take(dir)?;
+        let _lock = ChangeLock::take(dir, LOCK)?;
         if !is_vacant(dir)? {
             return Err(WorldError::NotEmpty(dir.display().to_string()));
         }
@@ -293,7 +293,7 @@ impl Workspace {
     /// Begins a change of the configuration: it is read afresh, and no other process can change it
     /// until this is dropped.
     pub(super) fn begin(&self) -> Result<Changing<'_>, WorldError> {
-        let lock = ChangeLock::take(&self.dir)?;
+        let lock = ChangeLock::take(&self.dir, LOCK)?;
         Ok(Changing {
             workspace: self,
             config: Config::read(&self.dir)?,

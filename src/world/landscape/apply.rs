@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::resource::Protection;
 use crate::world::bulk::{Moved, Progress};
 use crate::world::{ResourceAddress, WorldError};
 
@@ -215,44 +216,11 @@ impl Landscape<'_> {
     ) -> Result<Applied, WorldError> {
         let policy: Policy = self.get(name.as_str())?;
         let to = self.protection_by(&policy)?;
-        let powers: Result<Vec<PowerEnvironment>, _> =
-            environments.iter().map(|e| self.get(e.as_str())).collect();
-        let powers = powers?;
-        let all: Vec<_> = powers
-            .iter()
-            .flat_map(|power| self.resources_of(power))
-            .collect();
-        let left = self.not_under(&all, |at| Some(&at.key()) == to.key())?;
-        let moved = self.workspace.move_all(&left, &to, progress)?;
-        let mut applied = Applied {
-            policy: name.to_string(),
-            environments: environments.iter().map(ToString::to_string).collect(),
-            ..Applied::default()
+        let done = Done {
+            event: "CMK-Renewed environment",
+            state: &|power| under(power, name, now),
         };
-        applied.count(&moved);
-        let failed = Failures::of(&moved);
-        self.store().write(|tx| {
-            for mut power in powers {
-                power.key = match failed.among(&self.resources_of(&power)) {
-                    Some(why) => KeyState::Partial {
-                        policy: name.clone(),
-                        at: now,
-                        why,
-                    },
-                    None => under(&power, name, now),
-                };
-                let word = power.key.word();
-                tx.put(&power)?;
-                tx.record(&by_provider(
-                    now,
-                    "CMK-Renewed environment",
-                    &power.name,
-                    word,
-                ))?;
-            }
-            Ok(())
-        })?;
-        Ok(applied)
+        self.finish_move(now, name, environments, &to, &done, progress)
     }
 
     fn finish_remove(
@@ -262,16 +230,35 @@ impl Landscape<'_> {
         environments: &[PowerName],
         progress: Progress<'_>,
     ) -> Result<Applied, WorldError> {
+        let to = self.service_managed();
+        let done = Done {
+            event: "CMK-Reverted environment",
+            state: &|_| KeyState::Mmk,
+        };
+        let applied = self.finish_move(now, policy, environments, &to, &done, progress)?;
+        self.look_at_versions(policy)?;
+        Ok(applied)
+    }
+
+    /// Moves what is not yet there under the key of `to`, and says of each environment what came of it.
+    fn finish_move(
+        &self,
+        now: Timestamp,
+        policy: &PolicyName,
+        environments: &[PowerName],
+        to: &Protection,
+        done: &Done<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Applied, WorldError> {
         let powers: Result<Vec<PowerEnvironment>, _> =
             environments.iter().map(|e| self.get(e.as_str())).collect();
         let powers = powers?;
-        let to = self.service_managed();
         let all: Vec<_> = powers
             .iter()
             .flat_map(|power| self.resources_of(power))
             .collect();
         let left = self.not_under(&all, |at| Some(&at.key()) == to.key())?;
-        let moved = self.workspace.move_all(&left, &to, progress)?;
+        let moved = self.workspace.move_all(&left, to, progress)?;
         let mut applied = Applied {
             policy: policy.to_string(),
             environments: environments.iter().map(ToString::to_string).collect(),
@@ -287,22 +274,22 @@ impl Landscape<'_> {
                         at: now,
                         why,
                     },
-                    None => KeyState::Mmk,
+                    None => (done.state)(&power),
                 };
                 let word = power.key.word();
                 tx.put(&power)?;
-                tx.record(&by_provider(
-                    now,
-                    "CMK-Reverted environment",
-                    &power.name,
-                    word,
-                ))?;
+                tx.record(&by_provider(now, done.event, &power.name, word))?;
             }
             Ok(())
         })?;
-        self.look_at_versions(policy)?;
         Ok(applied)
     }
+}
+
+/// What is said of an environment all of whose stores were moved.
+struct Done<'a> {
+    event: &'static str,
+    state: &'a dyn Fn(&PowerEnvironment) -> KeyState,
 }
 
 /// The state of an environment all of whose stores are under the policy's key.

@@ -9,8 +9,8 @@ use crate::world::{Kind, Name, ResourceAddress, WorldError};
 
 use super::Landscape;
 use super::entities::{
-    Duty, FinanceEnvironment, FinanceKind, POWER_SUFFIX, Person, PowerEnvironment, PowerKind,
-    Project, Tenant, power_place,
+    Duty, Entity, FinanceEnvironment, FinanceKind, POWER_SUFFIX, Person, PowerEnvironment,
+    PowerKind, Project, Tenant, power_place,
 };
 use super::events::by_provider;
 use super::install::no_such;
@@ -20,6 +20,7 @@ use super::region::Region;
 use super::rules::{Rule, Told};
 use super::state::{KeyState, Link, LockboxSwitch};
 use super::store::Tx;
+use super::turn::Turn;
 
 /// A finance-and-operations environment to be made.
 #[derive(Clone, Debug)]
@@ -217,19 +218,7 @@ impl Landscape<'_> {
                 deleted: None,
             });
         }
-        self.refuse_customers_own(places.iter().map(|place| &place.name))?;
-        self.workspace.make_places(&places, progress)?;
-        self.store().write(|tx| {
-            made.iter().try_for_each(|environment| {
-                tx.add(environment)?;
-                tx.record(&by_provider(
-                    turn.now,
-                    "EnvironmentCreated",
-                    &environment.name,
-                    "",
-                ))
-            })
-        })?;
+        self.make_and_add(&turn, &places, &made, progress)?;
         Ok(made)
     }
 
@@ -286,19 +275,7 @@ impl Landscape<'_> {
             }
             Ok(())
         })?;
-        self.refuse_customers_own(places.iter().map(|place| &place.name))?;
-        self.workspace.make_places(&places, progress)?;
-        self.store().write(|tx| {
-            made.iter().try_for_each(|environment| {
-                tx.add(environment)?;
-                tx.record(&by_provider(
-                    turn.now,
-                    "EnvironmentCreated",
-                    &environment.name,
-                    "",
-                ))
-            })
-        })?;
+        self.make_and_add(&turn, &places, &made, progress)?;
         Ok(made)
     }
 
@@ -353,6 +330,25 @@ impl Landscape<'_> {
     /// The resources of a finance-and-operations environment.
     pub fn resources_of_finance(&self, finance: &FinanceName) -> Vec<ResourceAddress> {
         self.resources_at(finance.as_name())
+    }
+
+    /// Makes the places that are not there yet, under the service-managed key, and enters what is in them.
+    fn make_and_add<E: Entity>(
+        &self,
+        turn: &Turn,
+        places: &[NewPlace],
+        made: &[E],
+        progress: Progress<'_>,
+    ) -> Result<(), WorldError> {
+        self.refuse_customers_own(places.iter().map(|place| &place.name))?;
+        self.workspace.make_places(places, progress)?;
+        self.store().write(|tx| {
+            made.iter().try_for_each(|environment| {
+                tx.add(environment)?;
+                let subject = environment.key();
+                tx.record(&by_provider(turn.now, "EnvironmentCreated", subject, ""))
+            })
+        })
     }
 
     fn refuse_customers_own<'n>(

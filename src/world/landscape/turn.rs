@@ -1,12 +1,11 @@
 //! The landscape, open; and a turn in it, which one process has at a time.
 
-use std::fs::{OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::base::{Clock, FileLock, SystemClock};
+use crate::base::{Clock, SystemClock};
+use crate::world::lock::ChangeLock;
 use crate::world::{Workspace, WorldError};
 
 use super::clock;
@@ -15,7 +14,7 @@ use super::products::Profile;
 use super::rules::Rule;
 use super::store::Store;
 
-/// Held by whoever changes the landscape. Empty, and never removed.
+/// The file of the lock on the landscape.
 const LOCK: &str = "landscape.lock";
 /// The setting that says which profile's rules hold.
 const PROFILE: &str = "profile";
@@ -42,7 +41,7 @@ pub struct Landscape<'a> {
 
 /// A turn: nobody else changes the landscape while it lasts.
 pub(super) struct Turn {
-    _lock: FileLock,
+    _lock: ChangeLock,
     /// The time that it is.
     pub(super) now: Timestamp,
 }
@@ -176,20 +175,7 @@ impl<'a> Landscape<'a> {
 
     /// A turn in which nothing was done yet.
     pub(super) fn take_lock(&self) -> Result<Turn, WorldError> {
-        let path = self.workspace.dir().join(LOCK);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| WorldError::io(&path, e))?;
-        let lock = FileLock::try_exclusive(file).map_err(|e| match e {
-            TryLockError::WouldBlock => {
-                WorldError::Busy(self.workspace.dir().display().to_string())
-            }
-            TryLockError::Error(e) => WorldError::io(&path, e),
-        })?;
+        let lock = ChangeLock::take(self.workspace.dir(), LOCK)?;
         Ok(Turn {
             _lock: lock,
             now: self.now()?,
