@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use atrest::crypto::{KeyKind, sha256};
 use atrest::lab::{Claim, Outcome, Verdict};
-use atrest::scenario::demo::{Demo, DemoOptions, run};
-use atrest::scenario::{Audience, ScenarioError};
+use atrest::scenario::demo::{DemoOptions, run};
+use atrest::scenario::{Audience, Ran, ScenarioError};
 use rusqlite::Connection;
 
 /// Keeps what it is told.
@@ -51,7 +51,7 @@ fn options(dir: &Path) -> DemoOptions {
     }
 }
 
-fn told(options: &DemoOptions) -> (Result<Demo, ScenarioError>, Listener) {
+fn told(options: &DemoOptions) -> (Result<Ran, ScenarioError>, Listener) {
     let mut listener = Listener::default();
     (run(options, &mut listener), listener)
 }
@@ -72,7 +72,7 @@ const HOLD: [&str; 12] = [
     "purged-for-good",
 ];
 
-fn assert_all_hold(demo: &Demo, listener: &Listener) {
+fn assert_all_hold(demo: &Ran, listener: &Listener) {
     let bad = demo
         .report
         .claims()

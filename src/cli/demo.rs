@@ -5,8 +5,7 @@ use crate::crypto::KeyKind;
 use crate::scenario::demo::{self, DemoOptions};
 use crate::scenario::sample::MIN_ROWS;
 
-use super::transcript::Transcript;
-use super::{CliError, Context, Outcome, wrapping_kind};
+use super::{CliError, Context, Outcome, transcript, wrapping_kind};
 
 /// Arguments of `atrest demo`.
 #[derive(Debug, clap::Args)]
@@ -57,22 +56,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         key_kind: args.key_kind,
         command: args.command(context),
     };
-    let mut transcript = Transcript::new(context.output());
-    let ran = demo::run(&options, &mut transcript);
-    transcript.done();
-    let ran = ran.inspect_err(|_| {
-        if context.dir_given().is_none() {
-            let _ = std::fs::remove_dir(&dir);
-        }
-    })?;
-    match context.output().is_json() {
-        true => context.output().answer(&ran.report, |_| Ok(()))?,
-        false => transcript.end(&ran.report, &ran.written, &ran.signed)?,
-    }
-    Ok(match ran.report.exit_code() {
-        0 => Outcome::Holds,
-        _ => Outcome::ClaimFails,
-    })
+    transcript::told(context, &dir, |audience| demo::run(&options, audience))
 }
 
 /// A new directory where temporary files are.

@@ -4,8 +4,7 @@ use serde::Serialize;
 
 use crate::scenario::file::{self, RunOptions, Scenario};
 
-use super::transcript::Transcript;
-use super::{CliError, Context, Outcome};
+use super::{CliError, Context, Outcome, transcript};
 
 /// Arguments of `atrest run`.
 #[derive(Debug, clap::Args)]
@@ -58,22 +57,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         keep: args.keep,
         command: args.command(context),
     };
-    let mut transcript = Transcript::new(context.output());
-    let ran = scenario.run(&options, &mut transcript);
-    transcript.done();
-    let ran = ran.inspect_err(|_| {
-        if context.dir_given().is_none() {
-            let _ = std::fs::remove_dir(&dir);
-        }
-    })?;
-    match context.output().is_json() {
-        true => context.output().answer(&ran.report, |_| Ok(()))?,
-        false => transcript.end(&ran.report, &ran.written, &ran.signed)?,
-    }
-    Ok(match ran.report.exit_code() {
-        0 => Outcome::Holds,
-        _ => Outcome::ClaimFails,
-    })
+    transcript::told(context, &dir, |audience| scenario.run(&options, audience))
 }
 
 #[derive(Serialize)]

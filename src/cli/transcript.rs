@@ -1,13 +1,14 @@
 //! The transcript of the demo and of scenarios: steps, facts and verdicts as text of at most 100 columns.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use crate::lab::{self, Claim, Report, Signed, Verdict, Written};
-use crate::scenario::Audience;
+use crate::lab::{self, Claim, Verdict};
+use crate::scenario::{Audience, Ran, ScenarioError};
 
-use super::{CliError, Output, Progress};
+use super::{CliError, Context, Outcome, Output, Progress};
 
 const WIDTH: usize = 100;
 /// Width of a fact's label.
@@ -15,8 +16,33 @@ const LABEL: usize = 21;
 /// Width of a verdict.
 const VERDICT: usize = 15;
 
+/// Has a story told in the directory `dir`, which is taken away again, if nobody named it and it is empty, when
+/// the story cannot be told.
+pub(super) fn told(
+    context: &Context,
+    dir: &Path,
+    story: impl FnOnce(&mut dyn Audience) -> Result<Ran, ScenarioError>,
+) -> Result<Outcome, CliError> {
+    let mut transcript = Transcript::new(context.output());
+    let ran = story(&mut transcript);
+    transcript.done();
+    let ran = ran.inspect_err(|_| {
+        if context.dir_given().is_none() {
+            let _ = std::fs::remove_dir(dir);
+        }
+    })?;
+    match context.output().is_json() {
+        true => context.output().answer(&ran.report, |_| Ok(()))?,
+        false => transcript.end(&ran)?,
+    }
+    Ok(match ran.report.exit_code() {
+        0 => Outcome::Holds,
+        _ => Outcome::ClaimFails,
+    })
+}
+
 /// Writes a transcript to standard output, while it runs.
-pub(super) struct Transcript {
+struct Transcript {
     output: Output,
     colours: bool,
     progress: Option<(&'static str, Progress)>,
@@ -28,7 +54,7 @@ pub(super) struct Transcript {
 }
 
 impl Transcript {
-    pub(super) fn new(output: Output) -> Self {
+    fn new(output: Output) -> Self {
         let colours = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self {
             output,
@@ -41,7 +67,7 @@ impl Transcript {
     }
 
     /// Takes a progress bar away.
-    pub(super) fn done(&mut self) {
+    fn done(&mut self) {
         self.progress = None;
     }
 
@@ -49,12 +75,12 @@ impl Transcript {
     ///
     /// # Errors
     /// The first failure to write, except that nobody read on.
-    pub(super) fn end(
-        mut self,
-        report: &Report,
-        written: &Written,
-        signed: &Signed,
-    ) -> Result<(), CliError> {
+    fn end(mut self, ran: &Ran) -> Result<(), CliError> {
+        let Ran {
+            report,
+            written,
+            signed,
+        } = ran;
         self.step("Verdicts");
         for (verdict, id) in std::mem::take(&mut self.verdicts) {
             self.verdict(verdict, &id);

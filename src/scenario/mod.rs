@@ -10,5 +10,18 @@ mod measure;
 pub mod sample;
 mod teller;
 
+use crate::lab::{Report, Signed, Written};
+
 pub use error::ScenarioError;
 pub use teller::Audience;
+
+/// How a story went.
+#[derive(Debug)]
+pub struct Ran {
+    /// Everything that was seen and claimed.
+    pub report: Report,
+    /// Where that was written.
+    pub written: Written,
+    /// Who signed it: a key of the customer's vault.
+    pub signed: Signed,
+}

@@ -23,11 +23,11 @@ use jiff::Timestamp;
 
 use crate::base::{create_dir_private, write_atomic};
 use crate::crypto::KeyKind;
-use crate::lab::{CANARY_FILE, Report, ReportMeta, Signed, Written, sign_report};
+use crate::lab::{CANARY_FILE, Report, ReportMeta, sign_report};
 use crate::world::WorldError;
 
-use super::ScenarioError;
 use super::teller::{Audience, Teller};
+use super::{Ran, ScenarioError};
 use source::Sources;
 use stage::Stage;
 
@@ -50,23 +50,12 @@ pub struct DemoOptions {
     pub command: String,
 }
 
-/// How the demo went.
-#[derive(Debug)]
-pub struct Demo {
-    /// Everything that was seen and claimed.
-    pub report: Report,
-    /// Where that was written.
-    pub written: Written,
-    /// Who signed it: a key of the demo's vault.
-    pub signed: Signed,
-}
-
 /// Runs the demo. The working directory stays, with the report in it.
 ///
 /// # Errors
 /// When the data cannot be had, or the world cannot be built: then nothing is left in the working
 /// directory. When the report cannot be written.
-pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, ScenarioError> {
+pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Ran, ScenarioError> {
     let mut teller = Teller::new(Report::new(meta(options)), audience);
     let sources = Sources::new(options)?;
     let existed = options.dir.exists();
@@ -109,7 +98,7 @@ pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Demo, S
         .map_err(|e| ScenarioError::io(&canaries, e))?;
     let written = report.write(&options.dir)?;
     let signed = sign_report(&written.json, &stage.vault)?;
-    Ok(Demo {
+    Ok(Ran {
         report,
         written,
         signed,

@@ -30,14 +30,14 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::base::create_dir_private;
-use crate::lab::{Report, ReportMeta, Signed, Written, sign_report};
+use crate::lab::{Report, ReportMeta, sign_report};
 use crate::resource::ResourceError;
 use crate::vault::VaultError;
 use crate::world::{WhichVault, WorldError};
 
-use super::ScenarioError;
 use super::error::reason as brief;
 use super::teller::{Audience, Seen, Teller};
+use super::{Ran, ScenarioError};
 use at::At;
 use format::{Act, Script};
 use stage::{INSIDE, Stage};
@@ -67,17 +67,6 @@ pub struct RunOptions {
     pub keep: bool,
     /// The command that was run, as typed, for the report.
     pub command: String,
-}
-
-/// How a scenario went.
-#[derive(Debug)]
-pub struct Ran {
-    /// Everything that was seen and claimed.
-    pub report: Report,
-    /// Where that was written.
-    pub written: Written,
-    /// Who signed it: a key of the customer's vault.
-    pub signed: Signed,
 }
 
 impl Scenario {
