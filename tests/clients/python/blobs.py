@@ -10,8 +10,6 @@ import os
 from datetime import datetime, timedelta, timezone
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError
-from azure.identity import DefaultAzureCredential
 from azure.keyvault.keys import KeyClient
 from azure.storage.blob import (
     AccountSasPermissions,
@@ -29,26 +27,9 @@ from azure.storage.blob import (
     generate_container_sas,
 )
 
-URL = "https://documents.blob.core.windows.net"
-CONNECTION = os.environ["AZURE_STORAGE_CONNECTION_STRING"]
-KEY = dict(part.split("=", 1) for part in CONNECTION.split(";"))["AccountKey"]
-service = BlobServiceClient.from_connection_string(CONNECTION)
-credential = DefaultAzureCredential()
+from account import CONNECTION, KEY, URL, credential, in_an_hour, refused, service
+
 MIB = 1 << 20
-
-
-def refused(status, code, call):
-    """`call` is refused by the server, with this status and code."""
-    try:
-        call()
-    except HttpResponseError as e:
-        assert (e.status_code, e.error_code) == (status, code), (e.status_code, e.error_code, e)
-        return e
-    raise AssertionError(f"not refused with {status} {code}")
-
-
-def in_an_hour():
-    return datetime.now(timezone.utc) + timedelta(hours=1)
 
 
 def containers():
