@@ -1,5 +1,5 @@
 //! Golden vectors of the vault's formats (docs/format.md, "Vault"): root-key record, key file,
-//! audit record, audit anchor, key and secret backups. The header `format` names which; `expect` is `success`,
+//! sealed columns, audit record, audit anchor, key and secret backups. The header `format` names which; `expect` is `success`,
 //! `malformed`, `newer`, `older`, `other-vault` or `unauthentic`.
 
 #![allow(clippy::unwrap_used)]
@@ -9,13 +9,13 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 
-use atrest::base::{VaultId, write_private_new};
+use atrest::base::{KeyVersion, VaultId, write_private_new};
 use atrest::crypto::{
     AeadKey, KeyEncryptionKey, KeyKind, Label, Secret, SecretBytes, derive, sha256,
 };
 use atrest::vault::{
-    AuditAnchor, AuditRecord, BackupError, KeyBackup, RootKeySource, RootRecord, RootRecordError,
-    SecretBackup, read_key_file,
+    AuditAnchor, AuditRecord, BackupError, Field, FieldKey, KeyBackup, RootKeySource, RootRecord,
+    RootRecordError, SecretBackup, read_key_file,
 };
 use common::{Vector, vectors};
 
@@ -25,6 +25,7 @@ fn every_vector_is_answered_as_it_says() {
     for format in [
         "root-record",
         "key-file",
+        "sealed-column",
         "audit-record",
         "audit-anchor",
         "key-backup",
@@ -38,6 +39,7 @@ fn every_vector_is_answered_as_it_says() {
         let answer = match vector.get("format") {
             "root-record" => root_record(vector),
             "key-file" => key_file(vector),
+            "sealed-column" => sealed_column(vector),
             "audit-record" => audit_record(vector),
             "audit-anchor" => audit_anchor(vector),
             "key-backup" => key_backup(vector),
@@ -104,6 +106,26 @@ fn key_file(vector: &Vector) -> &'static str {
             "success"
         }
         Err(_) => "malformed",
+    }
+}
+
+fn sealed_column(vector: &Vector) -> &'static str {
+    let key = FieldKey::new(&secret(vector, "master"), vault(vector));
+    let field = match vector.get("column") {
+        "material" => Field::Material,
+        _ => Field::Value,
+    };
+    let version = KeyVersion::from_bytes(vector.hex("version").try_into().unwrap());
+    match key.open(field, version, &vector.body) {
+        Ok(plain) => {
+            assert_eq!(plain.expose(), vector.hex("plain"), "{}", vector.name);
+            let again = key.seal(field, version, &plain);
+            assert_eq!(again.len(), vector.body.len(), "{}", vector.name);
+            assert_ne!(again, vector.body, "the nonce is random");
+            assert!(key.open(field, version, &again).is_ok());
+            "success"
+        }
+        Err(_) => "unauthentic",
     }
 }
 
@@ -759,6 +781,56 @@ fn backup_headers(
         ("versions", versions.to_string()),
         (what, hex::encode(newest)),
     ]
+}
+
+#[test]
+#[ignore = "writes the vectors of sealed columns anew"]
+fn generate_sealed_columns() {
+    let (f, master, version) = ("sealed-column", Secret::random(), [0x55; 16]);
+    let vault = VaultId::from_bytes([0x42; 16]);
+    let key = AeadKey::new(&derive(&master, Label::VaultField, &[vault.as_bytes()]));
+    let sealed = |column: u8, plain: &[u8]| {
+        let (nonce, mut body) = ([0x77; 12], plain.to_vec());
+        let aad = [&[column][..], &version].concat();
+        let tag = key.seal_in_place(&nonce, &aad, &mut body);
+        [&nonce[..], &body, &tag].concat()
+    };
+    let headers = |column: &str, plain: &[u8]| -> Headers {
+        vec![
+            ("master", hex::encode(master.expose())),
+            ("vault", vault.to_string()),
+            ("column", column.into()),
+            ("version", hex::encode(version)),
+            ("plain", hex::encode(plain)),
+        ]
+    };
+    let material = [0x99; 32];
+    let good = sealed(1, &material);
+    let usual = headers("material", &material);
+    write("material", f, "success", &usual, &good);
+    let value = headers("value", b"value");
+    write("value", f, "success", &value, &sealed(2, b"value"));
+    let empty = headers("value", b"");
+    write("value-empty", f, "success", &empty, &sealed(2, b""));
+    let refuse = |name: &str, body: &[u8]| write(name, f, "unauthentic", &usual, body);
+    refuse("of-another-column", &sealed(2, &material));
+    refuse("nonce-altered", &flipped(&good, 0));
+    refuse("body-altered", &flipped(&good, 12));
+    refuse("tag-altered", &flipped(&good, good.len() - 1));
+    refuse("cut", &good[..good.len() - 1]);
+    refuse("shorter-than-a-tag", &good[..27]);
+    refuse("plain", &material);
+    let elsewhere = |header: &str, with: String| {
+        let other = usual.iter().map(|(name, value)| match *name == header {
+            true => (*name, with.clone()),
+            false => (*name, value.clone()),
+        });
+        other.collect::<Headers>()
+    };
+    let row = elsewhere("version", hex::encode([0x56; 16]));
+    write("of-another-row", f, "unauthentic", &row, &good);
+    let other = elsewhere("vault", VaultId::from_bytes([0x43; 16]).to_string());
+    write("of-another-vault", f, "unauthentic", &other, &good);
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub enum Label {
     VaultSecretBackup,
     /// The audit chain and its anchor. Context: vault id.
     VaultAudit,
+    /// Private keys and the values of secrets, within their rows. Context: vault id.
+    VaultField,
 }
 
 impl Label {
@@ -79,6 +81,7 @@ impl Label {
             Self::VaultBackup => b"atrest/v1/vault/backup",
             Self::VaultSecretBackup => b"atrest/v1/vault/secret-backup",
             Self::VaultAudit => b"atrest/v1/vault/audit",
+            Self::VaultField => b"atrest/v1/vault/field",
         }
     }
 }
@@ -195,6 +198,7 @@ mod tests {
             Label::VaultBackup,
             Label::VaultSecretBackup,
             Label::VaultAudit,
+            Label::VaultField,
         ];
         let format = include_str!("../../docs/format.md");
         for (at, a) in labels.iter().enumerate() {

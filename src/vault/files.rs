@@ -17,6 +17,7 @@ use super::audit_operation::AuditOperation;
 use super::audit_request::Caller;
 use super::error::Fault;
 use super::root::{RootKeySource, RootRecord};
+use super::sealed_field::FieldKey;
 use super::store::{Store, explain};
 use super::{LocalVault, VaultError, VaultSettings, schema};
 
@@ -58,6 +59,7 @@ impl Store {
         let anchor = AnchorFile::create(&dir.join(ANCHOR), &audit_key, vault)?;
         let mut store = Self {
             vault,
+            fields: FieldKey::new(&master, vault),
             master,
             connection,
             database,
@@ -131,6 +133,7 @@ impl Store {
         };
         let mut store = Self {
             vault,
+            fields: FieldKey::new(&master, vault),
             master,
             connection,
             database,

@@ -209,7 +209,7 @@ impl KeyVault for LocalVault {
                 let why = format!("key {asked} has more than {MAX_VERSIONS} versions, the most that a backup holds");
                 return Err(VaultError::BadParameter(why).into());
             }
-            let versions = rows.into_iter().map(|row| row.into_stored(work.db)).collect::<Result<_, _>>()?;
+            let versions = rows.into_iter().map(|row| row.into_stored(work.db, work.fields)).collect::<Result<_, _>>()?;
             Ok(KeyBackup { name, versions })
         })?;
         self.with_store(|store| Ok(backup.seal(&store.master, store.vault)))
@@ -231,7 +231,7 @@ impl KeyVault for LocalVault {
             }
             let key = rows::insert_key(work.db, &backup.name)?;
             for version in &backup.versions {
-                version.insert(work.db, key)?;
+                version.insert(work, key)?;
             }
             Ok(work.live(&backup.name, Pick::Newest, &asked)?.bundle)
         })
@@ -288,7 +288,7 @@ impl LocalVault {
                 },
             };
             let version = StoredVersion::new(work, spec, key);
-            version.insert(work.db, row)?;
+            version.insert(work, row)?;
             rotate::schedule(work, row)?;
             let bundle = work
                 .live(name, Pick::Exactly(version.version), &asked)?

@@ -10,6 +10,7 @@
 //! | `wrapping.rs`, `cryptography.rs`, `use_row.rs`, `key_cache.rs` | the use of keys, the rules on it, and the keys in memory |
 //! | `secrets.rs`, `secret_rows.rs` | secrets, and their tables' rows |
 //! | `store.rs`, `group.rs`, `checkpoint.rs`, `schema.rs`, `rows.rs` | transactions that end in audit records, alone or for many at once, and the tables |
+//! | `sealed_field.rs` | the columns that are sealed within their rows |
 //! | `files.rs`, `root.rs`, `keyfile.rs` | from the root key to the open file |
 //! | `audit.rs`, `audit_record.rs`, `audit_operation.rs`, `anchor.rs` | the chain of records, and what vouches for its end |
 //! | `audit_request.rs`, `audit_event.rs` | who asks, and records in the shape of Azure's logs |
@@ -46,6 +47,7 @@ mod rotate;
 mod rotation;
 mod rows;
 mod schema;
+mod sealed_field;
 mod secret_api;
 mod secret_backup;
 mod secret_rows;
@@ -80,6 +82,7 @@ pub use revision::revision;
 pub use root::{RootKeyKind, RootKeySource, RootRecord, RootRecordError};
 pub use rotation::{BadPeriod, Period, RotationPolicy, RotationTrigger};
 pub use rows::StoredVersion;
+pub use sealed_field::{Field, FieldKey};
 pub use secret_api::{
     DeletedSecret, SecretBundle, SecretId, SecretSpec, SecretUpdate, SecretValue,
 };

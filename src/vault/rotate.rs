@@ -115,7 +115,7 @@ pub(super) fn follow(
     };
     let (key, kid) = (newest.key, newest.bundle.kid.clone());
     let version = StoredVersion::new(work, spec(work, key, newest.bundle)?, new);
-    version.insert(work.db, key)?;
+    version.insert(work, key)?;
     schedule(work, key)?;
     Ok(Some(KeyVersionRef {
         version: version.version,

@@ -9,8 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::{KeyName, KeyVersion, KeyVersionRef, VaultId};
-use crate::crypto::{KeyEncryptionKey, PublicKey, SecretBytes};
+use crate::crypto::{KeyEncryptionKey, PublicKey};
 
+use super::sealed_field::{Field, FieldKey};
+use super::store::Work;
 use super::{DeletedKey, KeyAttributes, KeyBundle, KeyOperation, Page, Tags, VaultSettings};
 
 /// Which version of a key.
@@ -164,7 +166,11 @@ impl VersionRow {
     }
 
     /// With its private part.
-    pub(super) fn into_stored(self, db: &Connection) -> rusqlite::Result<StoredVersion> {
+    pub(super) fn into_stored(
+        self,
+        db: &Connection,
+        fields: &FieldKey,
+    ) -> rusqlite::Result<StoredVersion> {
         let KeyBundle {
             kid,
             operations,
@@ -174,7 +180,7 @@ impl VersionRow {
             tags,
             ..
         } = self.bundle;
-        let key = key_encryption_key(db, kid.version)?;
+        let key = key_encryption_key(db, fields, kid.version)?;
         Ok(StoredVersion {
             version: kid.version,
             operations,
@@ -216,30 +222,33 @@ pub struct StoredVersion {
 
 impl StoredVersion {
     /// Appends it as the newest version of the key in row `key`.
-    pub(super) fn insert(&self, db: &Connection, key: i64) -> rusqlite::Result<()> {
-        db.prepare_cached(
-            "INSERT INTO versions (key, version, kind, hsm, exportable, operations, enabled,
+    pub(super) fn insert(&self, work: &Work<'_>, key: i64) -> rusqlite::Result<()> {
+        let secret = self.key.to_secret_bytes();
+        let material = work.fields.seal(Field::Material, self.version, &secret);
+        work.db
+            .prepare_cached(
+                "INSERT INTO versions (key, version, kind, hsm, exportable, operations, enabled,
                                    not_before, expires, created, updated, tags, thumbprint,
                                    public_key, material)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )?
-        .execute(params![
-            key,
-            self.version.as_bytes(),
-            self.key.kind().to_string(),
-            self.hsm,
-            self.exportable,
-            operation_bits(&self.operations),
-            self.attributes.enabled,
-            self.attributes.not_before.map(Timestamp::as_microsecond),
-            self.attributes.expires.map(Timestamp::as_microsecond),
-            self.attributes.created.as_microsecond(),
-            self.attributes.updated.as_microsecond(),
-            json(&self.tags),
-            self.key.thumbprint(),
-            self.key.public_key().as_ref().map(PublicKey::der),
-            self.key.to_secret_bytes().expose(),
-        ])?;
+            )?
+            .execute(params![
+                key,
+                self.version.as_bytes(),
+                self.key.kind().to_string(),
+                self.hsm,
+                self.exportable,
+                operation_bits(&self.operations),
+                self.attributes.enabled,
+                self.attributes.not_before.map(Timestamp::as_microsecond),
+                self.attributes.expires.map(Timestamp::as_microsecond),
+                self.attributes.created.as_microsecond(),
+                self.attributes.updated.as_microsecond(),
+                json(&self.tags),
+                self.key.thumbprint(),
+                self.key.public_key().as_ref().map(PublicKey::der),
+                material,
+            ])?;
         Ok(())
     }
 }
@@ -287,13 +296,16 @@ pub(super) fn delete_key(db: &Connection, key: i64) -> rusqlite::Result<()> {
 /// The private part of a version; `None` when the vault has no such version.
 pub(super) fn key_encryption_key(
     db: &Connection,
+    fields: &FieldKey,
     version: KeyVersion,
 ) -> rusqlite::Result<Option<KeyEncryptionKey>> {
     db.prepare_cached("SELECT kind, material FROM versions WHERE version = ?1")?
         .query_row([version.as_bytes()], |row| {
             let kind = column_parsed(row, "kind")?;
-            let blob = row.get_ref("material")?.as_blob()?;
-            let material = SecretBytes::from_vec(blob.to_vec());
+            let sealed = row.get_ref("material")?.as_blob()?;
+            let material = fields
+                .open(Field::Material, version, sealed)
+                .map_err(|e| FromSqlError::Other(e.into()))?;
             KeyEncryptionKey::from_secret_bytes(kind, &material)
                 .map_err(|e| FromSqlError::Other(e.into()).into())
         })

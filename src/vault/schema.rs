@@ -1,7 +1,7 @@
 //! The vault's tables.
 
 /// `PRAGMA user_version`: the schema's version.
-pub(super) const SCHEMA_VERSION: u32 = 3;
+pub(super) const SCHEMA_VERSION: u32 = 4;
 
 /// Times are microseconds since 1970 (UTC); identifiers are 16 bytes.
 pub(super) const SCHEMA: &str = "
@@ -39,7 +39,7 @@ pub(super) const SCHEMA: &str = "
         tags TEXT NOT NULL,
         thumbprint BLOB NOT NULL CHECK (length(thumbprint) = 32),
         public_key BLOB,
-        material BLOB NOT NULL
+        material BLOB NOT NULL CHECK (length(material) > 28)
     ) STRICT;
     CREATE INDEX versions_by_key ON versions (key, place);
     CREATE TABLE secrets (
@@ -61,7 +61,7 @@ pub(super) const SCHEMA: &str = "
         updated INTEGER NOT NULL,
         content_type TEXT,
         tags TEXT NOT NULL,
-        value BLOB NOT NULL CHECK (length(value) <= 25600)
+        value BLOB NOT NULL CHECK (length(value) BETWEEN 28 AND 25628)
     ) STRICT;
     CREATE INDEX secret_versions_by_secret ON secret_versions (secret, place);
     CREATE TABLE audit (

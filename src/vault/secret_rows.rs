@@ -1,6 +1,7 @@
 //! The rows of secrets and their versions as types.
 
 use jiff::Timestamp;
+use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::base::{KeyName, KeyVersion, VaultId};
@@ -9,6 +10,8 @@ use crate::crypto::SecretBytes;
 use super::rows::{
     Pick, attributes, column_json, column_parsed, column_time, json, limit, place_of,
 };
+use super::sealed_field::{Field, FieldKey};
+use super::store::Work;
 use super::{DeletedSecret, KeyAttributes, Page, SecretBundle, SecretId, Tags};
 
 /// One version of a secret, without its value.
@@ -144,7 +147,11 @@ impl SecretRow {
     }
 
     /// With its value.
-    pub(super) fn into_stored(self, db: &Connection) -> rusqlite::Result<StoredSecret> {
+    pub(super) fn into_stored(
+        self,
+        db: &Connection,
+        fields: &FieldKey,
+    ) -> rusqlite::Result<StoredSecret> {
         let SecretBundle {
             id,
             attributes,
@@ -156,15 +163,16 @@ impl SecretRow {
             attributes,
             content_type,
             tags,
-            value: value(db, id.version)?,
+            value: value(db, fields, id.version)?,
         })
     }
 }
 
 impl StoredSecret {
     /// Appends it as the newest version of the secret in row `secret`.
-    pub(super) fn insert(&self, db: &Connection, secret: i64) -> rusqlite::Result<()> {
-        db.prepare_cached(
+    pub(super) fn insert(&self, work: &Work<'_>, secret: i64) -> rusqlite::Result<()> {
+        let value = work.fields.seal(Field::Value, self.version, &self.value);
+        work.db.prepare_cached(
             "INSERT INTO secret_versions (secret, version, enabled, not_before, expires, created,
                                           updated, content_type, tags, value)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -179,18 +187,23 @@ impl StoredSecret {
             self.attributes.updated.as_microsecond(),
             self.content_type,
             json(&self.tags),
-            self.value.expose(),
+            value,
         ])?;
         Ok(())
     }
 }
 
 /// The value of a version.
-pub(super) fn value(db: &Connection, version: KeyVersion) -> rusqlite::Result<SecretBytes> {
+pub(super) fn value(
+    db: &Connection,
+    fields: &FieldKey,
+    version: KeyVersion,
+) -> rusqlite::Result<SecretBytes> {
     db.prepare_cached("SELECT value FROM secret_versions WHERE version = ?1")?
         .query_row([version.as_bytes()], |row| {
-            let blob = row.get_ref(0)?.as_blob()?;
-            Ok(SecretBytes::from_vec(blob.to_vec()))
+            let sealed = row.get_ref(0)?.as_blob()?;
+            let value = fields.open(Field::Value, version, sealed);
+            value.map_err(|e| FromSqlError::Other(e.into()).into())
         })
 }
 

@@ -68,7 +68,7 @@ impl SecretVault for LocalVault {
                 tags: spec.tags.clone(),
                 value,
             };
-            version.insert(work.db, row)?;
+            version.insert(work, row)?;
             let made = work.live_secret(name, Pick::Newest, &asked)?.bundle;
             event.kid = Some(made.id.to_string());
             Ok(made)
@@ -89,7 +89,7 @@ impl SecretVault for LocalVault {
             if !bundle.attributes.enabled {
                 return Err(VaultError::SecretDisabled(bundle.id.to_string()).into());
             }
-            let value = secret_rows::value(work.db, bundle.id.version)?;
+            let value = secret_rows::value(work.db, work.fields, bundle.id.version)?;
             Ok(Some(SecretValue { bundle, value }))
         })?;
         Ok(given.expect("it was not withdrawn"))
@@ -218,7 +218,7 @@ impl SecretVault for LocalVault {
                 let why = format!("secret {asked} has more than {MAX_VERSIONS} versions, the most that a backup holds");
                 return Err(VaultError::BadParameter(why).into());
             }
-            let versions = rows.into_iter().map(|row| row.into_stored(work.db));
+            let versions = rows.into_iter().map(|row| row.into_stored(work.db, work.fields));
             let versions = versions.collect::<Result<_, _>>()?;
             Ok(SecretBackup { name, versions })
         })?;
@@ -241,7 +241,7 @@ impl SecretVault for LocalVault {
             }
             let secret = secret_rows::insert(work.db, &backup.name)?;
             for version in &backup.versions {
-                version.insert(work.db, secret)?;
+                version.insert(work, secret)?;
             }
             Ok(work.live_secret(&backup.name, Pick::Newest, &asked)?.bundle)
         })

@@ -21,6 +21,7 @@ use super::group::{Operation, Settled};
 use super::key_cache::{KeyCache, Ready};
 use super::root::{RootKeyKind, RootRecord};
 use super::rows::Pick;
+use super::sealed_field::FieldKey;
 use super::{VaultError, rotate, rows, secret_rows};
 
 /// Who is recorded for what the vault does by itself.
@@ -36,6 +37,7 @@ pub(super) struct Store {
     pub(super) database: SealedDatabase,
     pub(super) path: PathBuf,
     pub(super) audit_key: Secret<32>,
+    pub(super) fields: FieldKey,
     pub(super) anchor: AnchorFile,
     pub(super) keys: Arc<KeyCache>,
     /// SQLite's `data_version`: moves when another connection has committed.
@@ -52,6 +54,7 @@ impl Drop for Store {
 pub(super) struct Work<'a> {
     pub(super) db: &'a Connection,
     pub(super) vault: VaultId,
+    pub(super) fields: &'a FieldKey,
     pub(super) now: Timestamp,
 }
 
@@ -95,6 +98,7 @@ impl Store {
             let work = Work {
                 db: &step,
                 vault: self.vault,
+                fields: &self.fields,
                 now,
             };
             match change(&work, &mut event) {
@@ -142,6 +146,7 @@ impl Store {
         let work = Work {
             db: &tx,
             vault: self.vault,
+            fields: &self.fields,
             now,
         };
         let due = rotate::is_due(&work).map_err(stored)?;
@@ -231,6 +236,7 @@ impl Store {
         let work = Work {
             db: &tx,
             vault: self.vault,
+            fields: &self.fields,
             now,
         };
         let made = rotate::follow(&work, due, key).map_err(|e| explain(database, e))?;
@@ -257,6 +263,7 @@ impl Store {
         let work = Work {
             db: &tx,
             vault: self.vault,
+            fields: &self.fields,
             now,
         };
         read(&work).map_err(|e| explain(database, e))
@@ -268,7 +275,7 @@ impl Store {
         kid: KeyVersionRef,
         pick: Pick,
     ) -> Result<Option<Ready>, VaultError> {
-        let found = rows::key_encryption_key(&self.connection, kid.version)
+        let found = rows::key_encryption_key(&self.connection, &self.fields, kid.version)
             .map_err(|e| self.explain(e.into()))?;
         Ok(found.map(|key| {
             let key = Arc::new(key);

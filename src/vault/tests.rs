@@ -254,7 +254,8 @@ fn a_use_that_nobody_waits_for_is_decided_whatever_becomes_of_the_thread_that_wa
 #[test]
 fn a_schema_that_is_newer_or_unfinished_is_refused() {
     for (version, says) in [
-        (4, "newer"),
+        (5, "newer"),
+        (3, "first release"),
         (2, "first release"),
         (1, "first release"),
         (0, "cut short"),
@@ -292,6 +293,65 @@ fn a_purge_leaves_no_bytes_of_keys_and_secrets_in_the_database() {
     opened.vault.purge_secret(&name).unwrap();
     assert_eq!((count("secret_versions"), count("secrets")), (0, 0));
     assert_eq!(count("pragma_secure_delete WHERE secure_delete = 1"), 1);
+}
+
+#[test]
+fn rows_in_memory_hold_no_private_key_and_no_secret() {
+    let opened = Opened::new();
+    let known = [0x5a; 32];
+    let name: KeyName = "known".parse().unwrap();
+    let material = crate::crypto::KeyEncryptionKey::from_oct(&known).unwrap();
+    let spec = KeySpec::new(KeyKind::Oct256);
+    opened.vault.import_key(&name, material, &spec).unwrap();
+    let value = crate::crypto::SecretBytes::from_vec(known.to_vec());
+    let spec = super::SecretSpec::default();
+    opened.vault.set_secret(&name, &value, &spec).unwrap();
+    let given = opened.vault.secret(&name, None).unwrap();
+    assert_eq!(given.value.expose(), known);
+    // The key's material and the secret's value are found in no column of any row.
+    let rows = |table: &str| -> Vec<Vec<u8>> {
+        let blobs = opened.vault.with_store(|store| {
+            let mut all = Vec::new();
+            let sql = format!("SELECT * FROM {table}");
+            let mut statement = store.connection.prepare(&sql).unwrap();
+            let columns = statement.column_count();
+            let mut rows = statement.query([]).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                let bytes = (0..columns).filter_map(|at| row.get_ref(at).unwrap().as_bytes().ok());
+                all.extend(bytes.map(<[u8]>::to_vec));
+            }
+            Ok(all)
+        });
+        blobs.unwrap()
+    };
+    let holds = |table: &str, what: &[u8]| {
+        let within = |column: &Vec<u8>| column.windows(what.len()).any(|part| part == what);
+        rows(table).iter().any(within)
+    };
+    for table in ["versions", "secret_versions"] {
+        assert!(!holds(table, &known), "{table}");
+    }
+    // The search finds what is there.
+    assert!(holds("keys", b"known") && holds("secrets", b"known"));
+}
+
+#[test]
+fn a_private_key_exchanged_within_the_vault_is_refused() {
+    let opened = Opened::new();
+    let dek = crate::crypto::Secret::random();
+    let wrap = |n: u32| {
+        let name: KeyName = format!("key-{n}").parse().unwrap();
+        let key = opened.vault.key(&name, None).unwrap().kid.key();
+        let wrapped = opened.vault.wrap_key(&key, &dek);
+        wrapped.map(drop).map_err(|e| e.to_string())
+    };
+    opened.tamper(
+        "UPDATE versions SET material = (SELECT material FROM versions WHERE place = 2)
+         WHERE place = 1",
+    );
+    let error = wrap(0).unwrap_err();
+    assert!(error.contains("authentication failed"), "{error}");
+    wrap(1).unwrap();
 }
 
 #[test]
