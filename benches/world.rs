@@ -12,7 +12,7 @@ use std::time::Instant;
 use atrest::crypto::KeyKind;
 use atrest::vault::{KeyVault, VaultSettings};
 use atrest::world::landscape::{
-    KeyState, Landscape, NewFinance, NewPolicy, NewPower, Permission, PersonName, PowerEnvironment,
+    KeyState, Landscape, NewFinance, NewPolicy, Permission, PersonName, PowerEnvironment,
     PowerName, Profile, Region, Start, Verdict, WorldClock,
 };
 use atrest::world::{InitOptions, WhichVault, Workspace};
@@ -49,7 +49,7 @@ fn main() {
                 region.clone(),
             );
             finance.databases.push("retail".parse().unwrap());
-            let power = NewPower::usual(
+            let power = PowerEnvironment::usual(
                 format!("org-{n:04}").parse().unwrap(),
                 tenant.clone(),
                 region.clone(),

@@ -94,7 +94,9 @@ fn every_scenario_that_is_shipped_comes_out_as_it_says() {
 }
 
 /// The opposite of an expectation; `None` of what is done, and of what has none.
-fn opposite(word: &str, of: &Value) -> Option<Value> {
+///
+/// `untouched` is a resource of which no byte changes, where nothing has a twin.
+fn opposite(word: &str, of: &Value, untouched: Option<&str>) -> Option<Value> {
     let what = |of: &Value| match of {
         Value::Object(full) => full["what"].clone(),
         short => short.clone(),
@@ -112,6 +114,10 @@ fn opposite(word: &str, of: &Value) -> Option<Value> {
         "audited" => with("at-least", 1_000_000.into()),
         "attack" => with("verdict", "fails".into()),
         "not-protected" => json!({ "unreadable": { "what": of["readable"] } }),
+        "recorded" => with("at-least", 1_000_000.into()),
+        "warned" => with("code", "W_NO_NEW_PROJECTS".into()),
+        "coverage" => with("verdict", "deleted".into()),
+        "state" => with("is", "deleted".into()),
         "load" => with(
             "then",
             match of["then"].as_str() {
@@ -119,6 +125,7 @@ fn opposite(word: &str, of: &Value) -> Option<Value> {
                 _ => "stopped".into(),
             },
         ),
+        "only-keys-changed" if untouched.is_some() => with("what", untouched.into()),
         // The twins' bytes did not change at all.
         "only-keys-changed" => {
             let all = of["what"].as_array().unwrap().iter();
@@ -135,10 +142,14 @@ fn no_expectation_of_a_shipped_scenario_would_be_met_by_its_opposite() {
         let text = fs::read_to_string(&file).unwrap();
         let mut script: Value = serde_saphyr::from_str(&text).unwrap();
         let mut altered = Vec::new();
+        let tenants = script["landscape"]["tenants"].as_object();
+        let tenant = tenants.and_then(|all| all.values().next());
+        let project = tenant.and_then(|tenant| tenant["project"].as_str());
+        let untouched = project.map(|project| format!("lcs-{project}/storage/assets"));
         for (number, step) in (1..).zip(script["steps"].as_array_mut().unwrap()) {
             for (at, act) in (1..).zip(step["do"].as_array_mut().unwrap()) {
                 let (word, of) = act.as_object().unwrap().iter().next().unwrap();
-                if let Some(opposite) = opposite(word, of) {
+                if let Some(opposite) = opposite(word, of, untouched.as_deref()) {
                     *act = opposite;
                     altered.push(format!("step-{number}.{at}/"));
                 }
@@ -436,6 +447,192 @@ fn a_wrong_file_is_told_where_it_is_wrong_and_what_was_meant() {
         two.contains("sql/fin") && two.contains("customer-kex"),
         "every problem at once: {two}"
     );
+}
+
+const LANDSCAPE: &str = "\
+scenario: A test
+world:
+  vault:
+    purge-protection: true
+    keys: {customer-key: rsa-2048}
+  environments:
+    production:
+      sql:
+        axdb: {protection: service, data: {sql: CREATE TABLE t (x); INSERT INTO t VALUES ('a text of a few words')}}
+landscape:
+  tenants:
+    contoso:
+      project: erp
+      finance: {production: {offers: [finance]}}
+      power: {org-production: {}}
+  people: {eve: {tenant: contoso, duties: [power-admin, vault-admin]}}
+  engineers: [sam, kim]
+steps:
+  - step: Something happens
+    do:
+      - readable: sql/axdb
+      - link: {finance: production, power: org-production}
+      - advance: 1 hour
+      - create-policy: {policy: cmk, tenant: contoso, key: customer-key, by: eve}
+      - grant: cmk
+      - share-policy: {policy: cmk, with: eve}
+      - warned: {act: {apply: {policy: cmk, to: org-production, by: eve}}, code: W_NO_SEPARATION}
+      - coverage: {environment: production, verdict: partial, rows: {production/sql/axdb: covered}}
+      - warned: {act: {disable: customer-key}, code: W_VERSION_IN_USE}
+      - unreadable: {what: sql/axdb, code: E_LOCKED}
+      - state: {environment: org-production, is: locked}
+";
+
+#[test]
+fn a_wrong_landscape_is_told_where_it_is_wrong_and_what_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let scenario = Scenario::read(&written(dir.path(), LANDSCAPE), None).unwrap();
+    let report = run(&scenario, &dir.path().join("run"));
+    assert_eq!(report.exit_code(), 0, "{:?}", bad(&report));
+    let line = "- grant: cmk\n";
+    let cases = [
+        (
+            line,
+            "- grant: cmkk\n",
+            "test.yaml:25:16: no policy \"cmkk\" here; did you mean \"cmk\"?",
+        ),
+        (
+            line,
+            "- grant: {policy: cmk, permissions: [unwrap]}\n",
+            "expected get, wrapKey or unwrapKey",
+        ),
+        (
+            line,
+            "- grant: {policy: cmk, by: evee}\n",
+            "no person \"evee\" here; did you mean \"eve\"?",
+        ),
+        (
+            line,
+            "- apply: {policy: cmk, to: org-prod}\n",
+            "no environment of the landscape \"org-prod\" here; did you mean",
+        ),
+        (
+            line,
+            "- link: {finance: org-production, power: org-production}\n",
+            "no finance-and-operations environment",
+        ),
+        (
+            line,
+            "- state: {environment: org-production, is: open}\n",
+            "no word \"open\" here",
+        ),
+        (
+            line,
+            "- coverage: {environment: production, verdict: coverd}\n",
+            "did you mean \"covered\"?",
+        ),
+        (
+            line,
+            "- install: {environment: production, offers: [finanse]}\n",
+            "no offer \"finanse\" here; did you mean \"finance\"?",
+        ),
+        (
+            line,
+            "- warned: {act: {grant: cmk}, code: E_LOCKED}\n",
+            "E_LOCKED is no warning",
+        ),
+        (
+            line,
+            "- warned: {act: {readable: sql/axdb}, code: W_LICENCE}\n",
+            "not an expectation",
+        ),
+        (
+            line,
+            "- create-policy: {policy: cmk, tenant: contoso, key: customer-key}\n",
+            "a policy of this name is there already",
+        ),
+        (
+            line,
+            "- create-policy: {policy: x, tenant: fabrikam, key: customer-key}\n",
+            "no tenant \"fabrikam\" here",
+        ),
+        (
+            line,
+            "- restore-environment: {backup: x, into: org-production}\n",
+            "no backup of an environment \"x\" here; there is none",
+        ),
+        (line, "- approve: ticket\n", "no request \"ticket\" here"),
+        (
+            line,
+            "- request-access: {as: x, engineer: sam, internal-approver: kim, environment: org-production, reason: y, hours: 9}\n",
+            "access is for 1 to 8 hours",
+        ),
+        (
+            line,
+            "- read-as: {engineer: sam, what: sql/axdbb}\n",
+            "did you mean \"sql/axdb\"?",
+        ),
+        (
+            line,
+            "- recorded: {operation: Lockbox, at-least: 0}\n",
+            "at-least: 0 is met by no record",
+        ),
+        (
+            line,
+            "- delete-vault: custommer\n",
+            "no vault \"custommer\" here",
+        ),
+        (
+            line,
+            "- refused: {act: {grant: cmk}, code: E_LOKED}\n",
+            "did you mean E_LOCKED?",
+        ),
+        (
+            "{protection: service, data",
+            "{data",
+            "everything begins under the provider's key",
+        ),
+        (
+            "{protection: service, data",
+            "{protection: service, twin: true, data",
+            "nothing has a twin",
+        ),
+        (
+            "offers: [finance]",
+            "kind: hr-standalone, offers: [finance]",
+            "leave `offers` out",
+        ),
+        ("offers: [finance]", "region: atlantis", "test.yaml:14:"),
+        (
+            "      power: {org-production: {}}\n",
+            "      power: {org-production: {services: [flows]}}\n",
+            "no service \"flows\" here",
+        ),
+        (
+            "project: erp",
+            "project: production-and-all-that-it-needs-to-run-a-company-well-for-years",
+            "test.yaml:13:",
+        ),
+        (
+            "duties: [power-admin,",
+            "duties: [provider-engineer,",
+            "say it in `engineers`",
+        ),
+        (
+            "tenant: contoso, duties",
+            "tenant: contosso, duties",
+            "did you mean \"contoso\"?",
+        ),
+        (
+            "      finance: {production",
+            "      finance: {lcs-erp: {}, production",
+            "the environment lcs-erp is there already",
+        ),
+    ];
+    for (old, new, told) in cases {
+        let text = LANDSCAPE.replacen(old, new, 1);
+        assert_ne!(text, LANDSCAPE, "{new}");
+        let wrong = wrong(&text);
+        assert!(wrong.contains(told), "{new}:\n{wrong}");
+        assert!(wrong.contains(" | "), "the line is not shown: {wrong}");
+    }
+    let none = GOOD.replace("- disable: customer-key", "- grant: cmk");
+    assert!(wrong(&none).contains("`grant` is for a landscape"));
 }
 
 #[test]

@@ -194,16 +194,7 @@ impl Workspace {
             // A storage account opens, and lists, without its customer's key.
             Kind::Storage => {
                 let account = self.open_storage(address)?;
-                if let Some(envelope) = account.envelope() {
-                    envelope
-                        .open(
-                            &*self.wrapper_at(address)?,
-                            ResourceKind::Storage,
-                            account.id(),
-                        )
-                        .map_err(|e| ResourceError::envelope(account.dir(), e))?;
-                }
-                Ok(())
+                key_is_given(&account, &self.wrapper_at(address)?)
             }
         }
     }
@@ -313,4 +304,13 @@ pub(super) fn remove(kind: Kind, path: &Path) {
 /// Every file that SQLite may have made for the database at `path`.
 pub(super) fn sql_files(path: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-journal", "-shm"].map(|ending| beside(path, ending))
+}
+
+/// Whether the vault gives the key of a storage account, which opens, and lists, without it.
+pub(super) fn key_is_given(account: &StorageAccount, through: &Wrapper) -> Result<(), WorldError> {
+    if let Some(envelope) = account.envelope() {
+        let opened = envelope.open(&**through, ResourceKind::Storage, account.id());
+        opened.map_err(|e| ResourceError::envelope(account.dir(), e))?;
+    }
+    Ok(())
 }

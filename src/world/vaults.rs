@@ -56,8 +56,12 @@ impl Workspace {
     /// # Errors
     /// [`VaultError::VaultNotFound`].
     pub fn identity_of(&self, vault: &WhichVault) -> Result<VaultId, WorldError> {
-        let mut known = self.vaults()?.into_iter();
-        let found = known.find(|(which, ..)| which == vault);
+        let named = |(which, ..): &(WhichVault, VaultId, VaultKind)| which == vault;
+        // The identity of a vault that is known here never changes; another process may have made more.
+        let found = match self.config().vaults().find(named) {
+            None => self.vaults()?.into_iter().find(named),
+            known => known,
+        };
         let (_, id, _) = found.ok_or_else(|| VaultError::VaultNotFound(vault.to_string()))?;
         Ok(id)
     }

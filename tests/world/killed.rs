@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use atrest::world::Step;
-use atrest::world::landscape::{
-    KeyState, Landscape, NewFinance, NewPower, PowerEnvironment, PowerName,
-};
+use atrest::world::landscape::{KeyState, Landscape, NewFinance, PowerEnvironment, PowerName};
 
 use crate::stage::*;
 
@@ -157,7 +155,7 @@ fn killed_at_any_moment_no_resource_is_lost_and_the_next_run_ends_it() {
     let region: atrest::world::landscape::Region = "westeurope".parse().unwrap();
     let new: Vec<_> = (0..12)
         .map(|n| {
-            NewPower::usual(
+            PowerEnvironment::usual(
                 format!("org-{n}").parse().unwrap(),
                 "contoso".parse().unwrap(),
                 region.clone(),

@@ -10,9 +10,8 @@ use atrest::resource::ProtectedResource;
 use atrest::resource::blob::{BlobName, BlobPath};
 use atrest::vault::{KeyUpdate, KeyVault, LocalVault, VaultSettings};
 use atrest::world::landscape::{
-    Duty, FinanceName, KeyState, Landscape, NewFinance, NewPolicy, NewPower, Permission,
-    PersonName, PolicyName, PowerEnvironment, PowerName, Profile, Refusal, Region, Rule, Start,
-    WorldClock,
+    Duty, FinanceName, KeyState, Landscape, NewFinance, NewPolicy, Permission, PersonName,
+    PolicyName, PowerEnvironment, PowerName, Profile, Refusal, Region, Rule, Start, WorldClock,
 };
 use atrest::world::{
     AskPassphrase, InitOptions, ResourceAddress, Step, WhichVault, Workspace, WorldError,
@@ -82,7 +81,7 @@ impl Stage {
         stage.finance("prod", region.clone());
         landscape
             .create_power(
-                &[NewPower::usual(
+                &[PowerEnvironment::usual(
                     "org-prod".parse().unwrap(),
                     "contoso".parse().unwrap(),
                     region,
@@ -144,9 +143,10 @@ impl Stage {
         self.landscape().create_finance(&[new], &quiet).unwrap();
     }
 
-    pub fn power(&self, name: &str, change: impl FnOnce(&mut NewPower)) {
+    pub fn power(&self, name: &str, change: impl FnOnce(&mut PowerEnvironment)) {
         let region = "westeurope".parse().unwrap();
-        let mut new = NewPower::usual(name.parse().unwrap(), "contoso".parse().unwrap(), region);
+        let mut new =
+            PowerEnvironment::usual(name.parse().unwrap(), "contoso".parse().unwrap(), region);
         change(&mut new);
         self.landscape().create_power(&[new], &quiet).unwrap();
     }

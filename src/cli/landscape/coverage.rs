@@ -1,10 +1,11 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use askama::Template;
 
 use crate::base::write_atomic;
 use crate::world::Name;
-use crate::world::landscape::{Coverage, CoverageRow, CoveredBy, Verdict};
+use crate::world::landscape::{Coverage, CoverageRow, CoveredBy, Proof, Tried, Verdict};
 
 use super::{caught_up, workspace};
 use crate::cli::{CliError, Context, Outcome, table};
@@ -16,9 +17,12 @@ Examples:
   atrest coverage prod                              one row per resource, offer, add-in and service
   atrest coverage prod --html coverage.html --write-json coverage.json
   atrest coverage --all --json
+  atrest coverage prod --prove                      and what of it opens with the key pulled
 
 A row says what the documentation says and what is so now: a supported offer without integration is under the
-Microsoft-managed key. \"STALE\" is a promise whose date has passed.")]
+Microsoft-managed key. \"STALE\" is a promise whose date has passed. --prove reads each resource twice, once with every
+key of the customer's refused: what is covered must be closed then, and what is not must open. Nothing is changed.
+Exit code 1: a resource did otherwise, or could not be read to begin with.")]
 pub struct Args {
     /// The environment, by its finance and operations or its Dataverse name
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -27,6 +31,10 @@ pub struct Args {
     /// Every environment
     #[arg(long)]
     all: bool,
+
+    /// Try what opens with the customer's keys pulled, without pulling them for anybody else
+    #[arg(long)]
+    prove: bool,
 
     /// Write it to FILE as a page that opens offline, too
     #[arg(long, value_name = "FILE")]
@@ -46,10 +54,14 @@ struct Page<'a> {
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let workspace = workspace(context)?;
     let landscape = caught_up(&workspace)?;
-    let all = match &args.environment {
+    let mut all = match &args.environment {
         Some(name) => vec![landscape.coverage(name.as_str())?],
         None => landscape.coverage_of_all()?,
     };
+    if args.prove {
+        all.iter_mut()
+            .try_for_each(|coverage| landscape.prove(coverage))?;
+    }
     let write = |file: &PathBuf, bytes: &[u8]| {
         let written = write_atomic(file, bytes);
         written
@@ -75,7 +87,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         (Some(_), [one]) => context.output().answer(one, text)?,
         _ => context.output().answer(&all, text)?,
     }
-    Ok(Outcome::Holds)
+    let mut tried = all.iter().filter_map(|coverage| coverage.pulled.as_ref());
+    let holds = tried.all(|tried| tried.iter().all(|one| one.proof == Proof::Holds));
+    Ok(match holds {
+        true => Outcome::Holds,
+        false => Outcome::ClaimFails,
+    })
 }
 
 fn write_text(text: &mut String, coverage: &Coverage) -> std::fmt::Result {
@@ -97,7 +114,40 @@ fn write_text(text: &mut String, coverage: &Coverage) -> std::fmt::Result {
     let header = [
         "what", "kind", "verdict", "under", "why", "as of", "promise",
     ];
-    writeln!(text, "{}", table(&header, &[], &rows))
+    writeln!(text, "{}", table(&header, &[], &rows))?;
+    let sources: BTreeSet<_> = (coverage.rows.iter())
+        .map(|row| (row.as_of, row.source))
+        .collect();
+    for (as_of, source) in sources {
+        writeln!(text, "As of {as_of}: \"{source}\"")?;
+    }
+    if let Some(tried) = &coverage.pulled {
+        let rows: Vec<_> = tried.iter().map(tried_cells).collect();
+        let header = ["with the customer's keys pulled", "under", "seen", "proof"];
+        write!(text, "\n{}", table(&header, &[], &rows))?;
+    }
+    writeln!(text)
+}
+
+fn tried_cells(tried: &Tried) -> Vec<String> {
+    let under = match tried.customers {
+        true => "the customer's key",
+        false => "no key of the customer's",
+    };
+    vec![
+        tried.subject.clone(),
+        under.to_owned(),
+        seen(tried).to_owned(),
+        tried.proof.to_string(),
+    ]
+}
+
+fn seen(tried: &Tried) -> &str {
+    match (&tried.refused, &tried.refused_when_pulled) {
+        (Some(_), _) => "refused before the key was pulled",
+        (None, Some(_)) => "refused",
+        (None, None) => "opens",
+    }
 }
 
 fn cells(row: &CoverageRow) -> Vec<String> {
@@ -132,6 +182,14 @@ fn promise(row: &CoverageRow) -> String {
         (None, _) => "-".into(),
         (Some(text), true) => format!("{text} (STALE)"),
         (Some(text), false) => text.to_owned(),
+    }
+}
+
+fn proof_class(proof: &Proof) -> &'static str {
+    match proof {
+        Proof::Holds => "holds",
+        Proof::Fails => "fails",
+        Proof::Inconclusive => "open",
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::world::Name;
 use crate::world::landscape::{
-    Backup, BackupName, FinanceEnvironment, FinanceKind, FinanceName, Link, NewFinance, NewPower,
-    PowerKind, PowerName, ProductId, ProjectName, Region, TenantName,
+    Backup, BackupName, FinanceEnvironment, FinanceKind, FinanceName, Link, NewFinance,
+    PowerEnvironment, PowerKind, PowerName, ProductId, ProjectName, Region, TenantName,
 };
 
 use super::view::{backups, list_all, show};
@@ -193,16 +193,15 @@ pub fn run(command: &Command, context: &Context) -> Result<Outcome, CliError> {
         }
         Command::CreatePower(create) => {
             let services: BTreeSet<_> = create.services.iter().cloned().collect();
-            let new = NewPower {
-                name: create.name.clone(),
-                tenant: create.tenant.clone(),
+            let (name, tenant) = (create.name.clone(), create.tenant.clone());
+            let new = PowerEnvironment {
                 kind: create.kind,
-                region: create.region.clone(),
                 d365_apps: !create.without_d365_apps,
                 managed: !create.unmanaged,
                 licensed: !create.unlicensed,
                 capacity_mib: create.capacity,
                 services,
+                ..PowerEnvironment::usual(name, tenant, create.region.clone())
             };
             landscape.create_power(&[new], &|_| ())?;
             create.name.as_str()

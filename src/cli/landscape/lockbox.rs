@@ -277,9 +277,11 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                 ("support request", request.support_request.clone()),
                 ("environment", request.environment.to_string()),
                 ("engineer", request.engineer.to_string()),
+                ("approved there by", request.internal_approver.to_string()),
                 ("reason", request.reason.clone()),
                 ("scope", joined(&request.scope)),
                 ("status", request.state.word().to_owned()),
+                ("decided by", decided_by(&request)),
                 ("requested", time(request.requested)),
                 ("expires", time(request.expires)),
                 ("access period", format!("{} h", request.hours)),
@@ -288,6 +290,15 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         )
     })?;
     Ok(Outcome::Holds)
+}
+
+fn decided_by(request: &LockboxRequest) -> String {
+    match &request.state {
+        RequestStatus::ActionNeeded | RequestStatus::Expired { .. } => "-".into(),
+        RequestStatus::Approved { by, .. }
+        | RequestStatus::Denied { by, .. }
+        | RequestStatus::Ended { by, .. } => by.to_string(),
+    }
 }
 
 fn access_until(request: &LockboxRequest) -> String {

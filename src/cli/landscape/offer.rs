@@ -15,16 +15,17 @@ pub struct Args {
     command: Command,
 }
 
+/// What is done with offers, and with add-ins likewise.
 #[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// List offers and services, and what is said of them
+pub enum Command {
+    /// List those that the documentation names, and what it says of them
     List,
-    /// Install an offer in a finance and operations environment
+    /// Install one in a finance and operations environment
     Install {
         /// The environment
         environment: FinanceName,
-        /// The offer
-        offer: ProductId,
+        /// Its name, as `list` has it
+        name: ProductId,
     },
     /// Show what an environment has
     Show {
@@ -34,21 +35,35 @@ enum Command {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    run_for(&args.command, false, context)
+}
+
+/// Does it to add-ins, or to offers; services are listed with the latter.
+pub(super) fn run_for(
+    command: &Command,
+    add_ins: bool,
+    context: &Context,
+) -> Result<Outcome, CliError> {
     let workspace = workspace(context)?;
     let landscape = caught_up(&workspace)?;
-    let environment = match &args.command {
+    let environment = match command {
         Command::List => {
             let products = landscape.profile()?.products().iter();
-            let all: Vec<_> = products.filter(|p| p.kind != ProductKind::AddIn).collect();
+            let all: Vec<_> = products
+                .filter(|product| (product.kind == ProductKind::AddIn) == add_ins)
+                .collect();
             return products_of(&all, landscape.now()?, context);
         }
-        Command::Install { environment, offer } => landscape.install_offer(environment, offer)?,
+        Command::Install { environment, name } if add_ins => {
+            landscape.install_add_in(environment, name)?
+        }
+        Command::Install { environment, name } => landscape.install_offer(environment, name)?,
         Command::Show { environment } => landscape.get(environment.as_str())?,
     };
     show(&environment, context)
 }
 
-pub(super) fn products_of(
+fn products_of(
     all: &[&Product],
     now: jiff::Timestamp,
     context: &Context,
@@ -78,10 +93,7 @@ pub(super) fn products_of(
     Ok(Outcome::Holds)
 }
 
-pub(super) fn show(
-    environment: &FinanceEnvironment,
-    context: &Context,
-) -> Result<Outcome, CliError> {
+fn show(environment: &FinanceEnvironment, context: &Context) -> Result<Outcome, CliError> {
     context.output().answer(environment, |text| {
         let pairs = [
             ("environment", environment.name.to_string()),

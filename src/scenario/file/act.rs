@@ -32,6 +32,10 @@ impl Act {
                 | Self::Noise(_)
                 | Self::Audited(_)
                 | Self::NotProtected(_)
+                | Self::Warned(_)
+                | Self::Coverage(_)
+                | Self::State(_)
+                | Self::Recorded(_)
         )
     }
 
@@ -58,6 +62,32 @@ impl Act {
             Self::BackUp(_) => "back-up",
             Self::Restore(_) => "restore",
             Self::Advance(_) => "advance",
+            Self::Link(_) => "link",
+            Self::Install(_) => "install",
+            Self::Migrate(_) => "migrate",
+            Self::CreatePolicy(_) => "create-policy",
+            Self::Grant(_) => "grant",
+            Self::Revoke(_) => "revoke",
+            Self::SharePolicy(_) => "share-policy",
+            Self::DeletePolicy(_) => "delete-policy",
+            Self::RestorePolicy(_) => "restore-policy",
+            Self::Apply(_) => "apply",
+            Self::RemoveFromPolicy(_) => "remove-from-policy",
+            Self::EnableEnvironment(_) => "enable-environment",
+            Self::BackUpEnvironment(_) => "back-up-environment",
+            Self::RestoreEnvironment(_) => "restore-environment",
+            Self::CopyEnvironment(_) => "copy-environment",
+            Self::ResetEnvironment(_) => "reset-environment",
+            Self::SetVault(_) => "set-vault",
+            Self::DeleteVault(_) => "delete-vault",
+            Self::RecoverVault(_) => "recover-vault",
+            Self::PurgeVault(_) => "purge-vault",
+            Self::SwitchLockbox(_) => "switch-lockbox",
+            Self::RequestAccess(_) => "request-access",
+            Self::Approve(_) => "approve",
+            Self::Deny(_) => "deny",
+            Self::RevokeAccess(_) => "revoke-access",
+            Self::ReadAs(_) => "read-as",
             Self::Attack(_) => "attack",
             Self::Load(_) => "load",
             Self::Readable(_) => "readable",
@@ -68,6 +98,10 @@ impl Act {
             Self::Noise(_) => "noise",
             Self::Audited(_) => "audited",
             Self::NotProtected(_) => "not-protected",
+            Self::Warned(_) => "warned",
+            Self::Coverage(_) => "coverage",
+            Self::State(_) => "state",
+            Self::Recorded(_) => "recorded",
         }
     }
 
@@ -148,12 +182,13 @@ impl Act {
             }
             Self::Audited(audited) => format!("The audit log records {}", audited.operation.0),
             Self::NotProtected(declared) => declared.claim.clone(),
+            other => other.told_in_landscape(),
         }
     }
 }
 
 impl Stage {
-    /// Does something. Facts go to `teller`.
+    /// Does something. Facts go to `teller`, and warnings to the stage's.
     ///
     /// # Errors
     /// Why it was refused. What it had done before it was is undone, as far as what it stands on does so.
@@ -165,6 +200,7 @@ impl Stage {
         act: &Act,
         teller: &mut Teller<'_>,
     ) -> Result<(), ScenarioError> {
+        self.warnings.clear();
         match act {
             Act::CreateKey(new) => {
                 let (vault, name) = self.key(&new.key.value)?;
@@ -265,6 +301,9 @@ impl Stage {
                     &address.to_string(),
                     format!("a new data key; {pages} pages sealed anew"),
                 );
+                if self.has_landscape && self.names.site(&address).is_none() {
+                    self.landscape()?.look_again(&address)?;
+                }
             }
             Act::Steal(name) => {
                 let manifest = self.copy(&name.value.0, teller)?;
@@ -291,10 +330,11 @@ impl Stage {
                     "The clock",
                     format!("{:#} later: {:.0}", by.value.0, self.clock.now()),
                 );
+                self.advance_landscape(by.value.0, teller)?;
             }
-            expectation => panic!("{} is expected, not done", expectation.told()),
+            other => return self.govern(other, teller),
         }
-        Ok(())
+        self.catch_up()
     }
 
     fn rewrap(
@@ -360,7 +400,10 @@ impl Stage {
             short(updated.kid.version)
         );
         teller.fact(did, told);
-        Ok(())
+        match enabled {
+            true => Ok(()),
+            false => self.warn_of_use(&updated.kid, teller),
+        }
     }
 
     /// Whichever vault it is of takes it.

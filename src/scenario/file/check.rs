@@ -6,9 +6,11 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::base::VaultName;
 use crate::lab;
+use crate::world::landscape::Profile;
 use crate::world::{Kind, Name, NamedKey, ResourceAddress, WhichVault};
 
 use super::at::{At, Position, Several};
+use super::check_landscape;
 use super::format::{
     Act, Data, Environment, Load, Managed, NewVault, Resource, Restore, Script, Write,
 };
@@ -34,6 +36,7 @@ pub(super) fn check(script: &Script, base: &Path) -> Vec<Problem> {
         names: Names::of(script),
         base: base.to_owned(),
         problems: Vec::new(),
+        profile: (script.landscape.as_ref()).map(|estate| check_landscape::profile(estate)),
         rows: 0,
         acts: 0,
         customer_keys: script.world.vault.keys.len(),
@@ -41,14 +44,19 @@ pub(super) fn check(script: &Script, base: &Path) -> Vec<Problem> {
         strangers: script.strangers.keys().map(|s| s.0.to_string()).collect(),
     };
     check.world(script);
+    if let Some(estate) = &script.landscape {
+        check.estate(script, estate);
+    }
     check.story(script);
     check.problems
 }
 
-struct Check {
-    names: Names,
+pub(super) struct Check {
+    pub(super) names: Names,
     base: PathBuf,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
+    /// The landscape's, where there is one.
+    pub(super) profile: Option<Profile>,
     rows: u64,
     acts: usize,
     customer_keys: usize,
@@ -57,7 +65,7 @@ struct Check {
 }
 
 impl Check {
-    fn say(&mut self, position: Position, what: impl Into<String>) {
+    pub(super) fn say(&mut self, position: Position, what: impl Into<String>) {
         self.problems.push(Problem::new(position, what));
     }
 
@@ -311,7 +319,7 @@ impl Check {
         }
     }
 
-    fn act(&mut self, act: &At<Act>) {
+    pub(super) fn act(&mut self, act: &At<Act>) {
         self.acts += 1;
         match &act.value {
             Act::CreateKey(new) => {
@@ -394,7 +402,7 @@ impl Check {
             Act::Query(query) => self.place_of(&query.from, Kind::Sql),
             Act::OnlyKeysChanged(changed) => {
                 self.places(&changed.what);
-                self.in_copy(&changed.since, None);
+                self.copy_named(&changed.since);
                 for place in changed.what.iter() {
                     self.is_in_copy(&changed.since, place, false);
                 }
@@ -413,6 +421,7 @@ impl Check {
                 }
             }
             Act::NotProtected(declared) => self.places(&declared.readable),
+            _ => self.in_landscape(act),
         }
     }
 
@@ -532,10 +541,14 @@ impl Check {
         }
     }
 
-    /// A copy, and resources in it that have twins.
-    fn in_copy(&mut self, copy: &At<Label>, what: Option<&Several<Place>>) {
+    fn copy_named(&mut self, copy: &At<Label>) {
         let known: Vec<String> = self.names.copies.keys().map(Name::to_string).collect();
         self.known("copy", copy, &known);
+    }
+
+    /// A copy, and resources in it that have twins.
+    fn in_copy(&mut self, copy: &At<Label>, what: Option<&Several<Place>>) {
+        self.copy_named(copy);
         if let Some(what) = what {
             for place in what.iter() {
                 self.is_in_copy(copy, place, true);
@@ -574,7 +587,7 @@ impl Check {
         }
     }
 
-    fn places(&mut self, places: &Several<Place>) {
+    pub(super) fn places(&mut self, places: &Several<Place>) {
         places.iter().for_each(|place| self.place(place));
     }
 
@@ -588,7 +601,7 @@ impl Check {
         }
     }
 
-    fn place(&mut self, place: &At<Place>) {
+    pub(super) fn place(&mut self, place: &At<Place>) {
         let Some(address) = self.resolved(place) else {
             return;
         };
@@ -630,7 +643,7 @@ impl Check {
         self.problems.push(unknown);
     }
 
-    fn key(&mut self, at: &At<Key>) {
+    pub(super) fn key(&mut self, at: &At<Key>) {
         self.vault_of(at);
         let asked = key(&at.value.0);
         if self.names.vaults.contains(at.value.0.vault.name()) && !self.names.keys.contains(&asked)
@@ -647,7 +660,7 @@ impl Check {
         self.vault_named(at.position, &asked);
     }
 
-    fn known_vault(&mut self, at: &At<Vault>) {
+    pub(super) fn known_vault(&mut self, at: &At<Vault>) {
         let asked = at.value.0.name().to_owned();
         self.vault_named(at.position, &asked);
     }
@@ -660,7 +673,7 @@ impl Check {
         }
     }
 
-    fn known(&mut self, kind: &str, at: &At<Label>, known: &[String]) {
+    pub(super) fn known(&mut self, kind: &str, at: &At<Label>, known: &[String]) {
         let asked = at.value.0.as_str();
         if !known.iter().any(|name| name == asked) {
             let known = known.iter().map(String::as_str);

@@ -47,7 +47,7 @@ impl Stage {
             Act::NotProtected(declared) => self.not_protected(declared, id, teller),
             Act::Attack(attack) => return self.attack(attack, id, teller),
             Act::Load(load) => return self.load(load, act, id, teller),
-            other => panic!("{} is done, not expected", other.told()),
+            other => return self.expect_in_landscape(other, id, teller),
         }
         Ok(())
     }

@@ -8,6 +8,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::at::{Abridged, At, Several, Short};
+use super::format_landscape::{
+    Apply, BackUpEnvironment, CopyEnvironment, Covered, CreatePolicy, Decide, Estate, Grant,
+    InState, Install, LinkThem, OfPower, ReadAs, Recorded, RequestAccess, RestoreEnvironment,
+    SetVault, SharePolicy, SwitchLockbox, Warned,
+};
 use super::words::{Bound, Code, Key, Kind, Label, Length, Moment, Operation, Place, Vault};
 
 /// A scenario: a world, and what happens in it.
@@ -32,11 +37,14 @@ pub struct Script {
     /// world's data is worth there.
     #[serde(default)]
     pub strangers: BTreeMap<Label, At<Stranger>>,
+    /// The landscape over the world's environments: tenants, projects, policies, Customer Lockbox.
+    #[serde(default)]
+    pub landscape: Option<At<Estate>>,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
 
-fn one() -> u64 {
+pub(super) fn one() -> u64 {
     1
 }
 
@@ -203,8 +211,60 @@ pub enum Act {
     BackUp(At<Label>),
     /// Bring a copy back into an environment, which is made when it is missing.
     Restore(Restore),
-    /// Move the clock on.
+    /// Move the clock on; in a landscape, what is due on the way takes effect.
     Advance(At<Length>),
+    /// Integrate a finance-and-operations environment with a Power Platform environment. It takes an hour.
+    Link(LinkThem),
+    /// Install offers and add-ins in a finance-and-operations environment.
+    Install(Install),
+    /// Migrate Human Resources Standalone to a finance-and-operations environment.
+    Migrate(At<Label>),
+    /// Make an enterprise policy with a key of the customer's.
+    CreatePolicy(CreatePolicy),
+    /// Grant a policy's identity the use of its key.
+    Grant(Grant),
+    /// Revoke what a policy's identity was granted: all of its environments are locked.
+    Revoke(Grant),
+    /// Give somebody the role Reader on a policy, without which nobody adds an environment to it.
+    SharePolicy(SharePolicy),
+    /// Delete a policy: all of its environments are locked.
+    DeletePolicy(At<Label>),
+    /// Bring a deleted policy back.
+    RestorePolicy(At<Label>),
+    /// Apply a policy: every resource of these environments goes under its key.
+    Apply(Apply),
+    /// Take an environment from its policy: back under the service-managed key.
+    RemoveFromPolicy(Short<OfPower>),
+    /// Enable a locked environment again, once its key can be used.
+    EnableEnvironment(Short<OfPower>),
+    /// Back an environment up, with what is linked to it.
+    BackUpEnvironment(BackUpEnvironment),
+    /// Restore the backup of an environment.
+    RestoreEnvironment(RestoreEnvironment),
+    /// Copy an environment over another one.
+    CopyEnvironment(CopyEnvironment),
+    /// Delete an environment's data and backups.
+    ResetEnvironment(Short<OfPower>),
+    /// Say where a vault is, and who reaches it.
+    SetVault(SetVault),
+    /// Delete a vault softly: all environments of its policies are locked.
+    DeleteVault(At<Vault>),
+    /// Recover a deleted vault; its grants do not come back.
+    RecoverVault(At<Vault>),
+    /// Purge a deleted vault.
+    PurgeVault(At<Vault>),
+    /// Switch Customer Lockbox on, which takes a day, or off.
+    SwitchLockbox(SwitchLockbox),
+    /// Request access for an engineer of the provider's. It gives none before the customer approves it.
+    RequestAccess(RequestAccess),
+    /// Approve a request.
+    Approve(Short<Decide>),
+    /// Deny a request.
+    Deny(Short<Decide>),
+    /// Try to revoke an approved request: it ends by itself only.
+    RevokeAccess(Short<Decide>),
+    /// Read everything in a resource as an engineer of the provider's.
+    ReadAs(ReadAs),
     /// Run attacks of the lab on copies, each on the protected resource and on its twin; `atrest prove --list`
     /// lists them.
     Attack(Attack),
@@ -227,6 +287,14 @@ pub enum Act {
     Audited(Audited),
     /// Declare what protection does not do, and expect to see it.
     NotProtected(NotProtected),
+    /// Do something, and expect to be warned with this code.
+    Warned(Warned),
+    /// Expect what is under the customer's key in an environment, and what is not.
+    Coverage(Covered),
+    /// Expect the state of a Power Platform environment.
+    State(InState),
+    /// Expect audit records of the landscape's: of environments, policies and Customer Lockbox.
+    Recorded(Recorded),
 }
 
 /// Arguments of `create-key`.

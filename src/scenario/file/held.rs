@@ -7,6 +7,7 @@ use crate::resource::sql::{Content, content_hash};
 use crate::scenario::ScenarioError;
 use crate::scenario::figures::things;
 use crate::scenario::measure::blob_hashes;
+use crate::world::landscape::Rule;
 use crate::world::{Kind, ResourceAddress, Workspace, WorldError};
 
 use super::load::{PREFIX, TABLE};
@@ -112,6 +113,11 @@ fn of_resource(error: &ResourceError) -> String {
     match error {
         // The vault's own word, which comes first in what it says.
         ResourceError::KeyUnavailable { why, .. } => {
+            // Of a rule of the landscape the gate to the vault says which.
+            let says = |rule: &&Rule| why.contains(&format!(": {} (", rule.code()));
+            if let Some(rule) = Rule::ALL.iter().find(says) {
+                return rule.code().to_owned();
+            }
             let word = why.split(':').next().unwrap_or(why);
             match CODES.contains(&word) {
                 true => word,

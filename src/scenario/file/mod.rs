@@ -3,18 +3,24 @@
 //!
 //! | file         | what it is for |
 //! |--------------|----------------|
-//! | `format.rs`, `words.rs`, `at.rs` | the format; its JSON Schema comes from it |
-//! | `problem.rs`, `check.rs`, `names.rs` | what is wrong with a file, and where |
+//! | `format.rs`, `format_landscape.rs`, `words.rs`, `at.rs` | the format; its JSON Schema comes from it |
+//! | `problem.rs`, `check.rs`, `check_landscape.rs`, `names.rs` | what is wrong with a file, and where |
 //! | `stage.rs`, `data.rs`, `held.rs` | the world, and what its resources hold |
 //! | `act.rs`, `expect.rs`, `load.rs` | what is done, and what is expected |
+//! | `landscape.rs`, `govern.rs`, `covered.rs` | the same with tenants, policies, Customer Lockbox, coverage |
 
 mod act;
 mod at;
 mod check;
+mod check_landscape;
+mod covered;
 mod data;
 mod expect;
 mod format;
+mod format_landscape;
+mod govern;
 mod held;
+mod landscape;
 mod load;
 mod making;
 mod names;

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::world::landscape::PersonName;
 use crate::world::{Kind, Name, NamedKey, ResourceAddress, WhichVault};
 
+use super::check_landscape::profile;
 use super::format::Script;
+use super::landscape;
 
 /// Whose working directory: the customer's, or a stranger's.
 pub(super) type Site = Option<Name>;
@@ -25,6 +28,85 @@ pub(super) struct Names {
     pub(super) copies: BTreeMap<Name, BTreeMap<String, bool>>,
     /// Backups of keys.
     pub(super) backups: BTreeSet<Name>,
+    /// Those of the landscape.
+    pub(super) estate: EstateNames,
+}
+
+/// What there is in the landscape, by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct EstateNames {
+    pub(super) tenants: BTreeSet<Name>,
+    /// Environments of both kinds, and their tenants.
+    pub(super) finance: BTreeMap<Name, Name>,
+    pub(super) power: BTreeMap<Name, Name>,
+    /// Policies, and their tenants.
+    pub(super) policies: BTreeMap<Name, Name>,
+    /// Everybody.
+    pub(super) people: BTreeSet<Name>,
+    /// What was linked: the Power Platform environment, and the other one.
+    pub(super) links: BTreeMap<Name, Name>,
+    /// Requests of Customer Lockbox.
+    pub(super) requests: BTreeSet<Name>,
+    /// Backups of environments.
+    pub(super) backups: BTreeSet<Name>,
+}
+
+/// The person of a tenant who has this duty when the landscape begins.
+pub(super) fn person(tenant: &Name, duty: &str) -> PersonName {
+    // A name that is too long for this is refused before the story begins.
+    let text = format!("{tenant}-{duty}");
+    text.parse().unwrap_or_else(|_| tenant.clone().into())
+}
+
+/// Them in a row, or that there is none.
+pub(super) fn joined(all: impl Iterator<Item = String>) -> String {
+    let all: Vec<String> = all.collect();
+    match all.is_empty() {
+        true => "none".to_owned(),
+        false => all.join(", "),
+    }
+}
+
+impl EstateNames {
+    fn of(script: &Script) -> Self {
+        let mut names = Self::default();
+        let Some(estate) = &script.landscape else {
+            return names;
+        };
+        for (tenant, of) in &estate.tenants {
+            let tenant = &tenant.0;
+            names.tenants.insert(tenant.clone());
+            for duty in ["admin", "vault-admin", "approver"] {
+                names.people.insert(person(tenant, duty).as_name().clone());
+            }
+            let finance = of.finance.keys();
+            (names.finance).extend(finance.map(|name| (name.0.clone(), tenant.clone())));
+            let power = of.power.keys();
+            (names.power).extend(power.map(|name| (name.0.clone(), tenant.clone())));
+        }
+        let engineers = estate.engineers.iter().map(|at| &at.value);
+        let people = estate.people.keys().chain(engineers);
+        names.people.extend(people.map(|label| label.0.clone()));
+        names
+    }
+
+    /// The administrator of the environment's tenant.
+    pub(super) fn admin(&self, environment: &Name) -> PersonName {
+        let tenant = self.power.get(environment);
+        let tenant = tenant.or_else(|| self.finance.get(environment));
+        person(tenant.unwrap_or(environment), "admin")
+    }
+
+    /// The administrator of the policy's tenant.
+    pub(super) fn vault_admin(&self, policy: &Name) -> PersonName {
+        person(self.policies.get(policy).unwrap_or(policy), "vault-admin")
+    }
+
+    /// Whether the finance-and-operations environment `finance` was linked to `power`.
+    pub(super) fn is_finance_of(&self, finance: &str, power: &Name) -> bool {
+        let linked = self.links.get(power);
+        linked.is_some_and(|linked| linked.as_str() == finance)
+    }
 }
 
 /// A key as it is written: without its vault where that is the customer's first one.
@@ -59,6 +141,7 @@ impl Names {
         };
         let mut names = Self {
             home,
+            estate: EstateNames::of(script),
             ..Self::default()
         };
         names
@@ -88,7 +171,22 @@ impl Names {
                 }
             }
         }
+        if let Some(estate) = &script.landscape {
+            let profile = profile(estate);
+            for (name, tenant) in &estate.tenants {
+                let made = landscape::resources(&name.0, tenant, profile, script);
+                made.iter().for_each(|address| names.make(address));
+            }
+        }
         names
+    }
+
+    /// The landscape makes a resource, unless it is there, and its environment.
+    pub(super) fn make(&mut self, address: &ResourceAddress) {
+        if let Some(environment) = &address.environment {
+            self.environments.entry(environment.clone()).or_default();
+        }
+        self.resources.entry(address.to_string()).or_default();
     }
 
     /// A resource is made.

@@ -11,10 +11,12 @@ use crate::scenario::ScenarioError;
 use crate::scenario::figures::{size, things};
 use crate::scenario::teller::Teller;
 use crate::vault::{KeyVault, LocalVault};
+use crate::world::landscape::{Refusal, RequestName};
 use crate::world::{Kind, Name, ResourceAddress, WhichVault, Workspace};
 
 use super::data;
 use super::format::{Managed, Resource, Script};
+use super::govern::Kept;
 use super::held::{Held, Loaded};
 use super::making::{default_key, make_stranger, make_world, markers};
 use super::names::{Names, Site, twin};
@@ -54,6 +56,13 @@ pub(super) struct Stage {
     pub(super) base: PathBuf,
     pub(super) dir: PathBuf,
     pub(super) seed: u64,
+    pub(super) has_landscape: bool,
+    /// What the last act warned of.
+    pub(super) warnings: Vec<Refusal>,
+    /// Backups of environments, by name.
+    pub(super) kept: BTreeMap<Name, Kept>,
+    /// Requests of Customer Lockbox, by the names that the steps give them.
+    pub(super) requests: BTreeMap<Name, RequestName>,
     default_key: Option<Key>,
 }
 
@@ -91,9 +100,14 @@ impl Stage {
             base: base.to_owned(),
             dir: dir.to_owned(),
             seed: script.seed,
+            has_landscape: false,
+            warnings: Vec::new(),
+            kept: BTreeMap::new(),
+            requests: BTreeMap::new(),
             default_key: default_key(script),
         };
         stage.fill(script, teller)?;
+        stage.settle(script, teller)?;
         stage.tell_keys(teller)?;
         Ok(stage)
     }
@@ -163,16 +177,12 @@ impl Stage {
         }
         self.learn(address, markers)?;
         let held = self.known[&address.to_string()].held.size();
-        let twin = if resource.twin {
-            "; and an unprotected twin"
-        } else {
-            ""
-        };
+        let twin = ["", "; and an unprotected twin"][usize::from(resource.twin)];
         Ok(format!("{held}, {by}{twin}"))
     }
 
     /// Reads what a resource holds, and remembers it.
-    fn learn(
+    pub(super) fn learn(
         &mut self,
         address: &ResourceAddress,
         markers: Vec<String>,

@@ -11,6 +11,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::crypto::KeyKind;
 use crate::vault::AuditOperation;
+use crate::world::landscape::{
+    Duty, FinanceKind, Permission, PowerKind, ProductId, Profile, Region, Rule,
+};
 use crate::world::{Name, NamedKey, ResourceAddress, WhichVault};
 
 /// A type that is read from a text: with its name in the schema, what is shown there, and how it is read.
@@ -75,7 +78,37 @@ words! {
     /// What is asked of a vault.
     Operation(AuditOperation): "An operation, as the audit log names it: KeyWrap, KeyUnwrap, KeyDelete, ...", operation;
     /// The code of a refusal.
-    Code(&'static str): "The code of a refusal, as KeyDisabled, KeyNotFound, Forbidden, Unauthentic or Stale", code;
+    Code(&'static str): "The code of a refusal, as KeyDisabled, KeyNotFound, Forbidden, Unauthentic or Stale; or of a \
+        landscape's rule, as E_LOCKED or W_VERSION_IN_USE", code;
+    /// Where something is.
+    Where(Region): "An Azure region, as westeurope, or a geography, as europe", told;
+    /// A profile.
+    ProfileWord(Profile): "Whose rules and statements hold: seed-2022-12 or docs-2026-03", told;
+    /// A product.
+    Product(ProductId): "An offer, an add-in or a service, as `atrest offer list` and `atrest addin list` name it", told;
+    /// What an identity may do with a key.
+    PermissionWord(Permission): "get, wrapKey or unwrapKey", told;
+    /// A duty.
+    DutyWord(Duty): "power-admin, vault-admin or lockbox-approver", duty;
+    /// A kind of finance-and-operations environment.
+    FinanceWord(FinanceKind): "production, sandbox, cloud-hosted or hr-standalone", spelled;
+    /// A kind of Power Platform environment.
+    PowerWord(PowerKind): "production, sandbox, trial or teams", spelled;
+}
+
+/// A word of the landscape's file.
+fn spelled<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    let quoted = serde_json::Value::String(text.to_owned());
+    serde_json::from_value(quoted).map_err(|e| e.to_string())
+}
+
+fn duty(text: &str) -> Result<Duty, String> {
+    match spelled(text)? {
+        Duty::ProviderEngineer => {
+            Err("an engineer of the provider's belongs to no tenant: say it in `engineers`".into())
+        }
+        duty => Ok(duty),
+    }
 }
 
 impl PartialOrd for Label {
@@ -123,7 +156,12 @@ pub(super) const CODES: &[&str] = &[
 ];
 
 fn code(text: &str) -> Result<&'static str, String> {
-    one_of("code of a refusal", CODES.iter().copied(), text)
+    let rules = Rule::ALL.iter().map(|rule| rule.code());
+    one_of(
+        "code of a refusal",
+        CODES.iter().copied().chain(rules),
+        text,
+    )
 }
 
 fn operation(text: &str) -> Result<AuditOperation, String> {

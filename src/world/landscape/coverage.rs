@@ -12,6 +12,7 @@ use super::Landscape;
 use super::entities::{FinanceEnvironment, FinanceKind, PowerEnvironment};
 use super::link::tenant_of;
 use super::look::Look;
+use super::pulled::Tried;
 
 /// Whether something is under the customer's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -105,6 +106,9 @@ pub struct Coverage {
     pub verdict: Verdict,
     /// The rows.
     pub rows: Vec<CoverageRow>,
+    /// What opens with the customer's keys pulled, where it was tried ([`Landscape::prove`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<Vec<Tried>>,
 }
 
 impl Landscape<'_> {
@@ -201,6 +205,7 @@ impl Landscape<'_> {
             state,
             verdict: overall(&rows),
             rows,
+            pulled: None,
         })
     }
 }

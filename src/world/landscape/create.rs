@@ -15,7 +15,7 @@ use super::entities::{
 use super::events::by_provider;
 use super::install::no_such;
 use super::names::{FinanceName, PowerName, ProjectName, TenantName};
-use super::products::{HR_STANDALONE, ProductId, ProductKind, Profile};
+use super::products::{HR_STANDALONE, ProductKind, Profile};
 use super::region::Region;
 use super::rules::{Rule, Told};
 use super::state::{KeyState, Link, LockboxSwitch};
@@ -53,31 +53,8 @@ impl NewFinance {
     }
 }
 
-/// A Power Platform environment to be made.
-#[derive(Clone, Debug)]
-pub struct NewPower {
-    /// The name of its Dataverse organisation.
-    pub name: PowerName,
-    /// Whose.
-    pub tenant: TenantName,
-    /// What kind.
-    pub kind: PowerKind,
-    /// Where.
-    pub region: Region,
-    /// Whether D365 apps are enabled; decided now and for good.
-    pub d365_apps: bool,
-    /// Whether it is a Managed Environment.
-    pub managed: bool,
-    /// Whether its users have the licence.
-    pub licensed: bool,
-    /// Free database capacity, in MiB.
-    pub capacity_mib: u32,
-    /// Services that run in it: `flows`, `connections`, ... (docs-2026-03).
-    pub services: BTreeSet<ProductId>,
-}
-
-impl NewPower {
-    /// A managed production environment with D365 apps, licences and 4 GiB of capacity.
+impl PowerEnvironment {
+    /// One to be made: a managed production environment with D365 apps, licences and 4 GiB of capacity.
     pub fn usual(name: PowerName, tenant: TenantName, region: Region) -> Self {
         Self {
             name,
@@ -89,6 +66,8 @@ impl NewPower {
             licensed: true,
             capacity_mib: 4096,
             services: BTreeSet::new(),
+            key: KeyState::Mmk,
+            linked: None,
         }
     }
 }
@@ -222,10 +201,11 @@ impl Landscape<'_> {
         Ok(made)
     }
 
-    /// Makes Power Platform environments, each with a Dataverse database and a storage account.
+    /// Makes Power Platform environments, each with a Dataverse database and a storage account. They begin under
+    /// the service-managed key and not integrated, whatever is said of that.
     pub fn create_power(
         &self,
-        new: &[NewPower],
+        new: &[PowerEnvironment],
         progress: Progress<'_>,
     ) -> Result<Vec<PowerEnvironment>, WorldError> {
         let turn = self.begin()?;
@@ -246,17 +226,9 @@ impl Landscape<'_> {
                 accounts: vec!["files".parse().expect("a name")],
             });
             made.push(PowerEnvironment {
-                name: new.name.clone(),
-                tenant: new.tenant.clone(),
-                kind: new.kind,
-                region: new.region.clone(),
-                d365_apps: new.d365_apps,
-                managed: new.managed,
-                licensed: new.licensed,
-                capacity_mib: new.capacity_mib,
-                services: new.services.clone(),
                 key: KeyState::Mmk,
                 linked: None,
+                ..new.clone()
             });
         }
         self.store().read(|tx| {

@@ -24,6 +24,7 @@ mod names;
 mod people;
 mod policy;
 mod products;
+mod pulled;
 mod region;
 mod restoring;
 mod rules;
@@ -39,7 +40,7 @@ mod versions;
 pub use apply::Applied;
 pub use clock::WorldClock;
 pub use coverage::{Coverage, CoverageRow, CoveredBy, Verdict};
-pub use create::{NewFinance, NewPower};
+pub use create::NewFinance;
 pub use entities::{
     Backup, BackupPart, Duty, FinanceEnvironment, FinanceKind, KnownVersion, Permission, Person,
     Policy, PowerEnvironment, PowerKind, Project, Tenant, VaultFacts,
@@ -54,6 +55,7 @@ pub use names::{
 };
 pub use policy::NewPolicy;
 pub use products::{Product, ProductId, ProductKind, Profile, Promise, Source, Support};
+pub use pulled::{Proof, Tried};
 pub use region::Region;
 pub use restoring::Restored;
 pub use rules::{Refusal, Rule, Severity, Told};

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{KeyRef, KeyVersionRef, ResourceId};
 use crate::resource::Protection;
+use crate::resource::blob::StorageAccount;
+use crate::resource::sql::SqlDatabase;
 use crate::vault::VaultError;
+use crate::world::resources::key_is_given;
 use crate::world::restore::under_the_key;
 use crate::world::workspace::resource_path;
-use crate::world::{BACKUPS, ResourceAddress, WorldError};
+use crate::world::{BACKUPS, Kind, ResourceAddress, WorldError};
 
 use super::Landscape;
 use super::backup::RESETTING;
@@ -97,6 +100,7 @@ impl Landscape<'_> {
             }
             self.protectors_there(&backup, &power)?;
             self.copies_there(&parts)?;
+            self.copies_open(&parts)?;
             self.take_over(&power, parts)
         };
         self.told(&turn, by, "EnvironmentRestored", into, begun())
@@ -318,6 +322,31 @@ impl Landscape<'_> {
             let address: ResourceAddress = part.to.parse()?;
             let from = self.workspace.dir().join(&part.from);
             under_the_key(address.kind, &from, &part.protection(), &part.from)?;
+        }
+        Ok(())
+    }
+
+    /// Whether each part opens with the key that it was under: what does not must not take the place of what does.
+    fn copies_open(&self, parts: &[Part]) -> Result<(), WorldError> {
+        for part in parts {
+            let address: ResourceAddress = part.to.parse()?;
+            let place = address.environment.as_ref().expect("a full address");
+            let through = self.workspace.wrapper_in(place)?;
+            let from = self.workspace.dir().join(&part.from);
+            let opened = match address.kind {
+                Kind::Sql => SqlDatabase::open(&from, part.id, part.protection(), &through)
+                    .map(drop)
+                    .map_err(WorldError::from),
+                Kind::Storage => StorageAccount::open(&from, part.id, part.protection(), &through)
+                    .map_err(WorldError::from)
+                    .and_then(|account| key_is_given(&account, &through)),
+            };
+            opened.map_err(|e| {
+                WorldError::Usage(format!(
+                    "{}: it does not open, and nothing was restored ({e}); restore another backup",
+                    part.from.display()
+                ))
+            })?;
         }
         Ok(())
     }
