@@ -36,6 +36,28 @@ fn expect(dir: &Path, args: &[&str], code: i32, expected: &str) {
     assert!(printed.contains(expected), "{args:?}: {printed}");
 }
 
+#[test]
+fn an_ordinary_build_cannot_be_broken_on_purpose_and_holds_nothing_for_it() {
+    use atrest::base::sabotage::{Sabotage, VARIABLE, told};
+    assert_eq!(told(), None);
+    let program = fs::read(PROGRAM).unwrap();
+    let holds = |text: &str| program.windows(text.len()).any(|at| at == text.as_bytes());
+    // The search finds what is there.
+    assert!(holds(VARIABLE));
+    assert!(!holds("SABOTAGED"));
+    for way in Sabotage::ALL {
+        assert!(!holds(way.name()), "{}", way.name());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut told = Command::new(PROGRAM);
+    told.args(["prove", "--list"]).current_dir(dir.path());
+    assert!(told.output().unwrap().status.success());
+    told.env(VARIABLE, Sabotage::ALL[0].name());
+    let refused = told.output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("cannot be broken on purpose"));
+}
+
 /// A working directory with a database and an account in it.
 fn world(dir: &Path) {
     fs::write(dir.join("small"), "a letter that is not long").unwrap();

@@ -41,6 +41,7 @@ impl Audience for Listener {
 
 fn options(dir: &Path) -> DemoOptions {
     DemoOptions {
+        everything: None,
         dir: dir.to_owned(),
         seed: 5,
         rows: 600,

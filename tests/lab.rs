@@ -180,7 +180,6 @@ fn every_attack_fails_on_what_is_protected_and_succeeds_on_its_twin() {
     let declared = [
         (5, "documents"),
         (6, "finance"),
-        (16, "finance"),
         (16, "documents"),
         (17, "finance"),
         (17, "documents"),

@@ -6,6 +6,7 @@ mod files;
 mod ids;
 mod lock;
 mod probe;
+pub mod sabotage;
 mod vault_name;
 
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -14,6 +14,7 @@ Examples:
   atrest demo                                    with made-up data, in a new directory
   atrest --dir tour demo --rows 100000           more of it, in a directory of your choice
   atrest demo --sql shop.db --files ~/Documents  with your own data, which is only read
+  atrest demo --full                             with all 34 attacks, which takes up to a minute
   atrest demo --json | jq '.claims[].verdict'    for machines
 
 The directory stays, with report.html, report.json and report.junit.xml in it. It holds a copy of
@@ -40,6 +41,10 @@ pub struct Args {
     /// Kind of the customer's key: rsa-2048, rsa-3072, rsa-4096 or oct-256
     #[arg(long, value_name = "KIND", default_value_t = KeyKind::Rsa3072, value_parser = wrapping_kind)]
     key_kind: KeyKind,
+
+    /// Try all 34 attacks of `atrest prove --list`, not only those that are part of the story
+    #[arg(long)]
+    full: bool,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
@@ -54,6 +59,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         sql: args.sql.clone(),
         files: args.files.clone(),
         key_kind: args.key_kind,
+        everything: match args.full {
+            true => Some(std::env::current_exe().map_err(|e| {
+                let advice = "start it from its file, or leave --full out";
+                CliError::new(format_args!("this program is not found: {e}"), advice)
+            })?),
+            false => None,
+        },
         command: args.command(context),
     };
     transcript::told(context, &dir, |audience| demo::run(&options, audience))
@@ -105,6 +117,9 @@ impl Args {
                 .as_ref()
                 .map(|p| p as _),
         );
+        if self.full {
+            words.push("--full".to_owned());
+        }
         words.join(" ")
     }
 }

@@ -64,7 +64,7 @@ fn wrapping_kind(name: &str) -> Result<KeyKind, String> {
 /// An encryption-at-rest simulator with a local key vault: shows, with real bytes, what
 /// customer-managed keys do.
 #[derive(Debug, Parser)]
-#[command(name = "atrest", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "atrest", version = VERSION, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     /// The working directory; by default this one (for `demo`: a new one, which it names)
     #[arg(
@@ -122,6 +122,14 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+#[cfg(not(feature = "sabotage"))]
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+#[cfg(feature = "sabotage")]
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " SABOTAGED: a build for tests, whose encryption can be broken on purpose; protect nothing with it"
+);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -238,6 +246,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<Outcome, CliError> {
+    refuse_sabotage()?;
     crate::crypto::select_backend(cli.backend);
     let context = Context::new(
         cli.dir.clone(),
@@ -278,6 +287,26 @@ fn run(cli: &Cli) -> Result<Outcome, CliError> {
         Command::Completions(args) => completions::run(args, &context),
         Command::Man(args) => man::run(args, &context),
     }
+}
+
+/// An ordinary build is not broken on purpose, and says so rather than seem to be.
+#[cfg(not(feature = "sabotage"))]
+fn refuse_sabotage() -> Result<(), CliError> {
+    use crate::base::sabotage::VARIABLE;
+    match std::env::var_os(VARIABLE) {
+        None => Ok(()),
+        Some(_) => Err(CliError::new(
+            format_args!("{VARIABLE} is set, and this build cannot be broken on purpose"),
+            "unset it, or build with the feature `sabotage`",
+        )),
+    }
+}
+
+/// This build can be, and says so each time, also when quiet.
+#[cfg(feature = "sabotage")]
+fn refuse_sabotage() -> Result<(), CliError> {
+    crate::base::sabotage::told();
+    Ok(())
 }
 
 /// The command tree, for completions and manual pages.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::base::{create_dir_private, write_atomic};
+use crate::base::{create_dir_private, sabotage, write_atomic};
 use crate::lab::{
     self, ATTACKS, CANARY_FILE, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta,
     Run, STOLEN, Scene, Searcher, Selection, Step, Verdict, sign_report,
@@ -157,12 +157,14 @@ fn report(
     scratch: &Path,
     context: &Context,
 ) -> Result<Report, CliError> {
+    let mut parameters = BTreeMap::from([("attacks".to_owned(), chosen(args))]);
+    parameters.extend(sabotage::told().map(|told| ("engine".to_owned(), told)));
     let mut report = Report::new(ReportMeta {
         title: "What a stolen copy is worth".to_owned(),
         command: "atrest prove".to_owned(),
         generated: Timestamp::now(),
         seed: args.seed,
-        parameters: BTreeMap::from([("attacks".to_owned(), chosen(args))]),
+        parameters,
     });
     report.step(theft);
     report.stolen("everything but the vaults", scene.manifest);

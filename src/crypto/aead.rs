@@ -9,6 +9,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, UnboundKey};
 use crate::base::{Part, within};
 
 use super::Secret;
+use crate::base::sabotage::{Sabotage, broken};
 
 /// Length of a nonce, in bytes (NIST SP 800-38D, 96 bits).
 pub const NONCE_LEN: usize = 12;
@@ -104,6 +105,10 @@ impl AeadKey {
     /// When the lengths differ, or `plain` is longer than GCM allows (64 GiB).
     pub fn seal(&self, nonce: &Nonce, aad: &[u8], plain: &[u8], sealed: &mut [u8]) -> Tag {
         assert_eq!(plain.len(), sealed.len());
+        if broken(Sabotage::IdentityCipher) {
+            sealed.copy_from_slice(plain);
+            return [0; TAG_LEN];
+        }
         within(Part::Aead, || match &self.0 {
             Inner::AwsLc(key) => {
                 let mut tag = [0; TAG_LEN];
@@ -132,6 +137,9 @@ impl AeadKey {
     /// # Panics
     /// When `data` is longer than GCM allows (64 GiB).
     pub fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], data: &mut [u8]) -> Tag {
+        if broken(Sabotage::IdentityCipher) {
+            return [0; TAG_LEN];
+        }
         within(Part::Aead, || match &self.0 {
             Inner::AwsLc(key) => {
                 let tag = key
@@ -160,6 +168,11 @@ impl AeadKey {
         plain: &mut [u8],
     ) -> Result<(), TagMismatch> {
         assert_eq!(plain.len(), sealed.len());
+        if broken(Sabotage::IdentityCipher) || broken(Sabotage::TagIgnored) {
+            // In counter mode sealing and opening are the same, but for the tag.
+            self.seal(nonce, aad, sealed, plain);
+            return Ok(());
+        }
         let opened = within(Part::Aead, || match &self.0 {
             Inner::AwsLc(key) => key
                 .open_separate_gather(nonce.into(), Aad::from(aad), sealed, tag, plain)
@@ -186,6 +199,10 @@ impl AeadKey {
         data: &mut [u8],
         tag: &Tag,
     ) -> Result<(), TagMismatch> {
+        if broken(Sabotage::IdentityCipher) || broken(Sabotage::TagIgnored) {
+            self.seal_in_place(nonce, aad, data);
+            return Ok(());
+        }
         let opened = within(Part::Aead, || match &self.0 {
             Inner::AwsLc(key) => key
                 .open_in_place_separate_tag(nonce.into(), Aad::from(aad), tag, data)

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Secret;
+use crate::base::sabotage::{Sabotage, broken};
 
 /// Cost of one guess at a passphrase: Argon2id (RFC 9106) parameters, bounded on both sides so
 /// that a hostile file can neither make a guess cheap nor exhaust the reader.
@@ -26,6 +27,11 @@ impl PassphraseParams {
 
     /// Whether they lie within the bounds: 19 MiB to 1 GiB, 2 to 16 passes, 1 to 16 lanes.
     pub fn in_bounds(self) -> bool {
+        if broken(Sabotage::LengthsTrusted) {
+            let mut memory: Vec<u8> = Vec::new();
+            let _ = memory.try_reserve_exact((self.memory_kib as usize) << 10);
+            std::hint::black_box(&memory);
+        }
         (19 * 1024..=1024 * 1024).contains(&self.memory_kib)
             && (2..=16).contains(&self.passes)
             && (1..=16).contains(&self.lanes)

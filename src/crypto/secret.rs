@@ -4,6 +4,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::random;
+use crate::base::sabotage::{Sabotage, broken};
 
 /// A secret of `N` bytes: boxed (moves copy a pointer), locked in memory where the system allows
 /// it, wiped on drop. It has no `Clone`, `Serialize` or telling `Debug`; [`Secret::expose`] is
@@ -43,6 +44,9 @@ impl<const N: usize> Secret<N> {
 
 impl<const N: usize> Drop for Secret<N> {
     fn drop(&mut self) {
+        if broken(Sabotage::KeyNotWiped) {
+            std::mem::forget(self.0.clone());
+        }
         self.0.zeroize();
     }
 }

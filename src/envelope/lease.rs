@@ -3,6 +3,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::base::ResourceId;
+use crate::base::sabotage::{Sabotage, broken};
 use crate::crypto::Secret;
 use crate::sqlite::{KeySource, KeyUnavailable};
 use crate::vault::{KeyWrapper, VaultError};
@@ -127,8 +128,9 @@ impl Lease {
     }
 
     fn is_fresh(&self, state: &State) -> bool {
-        state.revision == self.revision.load(Ordering::Acquire)
-            && (self.monotonic)().saturating_duration_since(state.asked) < LEASE_INTERVAL
+        broken(Sabotage::RevocationIgnored)
+            || state.revision == self.revision.load(Ordering::Acquire)
+                && (self.monotonic)().saturating_duration_since(state.asked) < LEASE_INTERVAL
     }
 
     fn ask_again(&self) -> Result<u64, Arc<EnvelopeError>> {

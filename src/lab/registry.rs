@@ -190,7 +190,14 @@ impl Attack {
             part: None,
             exhibit: None,
             verdict: Verdict::NotTried,
-            evidence: Evidence::of("left out of this run: `atrest prove` tries it"),
+            evidence: Evidence {
+                reason: Some(
+                    "it is no part of the demo's story, which is to end within seconds. `atrest demo --full` \
+                     tries it on the same data, `atrest prove` on any working directory"
+                        .to_owned(),
+                ),
+                ..Evidence::of("Left out of this run.")
+            },
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::base::sabotage::{Sabotage, broken};
 use crate::base::{ResourceId, beside, write_private_new};
 
 use super::header::{Facts, Slot};
@@ -48,6 +49,10 @@ impl SealedDatabase {
         file: ResourceId,
         keys: Arc<dyn KeySource>,
     ) -> Result<Self, SealedError> {
+        let file = match broken(Sabotage::ResourceNotBound) {
+            true => slots::read(path)?[0].1.file,
+            false => file,
+        };
         let (_, slot) = slots::authentic(path, file, &*keys)?.swap_remove(0);
         let database = Self::register(path, &slot, keys)?;
         database.insist_on_side()?;

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::base::sabotage::{Sabotage, broken};
 use crate::crypto::{AeadKey, Label, NONCE_LEN, Nonce, Secret, TAG_LEN, derive, random_bytes};
 
 use super::medium::Code;
@@ -64,6 +65,15 @@ pub(super) fn id_of(sealed: &[u8]) -> UnitId {
 pub(super) fn copied(mut id: UnitId) -> UnitId {
     id[NONCE_LEN] |= COPIED;
     id
+}
+
+/// Whether units of this kind are left as they are, in a build that is broken on purpose.
+fn is_left_plain(kind: UnitKind) -> bool {
+    match kind {
+        UnitKind::Temporary => broken(Sabotage::PlainTemporary),
+        UnitKind::WalHeader | UnitKind::WalFrameHeader => broken(Sabotage::PlainLogHeaders),
+        _ => false,
+    }
 }
 
 /// Where a unit belongs.
@@ -213,6 +223,9 @@ impl Units {
         let aad = self.aad(place, plain.len());
         let (body, trailer) = sealed.split_at_mut(plain.len());
         let tag = key.seal(&nonce, &aad[..AAD_LEN + place.bound_len()], plain, body);
+        if is_left_plain(place.kind) {
+            body.copy_from_slice(plain);
+        }
         trailer[..NONCE_LEN].copy_from_slice(&nonce);
         trailer[NONCE_LEN..ID_LEN].copy_from_slice(&salt);
         trailer[ID_LEN..].copy_from_slice(&tag);
@@ -255,6 +268,10 @@ impl Units {
     ) -> Result<bool, Code> {
         let aad = self.aad(place, plain.len());
         let (body, trailer) = sealed.split_at(plain.len());
+        if is_left_plain(place.kind) {
+            plain.copy_from_slice(body);
+            return Ok(true);
+        }
         let nonce: &Nonce = trailer[..NONCE_LEN].try_into().expect("12 bytes");
         let salt: [u8; SALT_LEN] = trailer[NONCE_LEN..NONCE_LEN + SALT_LEN]
             .try_into()
@@ -285,9 +302,13 @@ impl Units {
         aad[3] = self.shared.page_size().log2();
         let len = u32::try_from(len).expect("a unit is at most 64 KiB");
         aad[4..8].copy_from_slice(&len.to_le_bytes());
-        aad[8..16].copy_from_slice(&place.index.to_le_bytes());
-        aad[16..AAD_LEN].copy_from_slice(self.shared.file().as_bytes());
-        aad[AAD_LEN..].copy_from_slice(&place.bound);
+        if !broken(Sabotage::ResourceNotBound) {
+            aad[16..AAD_LEN].copy_from_slice(self.shared.file().as_bytes());
+        }
+        if !broken(Sabotage::IndexNotBound) {
+            aad[8..16].copy_from_slice(&place.index.to_le_bytes());
+            aad[AAD_LEN..].copy_from_slice(&place.bound);
+        }
         aad
     }
 
@@ -295,7 +316,10 @@ impl Units {
         // A process that forked carries its parent's counter: it must not go on with it.
         let process = vfs::process();
         if !matches!(&self.writer, Some(w) if w.left > 0 && w.process == process) {
-            let random: [u8; SALT_LEN + NONCE_LEN] = random_bytes();
+            let random: [u8; SALT_LEN + NONCE_LEN] = match broken(Sabotage::CounterRestarts) {
+                true => [0; SALT_LEN + NONCE_LEN],
+                false => random_bytes(),
+            };
             let mut salt: [u8; SALT_LEN] = random[..SALT_LEN].try_into().expect("4 bytes");
             salt[0] = salt[0] & !(PARITY | COPIED) | self.parity;
             let mut start = [0; 16];
@@ -313,7 +337,9 @@ impl Units {
             .try_into()
             .expect("12 bytes");
         // Counts modulo 2^96: what overflows into the upper bytes is never written.
-        writer.next += 1;
+        if !broken(Sabotage::FixedNonce) {
+            writer.next += 1;
+        }
         writer.left -= 1;
         Ok((nonce, writer.salt, writer.key.clone()))
     }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, named_params, params};
 use serde::{Deserialize, Serialize};
 
 use crate::base::KeyName;
+use crate::base::sabotage::{self, Sabotage};
 use crate::crypto::{Secret, hmac_verify, random_bytes};
 
 use super::anchor::AuditAnchor;
@@ -342,7 +343,10 @@ pub(super) fn verify(
         // A record that cannot be read at all was altered too.
         let read = AuditRecord::read(row).and_then(|r| Ok((r, row.get::<_, [u8; 32]>("mac")?)));
         last = match read {
-            Ok((record, mac)) if hmac_verify(key, &[&record.to_bytes(&last.head)], &mac) => {
+            Ok((record, mac))
+                if sabotage::broken(Sabotage::ChainUnchecked)
+                    || hmac_verify(key, &[&record.to_bytes(&last.head)], &mac) =>
+            {
                 AuditAnchor {
                     records: number,
                     head: mac,

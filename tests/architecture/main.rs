@@ -112,6 +112,13 @@ fn every_vector_is_named_in_the_format() {
 }
 
 #[test]
+fn no_build_is_broken_on_purpose_by_accident() {
+    hold(features_are_asked_for_in_two_files);
+    let complaints = sabotage_is_chosen_by_name_only(&package("Cargo.toml"));
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
 fn no_second_tls_stack_or_async_runtime_came_in() {
     let complaints = one_tls_stack_and_one_async_runtime(&package("Cargo.lock"));
     assert!(complaints.is_empty(), "{complaints:#?}");

@@ -189,6 +189,34 @@ pub fn one_tls_stack_and_one_async_runtime(lock: &str) -> Vec<String> {
     unwanted.map(|n| format!("Cargo.lock: {n}")).collect()
 }
 
+/// Where a build may differ by the feature that breaks the engine on purpose: what is broken, and what says so.
+const SABOTAGE: [&str; 2] = ["src/base/sabotage.rs", "src/cli/mod.rs"];
+
+/// No code but that of these files asks for a feature: whatever else were compiled for tests only would hide
+/// from who reads the engine.
+pub fn features_are_asked_for_in_two_files(source: &Source) -> Vec<String> {
+    let asks = source
+        .tokens()
+        .windows(2)
+        .any(|pair| pair[0] == "feature" && pair[1] == "=");
+    let allowed = SABOTAGE.contains(&source.path.as_str());
+    complain(asks && !allowed, source, "asks for a feature of the build")
+}
+
+/// The feature is nobody's default and no other feature's part, and it brings no crate in.
+pub fn sabotage_is_chosen_by_name_only(manifest: &str) -> Vec<String> {
+    let uses = manifest.matches("sabotage").count();
+    let alone = manifest.contains("\n[features]\n") && manifest.contains("\nsabotage = []\n");
+    // Beside that line: the remark above it, the test's name, and what the test requires.
+    let expected =
+        manifest.contains("\n[[test]]\nname = \"sabotage\"\nrequired-features = [\"sabotage\"]\n");
+    let mut complaints = Vec::new();
+    if !alone || !expected || uses != 4 || manifest.contains("\ndefault = ") {
+        complaints.push("Cargo.toml: the feature sabotage is not by itself".to_owned());
+    }
+    complaints
+}
+
 fn complain(found: bool, source: &Source, what: &str) -> Vec<String> {
     found
         .then(|| format!("{}: {what}", source.path))

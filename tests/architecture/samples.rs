@@ -145,3 +145,31 @@ fn the_rule_about_crates_complains_about_its_bad_sample() {
         [""; 0]
     );
 }
+
+#[test]
+fn the_rules_about_sabotage_complain_about_their_bad_samples() {
+    let at = |path: &str, text: &str| features_are_asked_for_in_two_files(&Source::new(path, text));
+    let asks = "#[cfg(feature = \"sabotage\")] fn f() {}";
+    assert_eq!(at("src/base/sabotage.rs", asks), [""; 0]);
+    assert_eq!(at("src/vault/mod.rs", "fn f(feature: u8) {}"), [""; 0]);
+    assert_ne!(at("src/vault/mod.rs", asks), [""; 0]);
+    assert_ne!(
+        at(
+            "src/vault/mod.rs",
+            "fn f() -> bool { cfg!(feature = \"sabotage\") }"
+        ),
+        [""; 0]
+    );
+    let good = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    assert_eq!(sabotage_is_chosen_by_name_only(&good), [""; 0]);
+    let bad = |from: &str, to: &str| sabotage_is_chosen_by_name_only(&good.replace(from, to));
+    assert_ne!(
+        bad("sabotage = []", "default = [\"sabotage\"]\nsabotage = []"),
+        [""; 0]
+    );
+    assert_ne!(
+        bad("sabotage = []", "sabotage = []\nother = [\"sabotage\"]"),
+        [""; 0]
+    );
+    assert_ne!(bad("required-features = [\"sabotage\"]\n", ""), [""; 0]);
+}

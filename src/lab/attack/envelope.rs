@@ -7,7 +7,7 @@ use crate::sqlite::PageSize;
 
 use super::account::{Account, text};
 use super::alter::{patched, read_all, with_tail};
-use super::bout::{Bout, Reading, both_arms};
+use super::bout::{Bout, Reading, both_arms, control};
 use super::database::Database;
 use super::sql::page_size;
 use super::vault::Arm;
@@ -165,21 +165,21 @@ pub(in crate::lab) fn downgrade(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outc
         ResourceKind::Sql => downgrade_database(dir, arm, page_size(exhibit)?),
         _ => downgrade_account(dir, arm),
     })?;
-    let old_header = both_arms(lab, exhibit, |arm, dir| match exhibit.kind {
-        ResourceKind::Sql => old_database_header(dir, arm, page_size(exhibit)?),
-        _ => old_account_header(dir, arm),
-    })?;
-    Ok(vec![
-        attack.outcome(Some("each field of a specimen's headers"), exhibit, fields),
-        attack.declared(
-            "the whole header from before a rotation put back",
+    let part = "the whole header from before a rotation put back";
+    let old_header = match exhibit.kind {
+        ResourceKind::Sql => attack.outcome(Some(part), exhibit, old_database_header(lab, exhibit)?),
+        _ => attack.declared(
+            part,
             exhibit,
-            old_header,
-            "the old header is authentic, and the lab opens without what a vault remembers. A SQL \
-             database in its place is refused, since its vault remembers; a storage account is not. \
+            both_arms(lab, exhibit, |arm, dir| old_account_header(dir, arm))?,
+            "the old header is authentic, and nobody remembers the newest one of a storage account. \
              It opens nothing to anyone who cannot use the old key version: disable that version \
              after a rotation. It takes write access to the disk.",
         ),
+    };
+    Ok(vec![
+        attack.outcome(Some("each field of a specimen's headers"), exhibit, fields),
+        old_header,
     ])
 }
 
@@ -315,20 +315,33 @@ fn downgrade_account(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
 }
 
 /// The owner rotates the key and rewraps; then the header from before comes back. It is a success
-/// of the attack when the data opens again with the old version.
-fn old_database_header(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
-    let victim = Database::specimen(dir, "rolled-back", arm, size, 1)?;
+/// of the attack when the data opens again with the old version. The control is somebody who opens it
+/// and remembers nothing.
+fn old_database_header(lab: &Lab, exhibit: &Exhibit) -> Result<Evidence, LabError> {
+    let (dir, arm) = (lab.scratch()?, Arm::like(&exhibit.protected));
+    let size = page_size(exhibit)?;
+    let victim = Database::specimen(dir.path(), "rolled-back", &arm, size, 1)?.remembered(&arm)?;
     let old = read_all(&victim.path)?;
     arm.rotate();
     if arm.is_protected() {
         victim.open()?.rewrap(&arm.protection)?;
     }
-    let mut bout = Bout::new(&victim.path, "refused");
-    let reading = patched(&victim.path, &[(0, &old[..4096])], || victim.read())?;
-    bout.record(opened(reading), Some(0), || {
-        "it opens with the old key version".to_owned()
-    });
-    Ok(rolled_back(bout))
+    let put_back = |opener: &Database| -> Result<Evidence, LabError> {
+        let mut bout = Bout::new(&opener.path, "refused");
+        let reading = patched(&opener.path, &[(0, &old[..4096])], || opener.read())?;
+        bout.record(opened(reading), Some(0), || {
+            "it opens with the old key version".to_owned()
+        });
+        Ok(rolled_back(bout))
+    };
+    let mut evidence = put_back(&victim)?;
+    let mut forgetful = control(put_back(&victim.forgotten())?);
+    forgetful.summary = format!(
+        "by who does not ask what the vault remembers: {}",
+        forgetful.summary
+    );
+    evidence.control = Some(forgetful);
+    Ok(evidence)
 }
 
 fn old_account_header(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {

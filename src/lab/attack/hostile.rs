@@ -168,7 +168,8 @@ fn vault(dir: &Path, bout: &mut Bout) -> Result<(), LabError> {
     let file = strongbox.file();
     let costs = 64 + 12;
     let fields: [(u64, &[u32]); 3] = [
-        (costs, &[0, 1, 0x7fff_ffff, u32::MAX]),
+        // KiB: so little, so much that a machine may have it (2 GiB), and what none has.
+        (costs, &[0, 1, 2 << 20, 0x7fff_ffff, u32::MAX]),
         (costs + 4, &[0, 1, 0x7fff_ffff, u32::MAX]),
         (costs + 8, &[0, 0x7fff_ffff, u32::MAX]),
     ];

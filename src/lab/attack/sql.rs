@@ -35,20 +35,30 @@ pub(in crate::lab) fn transplant(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Out
     let other = both_arms(lab, exhibit, |arm, dir| {
         from_another_database(dir, arm, size)
     })?;
-    let fork = both_arms(lab, exhibit, |arm, dir| from_a_fork(dir, arm, size))?;
+    let verified = both_arms(lab, exhibit, |arm, dir| {
+        from_a_fork(dir, arm, size, Database::verify)
+    })?;
+    let read = both_arms(lab, exhibit, |arm, dir| {
+        from_a_fork(dir, arm, size, Database::read)
+    })?;
     Ok(vec![
         attack.outcome(
             Some("from another database under the same customer key"),
             exhibit,
             other,
         ),
-        attack.declared(
-            "from a fork of the same database, to the same page number",
+        attack.outcome(
+            Some("from a fork of the same database, to the same page number, found by `atrest sql verify`"),
             exhibit,
-            fork,
+            verified,
+        ),
+        attack.declared(
+            "from a fork of the same database, read before a verification",
+            exhibit,
+            read,
             "a fork has the same data encryption key and the same identity, so a page of it reads as \
-             authentic. It is found by `atrest sql verify`, since the pages do not sum up, and not \
-             before. It takes write access to the disk.",
+             authentic. `atrest sql verify` finds it, since the pages do not sum up to what the vault \
+             remembers, and nothing does before. It takes write access to the disk.",
         ),
     ])
 }
@@ -57,12 +67,23 @@ pub(in crate::lab) fn transplant(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Out
 fn from_another_database(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
     let donor = Database::specimen(dir, "donor", arm, size, 1)?;
     let victim = Database::specimen(dir, "victim", arm, size, 2)?;
-    transplanted(&donor, &victim, "pages of another database put in")
+    transplanted(
+        &donor,
+        &victim,
+        Database::read,
+        "pages of another database put in",
+    )
 }
 
-/// A copy is restored twice, both go on writing, and pages of one are put into the other.
-fn from_a_fork(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
-    let mut original = Database::specimen(dir, "forked", arm, size, 3)?;
+/// A copy is restored twice, both go on writing, and pages of one are put into the other, whose newest
+/// state its vault remembers.
+fn from_a_fork(
+    dir: &Path,
+    arm: &Arm,
+    size: PageSize,
+    read: fn(&Database) -> Reading,
+) -> Result<Evidence, LabError> {
+    let mut original = Database::specimen(dir, "forked", arm, size, 3)?.remembered(arm)?;
     let elsewhere = tempfile::tempdir_in(dir).map_err(|e| LabError::io(dir, e))?;
     let mut fork = original.fork(elsewhere.path())?;
     for (database, amount) in [(&mut original, 1_000_000), (&mut fork, 2_000_000)] {
@@ -72,10 +93,15 @@ fn from_a_fork(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabErr
         drop(connection);
         database.measure()?;
     }
-    transplanted(&fork, &original, "pages of a fork put in")
+    transplanted(&fork, &original, read, "pages of a fork put in")
 }
 
-fn transplanted(donor: &Database, victim: &Database, did: &str) -> Result<Evidence, LabError> {
+fn transplanted(
+    donor: &Database,
+    victim: &Database,
+    read: fn(&Database) -> Reading,
+    did: &str,
+) -> Result<Evidence, LabError> {
     let mut bout = Bout::new(&victim.path, &victim.truth);
     let page_len = usize::try_from(victim.page_size).expect("at most 64 KiB");
     for number in 1..=donor.pages()?.min(victim.pages()?) {
@@ -84,7 +110,7 @@ fn transplanted(donor: &Database, victim: &Database, did: &str) -> Result<Eviden
         if page == read_at(&victim.path, at, page_len)? {
             continue;
         }
-        let reading = patched(&victim.path, &[(at, &page)], || victim.read())?;
+        let reading = patched(&victim.path, &[(at, &page)], || read(victim))?;
         bout.record(reading, Some(at), || {
             format!("page {number} of the donor was accepted")
         });

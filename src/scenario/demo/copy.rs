@@ -1,6 +1,7 @@
 //! Steps 1 to 3: what the stolen copy is worth, without the key and with it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
@@ -212,16 +213,35 @@ fn figures(names: &Pair<&str>, plain: &Figures, sealed: &Figures, teller: &mut T
     );
 }
 
-/// The attacks of the list that are on no resource's copy, which `atrest prove` tries.
-pub(super) fn left_out() -> Vec<lab::Outcome> {
-    let told = |attack: &&lab::Attack| {
-        !READING.contains(&attack.number) && !ALTERING.contains(&attack.number)
-    };
+/// The attacks that are no part of the story.
+fn further() -> impl Iterator<Item = &'static lab::Attack> {
     lab::ATTACKS
         .iter()
-        .filter(told)
-        .map(lab::Attack::left_out)
-        .collect()
+        .filter(|attack| !READING.contains(&attack.number) && !ALTERING.contains(&attack.number))
+}
+
+/// That they were left out.
+pub(super) fn left_out() -> Vec<lab::Outcome> {
+    further().map(lab::Attack::left_out).collect()
+}
+
+/// Between steps 3 and 4: they are tried.
+pub(super) fn others(
+    stage: &Stage,
+    program: &Path,
+    teller: &mut Teller<'_>,
+) -> Result<(), ScenarioError> {
+    let lab = lab::Lab {
+        program: Some(program.to_owned()),
+        ..stage.lab(Vec::new())?
+    };
+    let selection = Selection {
+        only: further().map(|attack| attack.number).collect(),
+        ..Selection::default()
+    };
+    let progress = |_: usize, _: usize, _: &str| ();
+    teller.attacks(lab::run(&lab, &selection, &progress));
+    Ok(())
 }
 
 fn attacks(

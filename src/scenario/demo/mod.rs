@@ -46,6 +46,9 @@ pub struct DemoOptions {
     pub files: Option<PathBuf>,
     /// Kind of the customer's key.
     pub key_kind: KeyKind,
+    /// This program, which tries all attacks of the list then: those on a server or process of its own need
+    /// it. Without it only those on the stolen copy are tried.
+    pub everything: Option<PathBuf>,
     /// The command that was run, as typed, for the report.
     pub command: String,
 }
@@ -84,12 +87,19 @@ pub fn run(options: &DemoOptions, audience: &mut dyn Audience) -> Result<Ran, Sc
     teller.step("3. The protected copy, where its key is", |t| {
         copy::with_key(&stage, t)
     });
+    if let Some(program) = &options.everything {
+        teller.step("All other attacks of the list", |t| {
+            copy::others(&stage, program, t)
+        });
+    }
     teller.step("4. The key is rotated", |t| key::rotated(&stage, t));
     teller.step("5. The key is disabled", |t| key::disabled(&stage, t));
     teller.step("6. The key is deleted and purged", |t| {
         key::purged(&stage, t)
     });
-    teller.attacks(copy::left_out());
+    if options.everything.is_none() {
+        teller.attacks(copy::left_out());
+    }
     let _ = fs::remove_dir_all(&stage.scratch);
 
     let mut report = teller.finish();
