@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use atrest::crypto::{KeyKind, sha256};
-use atrest::lab::{Claim, Outcome, Verdict};
+use atrest::lab::{ATTACKS, Claim, Outcome, Verdict};
 use atrest::scenario::demo::{DemoOptions, run};
 use atrest::scenario::{Audience, Ran, ScenarioError};
 use rusqlite::Connection;
@@ -92,6 +92,21 @@ fn assert_all_hold(demo: &Ran, listener: &Listener) {
         );
     }
     assert_eq!(demo.report.exit_code(), 0);
+}
+
+#[test]
+fn a_full_demo_leaves_no_attack_of_the_list_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = DemoOptions {
+        everything: Some(env!("CARGO_BIN_EXE_atrest").into()),
+        ..options(&dir.path().join("full"))
+    };
+    let (ran, listener) = told(&options);
+    assert_all_hold(&ran.unwrap(), &listener);
+    for attack in ATTACKS {
+        let verdict = listener.claims[&format!("attack-{}", attack.number)];
+        assert_ne!(verdict, Verdict::NotTried, "attack {}", attack.number);
+    }
 }
 
 /// Every file below `dir` with its hash and its time of change.

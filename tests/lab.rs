@@ -185,7 +185,6 @@ fn every_attack_fails_on_what_is_protected_and_succeeds_on_its_twin() {
         (17, "documents"),
         (18, "finance"),
         (18, "documents"),
-        (21, "the process"),
         (24, "finance"),
         (24, "documents"),
         (28, "a vault"),

@@ -23,6 +23,8 @@ pub(in crate::lab) fn read(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     let bytes = strongbox.import("payroll")?;
     let known = Known::new(&[bytes])?;
     let before = copy(&strongbox, dir.path(), "live")?;
+    let (sealed, opens) = before.sealed_key()?;
+    let in_pages = Known::new(&[&bytes[..], &sealed[..]])?;
     let vault = strongbox.open().map_err(failed)?;
     vault.delete_key(&key_name("payroll")).map_err(failed)?;
     let deleted = copy(&strongbox, dir.path(), "deleted")?;
@@ -38,7 +40,7 @@ pub(in crate::lab) fn read(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
         attack.outcome(
             Some("a purged key, by who has the file and the root key"),
             VAULT,
-            with_the_root_key(&purged, &before, &known)?,
+            with_the_root_key(&purged, &before, &in_pages, opens)?,
         ),
     ])
 }
@@ -98,10 +100,12 @@ fn without_the_root_key(
     Ok(evidence)
 }
 
+/// Looked for are the key's bytes and the ciphertext of its column, which who has the root key opens.
 fn with_the_root_key(
     purged: &Strongbox,
     before: &Strongbox,
     known: &Known,
+    opens: bool,
 ) -> Result<Evidence, LabError> {
     let look = |vault: &Strongbox| -> Result<(u64, usize), LabError> {
         let pages = vault.pages()?;
@@ -110,16 +114,21 @@ fn with_the_root_key(
     let mut bout = Bout::new(&purged.file(), "");
     let (hits, len) = look(purged)?;
     let found = match hits {
-        0 => Reading::Refused("the key's bytes are in no page of it".to_owned()),
+        0 => Reading::Refused("neither the key nor its sealed column is in a page".to_owned()),
         n => Reading::Data(format!("{n} times")),
     };
-    bout.record(found, None, || "the key's bytes in a page".to_owned());
+    bout.record(found, None, || {
+        "the key or its sealed column in a page".to_owned()
+    });
     let did = format!("{len} bytes of pages decrypted, free ones too");
     let mut evidence = bout.finish(&did);
     let (hits, _) = look(before)?;
     evidence.control = Some(Control {
-        fired: hits > 0,
-        summary: format!("a copy from before the deletion has the key {hits} times."),
+        fired: hits > 0 && opens,
+        summary: format!(
+            "a copy from before the deletion has the sealed column {hits} times, and the root key {} it.",
+            if opens { "opens" } else { "does not open" }
+        ),
         ..Control::default()
     });
     Ok(evidence)

@@ -1,12 +1,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::{KeyName, ResourceId, SystemClock};
-use crate::crypto::{KeyEncryptionKey, KeyKind, Label, derive, random_bytes};
+use crate::base::{KeyName, KeyVersion, ResourceId, SystemClock, VaultId};
+use crate::crypto::{KeyEncryptionKey, KeyKind, Label, Secret, derive, random_bytes};
 use crate::lab::LabError;
 use crate::resource::ResourceError;
 use crate::sqlite::SealedDatabase;
-use crate::vault::{KeySpec, KeyVault, LocalVault, RootKeySource, VaultError, VaultSettings};
+use crate::vault::{
+    Field, FieldKey, KeySpec, KeyVault, LocalVault, RootKeySource, VaultError, VaultSettings,
+};
 
 /// A vault on disk, as any user has one, made by the lab. Its key is known, so that it can be looked
 /// for.
@@ -62,18 +64,35 @@ impl Strongbox {
         Ok(bytes)
     }
 
-    /// The database inside, opened by somebody who has the root key and goes past the vault's code.
-    pub(super) fn inside(&self) -> Result<SealedDatabase, LabError> {
+    /// Its identity, and its master key for somebody who has the root key.
+    fn master(&self) -> Result<(VaultId, Secret<32>), LabError> {
         let record = LocalVault::root_record(&self.dir).map_err(failed)?;
         let root = record.root_key(&self.root).map_err(failed)?;
         let master = record
             .open(&root)
             .ok_or_else(|| LabError::Report("the root key does not open its vault".into()))?;
-        let id = record.vault;
+        Ok((record.vault, master))
+    }
+
+    /// The database inside, opened by somebody who has the root key and goes past the vault's code.
+    pub(super) fn inside(&self) -> Result<SealedDatabase, LabError> {
+        let (id, master) = self.master()?;
         let key = derive(&master, Label::VaultFile, &[id.as_bytes()]);
         let id = ResourceId::from_bytes(*id.as_bytes());
         let opened = SealedDatabase::open(&self.file(), id, Arc::new(key));
         opened.map_err(|e| ResourceError::from(e).into())
+    }
+
+    /// The sealed column of its one key, as it lies in that database; and whether who has the root key opens it.
+    pub(super) fn sealed_key(&self) -> Result<(Vec<u8>, bool), LabError> {
+        let (id, master) = self.master()?;
+        let connection = self.inside()?.connect().map_err(ResourceError::from)?;
+        let of = "SELECT version, material FROM versions";
+        let (version, sealed): ([u8; 16], Vec<u8>) =
+            connection.query_row(of, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let version = KeyVersion::from_bytes(version);
+        let opened = FieldKey::new(&master, id).open(Field::Material, version, &sealed);
+        Ok((sealed, opened.is_ok()))
     }
 
     /// All pages of that database, decrypted, one after the other: also those that hold no row.
