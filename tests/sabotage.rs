@@ -2,7 +2,7 @@
 //! working directory, and proves; each way of breaking must turn the attacks red that are there to see it,
 //! and whole they must be green. `docs/sabotage.md` prints the matrix that this test computes.
 //!
-//! `cargo test --release --features sabotage --test sabotage`
+//! `cargo test --release --features sabotage --test sabotage --target-dir target/sabotage`
 
 #![allow(clippy::unwrap_used)]
 
