@@ -406,6 +406,22 @@ fn a_proof_leaves_the_users_data_alone_and_names_what_lies_beside_it_in_plain() 
         .iter()
         .filter(|c| c["id"].as_str().unwrap().starts_with("readable/"));
     assert_eq!(readable.count(), 1, "{told}");
+    // What tries nothing is no proof.
+    for none in [
+        &["--only", "1", "--skip", "1"][..],
+        &["--only", "13", "--resource", "sql/ledger"],
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_atrest"));
+        let done = command
+            .arg("--dir")
+            .arg(&work)
+            .arg("prove")
+            .args(none)
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(2), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stderr).contains("nothing was tried"));
+    }
 }
 
 /// Every file below `dir`, with its bytes.

@@ -78,7 +78,7 @@ fn proved(way: Option<Sabotage>, attacks: &BTreeSet<u64>) -> Vec<(u64, String)> 
     assert!(told.contains("SABOTAGED BUILD"), "{told}");
     let report: Value =
         serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{way:?}: {told}"));
-    let engine = report["parameters"]["engine"].as_str().unwrap();
+    let engine = report["meta"]["parameters"]["engine"].as_str().unwrap();
     assert!(
         engine.contains(way.map_or("nothing now", Sabotage::name)),
         "{engine}"

@@ -108,6 +108,12 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         dir.path(),
         context,
     )?;
+    if report.claims().is_empty() {
+        return Err(CliError::new(
+            "nothing was tried: none of the chosen attacks is on what was chosen",
+            "`atrest prove --list` says what each is on",
+        ));
+    }
     let written = match &args.out {
         None => None,
         Some(out) => {
