@@ -353,6 +353,16 @@ fn generate_manifests() {
     given_head[11] = 1;
     given_head[48..].copy_from_slice(&sha256(&[&PROVIDED]));
     let provided = sealed_for(&given, &given_head, &path, b"", &given_plain);
+    // The key is the scope's: its own, not the account's.
+    let scoped_head = |more: u8| {
+        let mut scoped_head = head.clone();
+        scoped_head[11] = 2;
+        scoped_head[48..64].fill(0x5c);
+        scoped_head[64] = more;
+        scoped_head
+    };
+    let scoped = sealed_for(&key(false), &scoped_head(0), &path, b"", &plain);
+    let with_more = sealed_for(&key(false), &scoped_head(1), &path, b"", &plain);
     // What one gets who lets go of the key that is given.
     let without = [&head[..], &provided[80..]].concat();
     let snapshot_head = [&b"atrestBS"[..], &head[8..]].concat();
@@ -375,6 +385,8 @@ fn generate_manifests() {
         ("manifest_version_4", headed(8, 4)),
         ("manifest_algorithm_2", headed(10, 2)),
         ("manifest_reserved", headed(15, 1)),
+        ("manifest_scope", scoped.clone()),
+        ("manifest_scope_with_more", with_more),
         ("manifest_under_another_key", headed(11, 3)),
         ("manifest_under_the_account_key_with_another", headed(48, 1)),
         ("manifest_provided", provided.clone()),
@@ -442,7 +454,15 @@ fn generate_manifests() {
         let fields = [
             (
                 "expect",
-                if ["manifest", "block", "snapshot", "manifest_provided"].contains(&name) {
+                if [
+                    "manifest",
+                    "block",
+                    "snapshot",
+                    "manifest_provided",
+                    "manifest_scope",
+                ]
+                .contains(&name)
+                {
                     "success"
                 } else {
                     "unauthentic"

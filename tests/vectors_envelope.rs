@@ -344,7 +344,7 @@ fn write_the_vectors() {
         ("algorithm_0", "malformed", |b| b[10] = 0),
         ("algorithm_3", "malformed", |b| b[10] = 3),
         ("kind_0", "malformed", |b| b[11] = 0),
-        ("kind_4", "malformed", |b| b[11] = 4),
+        ("kind_5", "malformed", |b| b[11] = 5),
         ("wrapped_length_0", "malformed", |b| b[12] = 0),
         ("wrapped_length_39", "malformed", |b| b[12] = 39),
         ("wrapped_length_of_another_algorithm", "malformed", |b| {

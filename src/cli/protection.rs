@@ -20,6 +20,11 @@ pub struct ProtectionArgs {
 }
 
 impl ProtectionArgs {
+    /// Whether anything was asked for.
+    pub fn is_given(&self) -> bool {
+        self.key.is_some() || self.service_managed || self.plain
+    }
+
     /// What was asked for.
     pub fn protection(&self, workspace: &Workspace) -> Result<Protection, WorldError> {
         Ok(match &self.key {

@@ -44,6 +44,8 @@ pub enum ResourceKind {
     Storage,
     /// The catalog of a storage account (names), under the service-managed key.
     StorageCatalog,
+    /// An encryption scope of a storage account.
+    StorageScope,
 }
 
 impl ResourceKind {
@@ -52,6 +54,7 @@ impl ResourceKind {
             Self::Sql => 1,
             Self::Storage => 2,
             Self::StorageCatalog => 3,
+            Self::StorageScope => 4,
         }
     }
 }
@@ -62,6 +65,7 @@ impl fmt::Display for ResourceKind {
             Self::Sql => "SQL database",
             Self::Storage => "storage account",
             Self::StorageCatalog => "storage catalog",
+            Self::StorageScope => "encryption scope",
         })
     }
 }
@@ -240,6 +244,7 @@ impl Envelope {
             ResourceKind::Sql,
             ResourceKind::Storage,
             ResourceKind::StorageCatalog,
+            ResourceKind::StorageScope,
         ];
         let kind = kinds
             .into_iter()

@@ -85,6 +85,9 @@ pub struct Rewrapped {
     pub bytes_rewritten: u64,
     /// Bytes of data that were left alone.
     pub bytes_untouched: u64,
+    /// Encryption scopes whose keys are not available, and were left as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<blob::ScopeName>,
 }
 
 /// How resources reach the vaults.
@@ -100,6 +103,8 @@ pub enum ResourceError {
         path: String,
         /// The vault's reason.
         why: String,
+        /// What that is the loss of.
+        loss: KeyLoss,
     },
     /// A tag did not fit: altered, moved, cut, or not made under this key. Tells nothing more.
     #[error(
@@ -149,6 +154,15 @@ pub enum ResourceError {
         /// How.
         mismatch: EncryptionMismatch,
     },
+    /// No such encryption scope of a storage account.
+    #[error("{0}: there is no such encryption scope")]
+    NoScope(String),
+    /// An encryption scope is disabled.
+    #[error("the encryption scope {0} is disabled")]
+    ScopeDisabled(String),
+    /// A container takes blobs under its own encryption scope only.
+    #[error("{0}: takes blobs under its own encryption scope only")]
+    ScopeForced(String),
     /// A block cannot be put or committed.
     #[error("{0}")]
     BadBlock(String),
@@ -183,6 +197,33 @@ pub enum ResourceError {
         /// The cause.
         source: rusqlite::Error,
     },
+}
+
+/// What is lost when a key cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyLoss {
+    /// The key: disabled, deleted, purged, or not one that opens this.
+    Key,
+    /// The vault: not there, sealed, or out of reach.
+    Vault,
+    /// The right to use the key.
+    Access,
+}
+
+impl KeyLoss {
+    /// What the vault's refusal means.
+    pub fn of(error: &VaultError) -> Self {
+        match error {
+            VaultError::VaultNotFound(_)
+            | VaultError::Unreachable { .. }
+            | VaultError::RootKey { .. }
+            | VaultError::Sealed
+            | VaultError::Busy { .. }
+            | VaultError::Store { .. } => Self::Vault,
+            VaultError::Forbidden { .. } | VaultError::NotAuthorized { .. } => Self::Access,
+            _ => Self::Key,
+        }
+    }
 }
 
 /// How a blob is encrypted otherwise than a request says.
@@ -221,6 +262,7 @@ impl ResourceError {
             other => Self::KeyUnavailable {
                 path,
                 why: other.to_string(),
+                loss: KeyLoss::of(&other),
             },
         }
     }
@@ -254,7 +296,11 @@ impl From<SealedError> for ResourceError {
             SealedError::Unauthentic { path } => Self::Unauthentic { path },
             SealedError::Stale { path, why } => Self::Stale { path, why },
             SealedError::Busy { path } => Self::Busy { path },
-            SealedError::KeyUnavailable { path, why } => Self::KeyUnavailable { path, why },
+            SealedError::KeyUnavailable { path, why } => Self::KeyUnavailable {
+                path,
+                why,
+                loss: KeyLoss::Key,
+            },
             SealedError::Io { path, source } if source.kind() == ErrorKind::AlreadyExists => {
                 Self::Exists(path)
             }

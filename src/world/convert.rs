@@ -210,6 +210,11 @@ impl Workspace {
             let containers = from.containers("", "", usize::MAX)?;
             Ok::<_, ResourceError>((from.blobs()?, containers, from.has_uncommitted_blocks()?))
         };
+        if !from.scopes()?.is_empty() {
+            return Err(WorldError::Usage(format!(
+                "{address} has encryption scopes, which cannot be taken over into another account"
+            )));
+        }
         let provided = |blob: &BlobInfo| matches!(blob.under, UnderKey::Provided(_));
         if let Some(blob) = from.blobs()?.iter().find(|blob| provided(blob)) {
             return Err(WorldError::Usage(format!(

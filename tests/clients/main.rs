@@ -70,6 +70,15 @@ fn holds_on_blobs(program: &Path, script: &Path, steps: usize) {
         let made = atrest(temp.path(), &["blob", "create", account]);
         assert!(made.status.success(), "{made:?}");
     }
+    let scope = [
+        "blob",
+        "scope",
+        "create",
+        "documents",
+        "payroll",
+        "--service-managed",
+    ];
+    assert!(atrest(temp.path(), &scope).status.success());
     let keys = atrest(temp.path(), &["--json", "blob", "keys", "documents"]).stdout;
     let keys: serde_json::Value = serde_json::from_slice(&keys).unwrap();
     let connection = keys["connection_string"].as_str().unwrap();
@@ -145,7 +154,7 @@ fn nothing_that_the_published_description_allows_or_forbids_makes_the_server_fai
 
 #[test]
 fn python_code_written_for_azure_uses_blobs_unchanged() {
-    holds_on_blobs(&python(), &package("tests/clients/python/blobs.py"), 12);
+    holds_on_blobs(&python(), &package("tests/clients/python/blobs.py"), 13);
 }
 
 #[test]

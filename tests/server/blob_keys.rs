@@ -8,7 +8,7 @@ use crate::blobs::{HOST, PUT, error, served, signed};
 use crate::client::*;
 
 /// The three headers of a key that a client gives, in the order in which they are signed.
-fn headers(key: &[u8; 32]) -> [String; 3] {
+pub fn headers(key: &[u8; 32]) -> [String; 3] {
     [
         "x-ms-encryption-algorithm:AES256".to_owned(),
         format!("x-ms-encryption-key:{}", STANDARD.encode(key)),
@@ -19,7 +19,7 @@ fn headers(key: &[u8; 32]) -> [String; 3] {
     ]
 }
 
-fn ask(
+pub fn ask(
     served: &Served,
     key: &str,
     method: &str,

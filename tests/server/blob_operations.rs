@@ -120,6 +120,17 @@ fn snapshot_is_not_written_to_and_what_is_none_is_refused() {
         let answer = ask(method, &path, PUT, "");
         assert_eq!(error(&answer), (400, "UnsupportedQueryParameter"), "{path}");
     }
+    // Its blocks are told, and not the blob's.
+    let block = "/default/a?comp=block&blockid=QUJD";
+    assert_eq!(ask("PUT", block, &[], "waits").status, 201);
+    let list = "/default/a?blocklisttype=all&comp=blocklist";
+    let told = |path: &str| ask("GET", path, &[], "");
+    assert!(told(list).body.contains("<Name>QUJD</Name>"));
+    let taken = told(&format!("{list}&snapshot={at}"));
+    assert_eq!(taken.status, 200);
+    assert!(!taken.body.contains("<Name>"), "{}", taken.body);
+    let none = format!("{list}&snapshot=2020-01-01T00:00:00.0000000Z");
+    assert_eq!(error(&told(&none)), (404, "BlobNotFound"));
     let bad = ask("GET", "/default/a?snapshot=yesterday", &[], "");
     assert_eq!(error(&bad), (400, "InvalidQueryParameterValue"));
     let both = ["x-ms-delete-snapshots:include"];
@@ -324,4 +335,33 @@ fn refusal_reaches_a_client_that_is_still_sending() {
         &signed(&key, "PUT", "/default/a?comp=tags", &[], &large, same),
     );
     assert_eq!(error(&tags), (413, "RequestBodyTooLarge"));
+}
+
+#[test]
+fn block_of_a_source_is_no_larger_than_one_that_is_sent() {
+    let (served, key) = served();
+    let ask = |method: &str, path: &str, headers: &[&str], body: &str| {
+        served.proxied(HOST, &signed(&key, method, path, headers, body, same))
+    };
+    // 104 MiB, of one block of 8.
+    let block = "/default/large?blockid=QUJD&comp=block";
+    let put = ask("PUT", block, &[], &"x".repeat(8 << 20));
+    assert_eq!(put.status, 201);
+    let list = format!(
+        "<BlockList>{}</BlockList>",
+        "<Latest>QUJD</Latest>".repeat(13)
+    );
+    let put = ask("PUT", "/default/large?comp=blocklist", &[], &list);
+    assert_eq!(put.status, 201);
+    let made = ask("PUT", "/default/log", &["x-ms-blob-type:AppendBlob"], "");
+    assert_eq!(made.status, 201);
+    let append = |range: &[&str]| {
+        let source = format!("x-ms-copy-source:https://{HOST}/default/large");
+        let headers = [&[source.as_str()], range].concat();
+        ask("PUT", "/default/log?comp=appendblock", &headers, "")
+    };
+    assert_eq!(error(&append(&[])), (413, "RequestBodyTooLarge"));
+    assert_eq!(append(&["x-ms-source-range:bytes=0-9"]).status, 201);
+    let got = ask("HEAD", "/default/log", &[], "");
+    assert!(got.head.contains("content-length: 10\r\n"), "{}", got.head);
 }

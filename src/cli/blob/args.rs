@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
-use crate::resource::blob::{BlobName, BlobPath, ContainerName};
+use crate::resource::blob::{BlobName, BlobPath, ContainerName, ScopeName};
 use crate::world::{BadAddress, Kind, ResourceAddress};
 
 use super::range::ByteRange;
+use super::scope::ScopeArgs;
 use crate::cli::protection::ProtectionArgs;
 
 /// Arguments of `atrest blob`.
@@ -33,6 +34,8 @@ pub(super) enum Command {
     Delete(DeleteArgs),
     /// List the containers
     Containers(ContainersArgs),
+    /// Encryption scopes: keys of their own for some of the blobs
+    Scope(ScopeArgs),
     /// Show the access keys that clients of `atrest serve` sign with
     Keys(KeysArgs),
     /// Read and authenticate every byte
@@ -69,6 +72,10 @@ pub(super) struct PutArgs {
 
     /// The blob's name; by default the file's
     pub(super) name: Option<BlobName>,
+
+    /// The encryption scope that it is under
+    #[arg(long, value_name = "SCOPE")]
+    pub(super) scope: Option<ScopeName>,
 
     #[command(flatten)]
     pub(super) within: Within,
@@ -195,6 +202,6 @@ pub(super) struct VerifyArgs {
     pub(super) account: ResourceAddress,
 }
 
-fn address(text: &str) -> Result<ResourceAddress, BadAddress> {
+pub(super) fn address(text: &str) -> Result<ResourceAddress, BadAddress> {
     ResourceAddress::of_kind(Kind::Storage, text)
 }

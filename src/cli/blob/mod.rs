@@ -1,5 +1,6 @@
 mod args;
 mod range;
+mod scope;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,7 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::resource::blob::{BlobInfo, BlobName, Conditions, Pairs, StorageAccount};
+use crate::resource::blob::{
+    Attributes, BlobInfo, BlobName, Conditions, Encryption, Pairs, StorageAccount,
+};
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 
 use super::protection::how;
@@ -32,6 +35,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::List(args) => list(args, context),
         Command::Delete(args) => delete(args, context),
         Command::Containers(args) => containers(args, context),
+        Command::Scope(args) => scope::run(args, context),
         Command::Keys(args) => keys(args, context),
         Command::Verify(args) => verify(args, context),
     }?;
@@ -72,9 +76,18 @@ fn put(args: &PutArgs, context: &Context) -> Result<(), CliError> {
         Err(e) => return Err(e.into()),
     }
     let progress = context.output().progress("Storing");
-    let info = account.put(&args.within.path(&name), &mut *source, &mut |done| {
-        progress.set(done, size.max(done));
-    })?;
+    let encryption = match &args.scope {
+        Some(scope) => Encryption::Scope(scope),
+        None => Encryption::default(),
+    };
+    let info = account.put_with(
+        &args.within.path(&name),
+        &mut *source,
+        encryption,
+        &Conditions::default(),
+        &mut || Ok(Attributes::default()),
+        &mut |done| progress.set(done, size.max(done)),
+    )?;
     drop(progress);
     context.output().answer(&info, |text| {
         use std::fmt::Write;

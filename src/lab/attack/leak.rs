@@ -25,7 +25,7 @@ pub(in crate::lab) fn look(
 ) -> Result<Figures, LabError> {
     let root = match kind {
         ResourceKind::Sql => path.parent().unwrap_or(path),
-        ResourceKind::Storage | ResourceKind::StorageCatalog => path,
+        ResourceKind::Storage | ResourceKind::StorageCatalog | ResourceKind::StorageScope => path,
     };
     scan_files(root, &files_at(kind, path)?, searcher, &|_| ())
 }

@@ -71,7 +71,9 @@ pub(in crate::lab) fn without_the_key(
 fn things(kind: ResourceKind) -> &'static str {
     match kind {
         ResourceKind::Sql => "tables, indexes and views",
-        ResourceKind::Storage | ResourceKind::StorageCatalog => "blob names",
+        ResourceKind::Storage | ResourceKind::StorageCatalog | ResourceKind::StorageScope => {
+            "blob names"
+        }
     }
 }
 
@@ -105,7 +107,7 @@ fn glimpse(
     };
     let seen = match kind {
         ResourceKind::Sql => schema_objects(&path, copy, protection, &wrapper),
-        ResourceKind::Storage | ResourceKind::StorageCatalog => {
+        ResourceKind::Storage | ResourceKind::StorageCatalog | ResourceKind::StorageScope => {
             // A thief is not stopped by a file that says "protected".
             if protection == Protection::Plain {
                 let _ = std::fs::remove_file(path.join("account.atrest"));

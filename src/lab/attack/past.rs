@@ -41,7 +41,7 @@ pub(in crate::lab) fn parts(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
             let part = "each old page of a specimen, found by `atrest sql verify`";
             vec![attack.outcome(Some(part), exhibit, pages)]
         }
-        ResourceKind::Storage | ResourceKind::StorageCatalog => {
+        ResourceKind::Storage | ResourceKind::StorageCatalog | ResourceKind::StorageScope => {
             let chunks = both_arms(lab, exhibit, |arm, dir| old_chunks(dir, arm))?;
             let part = "each old chunk of a specimen's blob";
             vec![attack.outcome(Some(part), exhibit, chunks)]
@@ -106,7 +106,7 @@ pub(in crate::lab) fn whole(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
                 files,
             )]
         }
-        ResourceKind::Storage | ResourceKind::StorageCatalog => {
+        ResourceKind::Storage | ResourceKind::StorageCatalog | ResourceKind::StorageScope => {
             let account = both_arms(lab, exhibit, |arm, dir| old_account(dir, arm))?;
             vec![attack.declared(
                 "a whole old account",

@@ -313,7 +313,7 @@ fn below(kind: &ResourceKind) -> &'static str {
         ResourceKind::Sql => {
             "a key per writing session, from the data key and a random salt (HKDF-SHA-256)"
         }
-        ResourceKind::Storage | ResourceKind::StorageCatalog => {
+        ResourceKind::Storage | ResourceKind::StorageCatalog | ResourceKind::StorageScope => {
             "a key per version of a blob, wrapped under the account's"
         }
     }

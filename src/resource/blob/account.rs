@@ -13,9 +13,11 @@ use crate::resource::{Protection, ResourceError, Wrapper};
 use super::attributes::{Etag, Pairs, Properties};
 use super::catalog::{Catalog, Entry};
 use super::key::AccountKeys;
+use super::scope::ScopeKeys;
 use super::store::ExtentStore;
 use super::{
-    AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Lease, Snapshot, UnderKey,
+    AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Lease, ScopeName,
+    Snapshot, UnderKey,
 };
 
 /// How long blocks that are not committed are kept after the last one of their blob, as in Azure.
@@ -48,6 +50,9 @@ pub struct BlobInfo {
     /// Which key it is under.
     #[serde(flatten)]
     pub under: UnderKey,
+    /// Which encryption scope it is under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ScopeName>,
     /// How it may be written, and where it came from.
     #[serde(skip_serializing_if = "BlobStatus::is_default")]
     pub status: BlobStatus,
@@ -86,7 +91,8 @@ pub struct StorageAccount {
     pub(super) protection: Protection,
     /// `None` in a plain account.
     pub(super) keys: Option<AccountKeys>,
-    pub(super) catalog: Catalog,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) scope_keys: ScopeKeys,
     pub(super) extents: ExtentStore,
     /// Held while a block is appended.
     pub(super) appends: Mutex<()>,
@@ -154,13 +160,14 @@ impl StorageAccount {
         }
         let catalog_key = keys.as_ref().map(AccountKeys::catalog);
         let catalog = Catalog::create(&dir.join(CATALOG), id, catalog_key, commitment)?;
-        catalog.create_container(&ContainerName::default(), &Pairs::new())?;
+        catalog.create_container(&ContainerName::default(), &Pairs::new(), None)?;
         Ok(Self {
             dir: dir.to_owned(),
             id,
             protection,
             keys,
-            catalog,
+            catalog: Arc::new(catalog),
+            scope_keys: ScopeKeys::default(),
             extents,
             appends: Mutex::default(),
         })
@@ -208,7 +215,8 @@ impl StorageAccount {
             id,
             protection,
             keys,
-            catalog,
+            catalog: Arc::new(catalog),
+            scope_keys: ScopeKeys::default(),
             extents,
             appends: Mutex::default(),
         };
@@ -223,7 +231,7 @@ impl StorageAccount {
     }
 
     /// The same account, which goes by `clock`: leases run by it, and changes are dated by it.
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         self.catalog.set_clock(clock);
         self
     }
@@ -339,6 +347,7 @@ impl StorageAccount {
             tags: entry.tags,
             snapshot: entry.snapshot,
             under: entry.under,
+            scope: entry.scope,
             status: entry.status,
             lease: entry.lease,
         })

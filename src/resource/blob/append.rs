@@ -63,7 +63,7 @@ impl StorageAccount {
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
         self.catalog.check_put(path, conditions)?;
-        let key = self.new_blob_key(encryption)?;
+        let key = self.new_blob_key(&path.container, encryption)?;
         let key = key.as_ref();
         let mut manifest = Manifest::new(self.now().as_microsecond(), Vec::new());
         manifest.metadata = attributes.metadata.clone();

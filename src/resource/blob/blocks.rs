@@ -4,19 +4,19 @@ use std::io::Read;
 use jiff::Timestamp;
 
 use crate::base::GenerationId;
-use crate::resource::ResourceError;
+use crate::resource::{EncryptionMismatch, ResourceError};
 
 use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions};
 use super::catalog::{Known, StagedBlock};
 use super::change::TRIES;
 use super::content::new_entry;
-use super::encryption::BlobKey;
+use super::encryption::{BlobKey, mismatched};
 use super::extent::chunk_count;
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::{
     BlobAt, BlobInfo, BlobPath, BlockId, Encryption, ExtentReader, GenerationKey, LeaseId, Refusal,
-    StorageAccount, UnderKey,
+    ScopeName, StorageAccount, UnderKey,
 };
 
 /// A block that a blob shall be made of.
@@ -40,12 +40,14 @@ pub struct ListedBlock {
 }
 
 /// What is known of a block that was just put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutBlock {
     /// Its bytes.
     pub size: u64,
     /// Which key it is under.
     pub under: UnderKey,
+    /// Which encryption scope it is under.
+    pub scope: Option<ScopeName>,
 }
 
 /// The blocks of a blob.
@@ -105,7 +107,7 @@ impl StorageAccount {
         };
         self.check_block_blob(path)?;
         self.catalog.check_put(path, conditions)?;
-        let key = self.new_blob_key(encryption)?;
+        let key = self.new_blob_key(&path.container, encryption)?;
         let own = GenerationKey::random();
         let stored = self.store(source, Some(id.clone()), &own, key.as_ref(), &mut |_| ())?;
         let staged = StagedBlock {
@@ -131,6 +133,7 @@ impl StorageAccount {
         Ok(PutBlock {
             size: staged.size,
             under: staged.under,
+            scope: key.as_ref().and_then(BlobKey::scope).cloned(),
         })
     }
 
@@ -156,8 +159,8 @@ impl StorageAccount {
         for _ in 0..TRIES {
             self.catalog.check_put(path, conditions)?;
             self.check_block_blob(path)?;
-            let key = self.new_blob_key(encryption)?;
-            let mut manifest = self.assemble(path, blocks, encryption)?;
+            let key = self.new_blob_key(&path.container, encryption)?;
+            let mut manifest = self.assemble(path, blocks, encryption, key.as_ref())?;
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
             let entry = new_entry(path, &manifest, key.as_ref(), attributes);
@@ -226,12 +229,12 @@ impl StorageAccount {
     }
 
     /// Reads and authenticates the blocks that are not committed; bytes and chunks of each. Of one that is
-    /// under a key that its client gives nothing can be read: it is left out.
+    /// under a key that its client gives, or a scope that is disabled, nothing can be read: it is left out.
     pub(super) fn verify_blocks(&self) -> Result<Vec<(u64, u64)>, ResourceError> {
         let mut verified = Vec::new();
         for (path, id) in self.catalog.all_staged()? {
             let staged = match self.staged(&path, &id, Encryption::default()) {
-                Err(ResourceError::Encryption { .. }) => continue,
+                Err(ResourceError::Encryption { .. } | ResourceError::ScopeDisabled(_)) => continue,
                 staged => staged?,
             };
             // One that was committed or replaced meanwhile is not missing.
@@ -268,18 +271,23 @@ impl StorageAccount {
     }
 
     /// The manifest of a blob of these blocks, each of which is authenticated as the one that it is. All
-    /// must be under the key that `encryption` says: theirs are kept as that one wraps them.
+    /// must be under `key`, which is the one that `encryption` says: theirs are kept as that one wraps them.
     fn assemble(
         &self,
         path: &BlobPath,
         blocks: &[Block],
         encryption: Encryption<'_>,
+        key: Option<&BlobKey<'_>>,
     ) -> Result<Manifest, ResourceError> {
         let from_blob = |block: &Block| !matches!(block, Block::Uncommitted(_));
         // A blob under another key is none whose blocks can be kept; one that is to be replaced whole.
         let mut mismatch = None;
         let committed = match blocks.iter().any(from_blob) {
             true => match self.find(path.into(), encryption) {
+                Ok(found) if found.key.as_ref().map(BlobKey::under) != key.map(BlobKey::under) => {
+                    mismatch = Some(mismatched(path, EncryptionMismatch::Other));
+                    None
+                }
                 Ok(found) => Some(found.manifest),
                 Err(ResourceError::NotFound(_)) => None,
                 Err(e @ ResourceError::Encryption { .. }) => {
@@ -304,6 +312,13 @@ impl StorageAccount {
         };
         let staged = |id: &BlockId| {
             let staged = self.staged(path, id, encryption)?;
+            let under = |block: &Staged<'_>| block.key.as_ref().map(BlobKey::under);
+            if staged
+                .as_ref()
+                .is_some_and(|block| under(block) != key.map(BlobKey::under))
+            {
+                return Err(mismatched(path, EncryptionMismatch::Other));
+            }
             Ok::<_, ResourceError>(staged.map(|block| (block.extent, block.generation)))
         };
         let mut places: HashMap<GenerationId, u32> = HashMap::new();

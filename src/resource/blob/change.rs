@@ -5,8 +5,8 @@ use super::content::attributes_of;
 use super::manifest::Subject;
 use super::sealing::Found;
 use super::{
-    BlobAt, BlobInfo, BlobPath, ContainerInfo, ContainerName, Encryption, Refusal, Snapshots,
-    StorageAccount, Tier,
+    BlobAt, BlobInfo, BlobPath, ContainerInfo, ContainerName, ContainerScope, Encryption, Refusal,
+    Snapshots, StorageAccount, Tier,
 };
 
 /// How often a change is begun anew, since the blob that it is of was replaced meanwhile.
@@ -22,7 +22,20 @@ impl StorageAccount {
         name: &ContainerName,
         metadata: &Pairs,
     ) -> Result<ContainerInfo, ResourceError> {
-        self.catalog.create_container(name, metadata)
+        self.create_container_under(name, metadata, None)
+    }
+
+    /// The same, with the encryption scope that its new blobs are under.
+    ///
+    /// # Errors
+    /// [`ResourceError::NoScope`]
+    pub fn create_container_under(
+        &self,
+        name: &ContainerName,
+        metadata: &Pairs,
+        scope: Option<&ContainerScope>,
+    ) -> Result<ContainerInfo, ResourceError> {
+        self.catalog.create_container(name, metadata, scope)
     }
 
     /// What is known of a container.
@@ -154,9 +167,7 @@ impl StorageAccount {
         tier: Tier,
         conditions: &Conditions,
     ) -> Result<BlobInfo, ResourceError> {
-        if let Some(keys) = &self.keys {
-            keys.account().check()?;
-        }
+        self.check_key(self.catalog.entry(blob)?.under)?;
         let now = self.now();
         let entry = self.catalog.look(blob, conditions, &mut |entry| {
             if entry.status.append {

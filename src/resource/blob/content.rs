@@ -84,7 +84,7 @@ impl StorageAccount {
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
         within(Part::Sqlite, || self.catalog.check_put(path, conditions))?;
-        let key = self.new_blob_key(encryption)?;
+        let key = self.new_blob_key(&path.container, encryption)?;
         let own = GenerationKey::random();
         let stored = self.store(source, None, &own, key.as_ref(), progress)?;
         let (id, generation) = (stored.extent.id, own.id());
@@ -385,6 +385,7 @@ pub(super) fn new_entry(
         modified_micros: 0,
         etag: Etag(0),
         under: key.map(BlobKey::under).unwrap_or_default(),
+        scope: key.and_then(BlobKey::scope).cloned(),
         properties: attributes.properties.clone(),
         tags: attributes.tags.clone(),
     }

@@ -97,7 +97,7 @@ impl StorageAccount {
     /// Makes the blob at `into` a copy of `source` under the key that `encryption` says, with what `said` says of it, if the blob that is there
     /// meets `conditions`. Within the account no byte of the content is read: the copy lists the same
     /// extents, and the keys of their generations. From another account each extent is opened, and sealed
-    /// anew under a key of this one.
+    /// anew under a key of this one; and so of an append blob when the copy is under another key.
     ///
     /// # Errors
     /// [`Refusal::SourceMissing`], [`Refusal::SourceConditionNotMet`], [`ResourceError::ConditionNotMet`].
@@ -109,7 +109,7 @@ impl StorageAccount {
         conditions: &Conditions,
         said: &mut Said<'_>,
     ) -> Result<BlobInfo, ResourceError> {
-        let key = self.new_blob_key(encryption)?;
+        let key = self.new_blob_key(&into.container, encryption)?;
         let key = key.as_ref();
         match source.account.id == self.id && source.account.dir == self.dir {
             true => self.share(source, into, key, conditions, said),
@@ -128,6 +128,11 @@ impl StorageAccount {
         for _ in 0..TRIES {
             self.catalog.check_put(into, conditions)?;
             let (info, mut manifest, of) = source.find()?;
+            // The generation of an append blob is that of what is appended later, too, which is none of a copy's
+            // under another key.
+            if info.status.append && of.as_ref().map(BlobKey::under) != key.map(BlobKey::under) {
+                return self.transplant(source, into, key, conditions, said);
+            }
             manifest.generations = self.wrapped_anew(manifest.generations, of.as_ref(), key)?;
             let copied =
                 self.commit_copy(into, &info, manifest, key, Known::OfAny, conditions, said)?;
@@ -185,7 +190,7 @@ impl StorageAccount {
             let any = Conditions::default();
             let encryption = Encryption::default();
             let reader = from.reader(at, encryption, &any, &mut |blob| Ok(0..blob.size))?;
-            let key = self.new_blob_key(encryption)?;
+            let key = self.new_blob_key(&path.container, encryption)?;
             let key = key.as_ref();
             moving.written.clear();
             let mut take = || {

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,8 +9,9 @@ use crate::base::ResourceId;
 use crate::crypto::{Label, Secret, derive_from_both, sha256};
 use crate::resource::{EncryptionMismatch, ResourceError};
 
-use super::StorageAccount;
+use super::catalog::ScopeRow;
 use super::key::HeldKey;
+use super::{ContainerName, ScopeName, StorageAccount};
 
 /// A key that a client gives with each request (customer-provided key, CPK), and that is kept nowhere.
 pub struct ProvidedKey {
@@ -47,6 +49,8 @@ pub enum Encryption<'a> {
     Unspecified,
     /// The account's key and this one.
     Provided(&'a ProvidedKey),
+    /// The key of this encryption scope.
+    Scope(&'a ScopeName),
 }
 
 /// Which key seals a manifest and wraps the keys in it. Public: a manifest begins with it.
@@ -57,6 +61,8 @@ pub enum UnderKey {
     Account,
     /// One that follows from the account key and from the key with this SHA-256, which a client gives.
     Provided([u8; 32]),
+    /// The key of the encryption scope with this identifier.
+    Scope(ResourceId),
 }
 
 impl Serialize for UnderKey {
@@ -67,7 +73,7 @@ impl Serialize for UnderKey {
             customer_provided_key_sha256: Option<String>,
         }
         let sha256 = match self {
-            Self::Account => None,
+            Self::Account | Self::Scope(_) => None,
             Self::Provided(sha256) => Some(STANDARD.encode(sha256)),
         };
         let shown = Shown {
@@ -83,6 +89,11 @@ impl UnderKey {
         match self {
             Self::Account => (0, [0; 32]),
             Self::Provided(sha256) => (1, sha256),
+            Self::Scope(id) => {
+                let mut bytes = [0; 32];
+                bytes[..16].copy_from_slice(id.as_bytes());
+                (2, bytes)
+            }
         }
     }
 
@@ -91,6 +102,10 @@ impl UnderKey {
         match code {
             0 => (id == [0; 32]).then_some(Self::Account),
             1 => Some(Self::Provided(id)),
+            2 => {
+                let (id, zeros) = id.split_first_chunk()?;
+                (*zeros == [0; 16]).then_some(Self::Scope(ResourceId::from_bytes(*id)))
+            }
             _ => None,
         }
     }
@@ -98,22 +113,40 @@ impl UnderKey {
 
 /// The key that a blob's manifest is sealed under, as a request reaches it.
 pub(super) struct BlobKey<'a> {
-    account: ResourceId,
-    held: &'a HeldKey,
-    provided: Option<&'a ProvidedKey>,
+    account: &'a StorageAccount,
+    held: Arc<HeldKey>,
+    by: By<'a>,
+}
+
+enum By<'a> {
+    Account,
+    Provided(&'a ProvidedKey),
+    Scope(Box<ScopeRow>),
 }
 
 impl BlobKey<'_> {
     /// Which it is.
     pub(super) fn under(&self) -> UnderKey {
-        match self.provided {
-            None => UnderKey::Account,
-            Some(provided) => UnderKey::Provided(provided.sha256),
+        match &self.by {
+            By::Account => UnderKey::Account,
+            By::Provided(key) => UnderKey::Provided(key.sha256),
+            By::Scope(scope) => UnderKey::Scope(scope.id),
         }
     }
 
-    /// Whether it may be used now, as [`HeldKey::check`].
+    /// The encryption scope whose key it is.
+    pub(super) fn scope(&self) -> Option<&ScopeName> {
+        match &self.by {
+            By::Scope(scope) => Some(&scope.name),
+            _ => None,
+        }
+    }
+
+    /// Whether it may be used now, as [`HeldKey::check`]. That a scope was disabled is seen at once, whoever did it.
     pub(super) fn check(&self) -> Result<u64, ResourceError> {
+        if let By::Scope(scope) = &self.by {
+            enabled(&self.account.catalog.scope_of(scope.id)?)?;
+        }
         self.held.check()
     }
 
@@ -122,10 +155,10 @@ impl BlobKey<'_> {
         &self,
         use_key: impl FnOnce(&Secret<32>) -> T,
     ) -> Result<T, ResourceError> {
-        self.held.with_key(|key| match self.provided {
-            None => use_key(key),
-            Some(provided) => {
-                let context = [self.account.as_bytes().as_slice()];
+        self.held.with_key(|key| match &self.by {
+            By::Account | By::Scope(_) => use_key(key),
+            By::Provided(provided) => {
+                let context = [self.account.id.as_bytes().as_slice()];
                 let both = derive_from_both(key, &provided.key, Label::BlobProvided, &context);
                 use_key(&both)
             }
@@ -133,57 +166,123 @@ impl BlobKey<'_> {
     }
 }
 
+fn enabled(scope: &ScopeRow) -> Result<(), ResourceError> {
+    match scope.enabled {
+        true => Ok(()),
+        false => Err(ResourceError::ScopeDisabled(scope.name.to_string())),
+    }
+}
+
 impl StorageAccount {
-    /// The key that something new is sealed under; `None` in a plain account.
+    /// The key that something new in `container` is sealed under; `None` in a plain account.
     ///
     /// # Errors
-    /// [`ResourceError::Usage`] when a plain account shall encrypt.
+    /// [`ResourceError::Usage`] when a plain account shall encrypt; [`ResourceError::NoScope`],
+    /// [`ResourceError::ScopeDisabled`]; [`ResourceError::ScopeForced`] when the container allows no other
+    /// scope than its own.
     pub(super) fn new_blob_key<'a>(
         &'a self,
+        container: &ContainerName,
         encryption: Encryption<'a>,
     ) -> Result<Option<BlobKey<'a>>, ResourceError> {
-        let provided = match encryption {
-            Encryption::Unspecified => None,
-            Encryption::Provided(key) => Some(key),
+        if self.keys.is_none() {
+            return match encryption {
+                Encryption::Unspecified => Ok(None),
+                _ => Err(ResourceError::Usage(
+                    "a plain storage account encrypts nothing, also not with a key that is given"
+                        .into(),
+                )),
+            };
+        }
+        let own = self.catalog.container_scope(container)?;
+        let other = match (encryption, &own) {
+            (Encryption::Unspecified, _) | (_, None) => false,
+            (Encryption::Provided(_), Some(_)) => true,
+            (Encryption::Scope(name), Some(own)) => *name != own.name,
         };
-        match (&self.keys, provided) {
-            (None, Some(_)) => Err(ResourceError::Usage(
-                "a plain storage account encrypts nothing, also not with a key that is given"
-                    .into(),
-            )),
-            (None, None) => Ok(None),
-            (Some(keys), provided) => Ok(Some(BlobKey {
-                account: self.id,
-                held: keys.account(),
-                provided,
-            })),
+        if other && own.as_ref().is_some_and(|own| own.only) {
+            return Err(ResourceError::ScopeForced(container.to_string()));
+        }
+        let scope = match (encryption, &own) {
+            (Encryption::Scope(name), _) => Some(name),
+            (Encryption::Unspecified, Some(own)) => Some(&own.name),
+            _ => None,
+        };
+        let by = match (scope, encryption) {
+            (Some(name), _) => By::Scope(Box::new(self.catalog.scope(name)?)),
+            (None, Encryption::Provided(key)) => By::Provided(key),
+            (None, _) => By::Account,
+        };
+        self.key_by(by)
+    }
+
+    fn key_by<'a>(&'a self, by: By<'a>) -> Result<Option<BlobKey<'a>>, ResourceError> {
+        let Some(keys) = &self.keys else {
+            return Ok(None);
+        };
+        let held = match &by {
+            By::Scope(scope) => {
+                enabled(scope)?;
+                self.scope_keys.get(&self.catalog, scope, keys.wrapper())
+            }
+            _ => keys.account().clone(),
+        };
+        Ok(Some(BlobKey {
+            account: self,
+            held,
+            by,
+        }))
+    }
+
+    /// Refuses when the key that something is under may not be used now, but for what its client must give.
+    pub(super) fn check_key(&self, under: UnderKey) -> Result<(), ResourceError> {
+        let by = match under {
+            UnderKey::Scope(id) => By::Scope(Box::new(self.catalog.scope_of(id)?)),
+            UnderKey::Account | UnderKey::Provided(_) => By::Account,
+        };
+        match self.key_by(by)? {
+            Some(key) => key.check().map(drop),
+            None => Ok(()),
         }
     }
 
-    /// The key of `what`, which is under `under`; `None` in a plain account.
+    /// The key of `what`, which is under `under`; `None` in a plain account. A scope's needs not be named.
     ///
     /// # Errors
-    /// [`ResourceError::Encryption`] when the request does not give that key.
+    /// [`ResourceError::Encryption`] when the request does not give that key, or names another;
+    /// [`ResourceError::ScopeDisabled`].
     pub(super) fn blob_key<'a>(
         &'a self,
         what: &dyn fmt::Display,
         under: UnderKey,
         encryption: Encryption<'a>,
     ) -> Result<Option<BlobKey<'a>>, ResourceError> {
-        let mismatch = match (under, encryption) {
-            (UnderKey::Account, Encryption::Unspecified) => None,
-            (UnderKey::Account, Encryption::Provided(_)) => Some(EncryptionMismatch::NoKeyUsed),
-            (UnderKey::Provided(_), Encryption::Unspecified) => Some(EncryptionMismatch::KeyNeeded),
-            (UnderKey::Provided(sha256), Encryption::Provided(key)) => {
-                (sha256 != key.sha256).then_some(EncryptionMismatch::Other)
+        use EncryptionMismatch::{KeyNeeded, NoKeyUsed, Other};
+        let by = match (under, encryption) {
+            (UnderKey::Account, Encryption::Unspecified) => Ok(By::Account),
+            (UnderKey::Account, Encryption::Provided(_)) => Err(NoKeyUsed),
+            (UnderKey::Provided(_), Encryption::Unspecified) => Err(KeyNeeded),
+            (UnderKey::Provided(sha256), Encryption::Provided(key)) if sha256 == key.sha256 => {
+                Ok(By::Provided(key))
             }
+            (UnderKey::Scope(id), Encryption::Unspecified | Encryption::Scope(_)) => {
+                let scope = self.catalog.scope_of(id)?;
+                match encryption {
+                    Encryption::Scope(name) if *name != scope.name => Err(Other),
+                    _ => Ok(By::Scope(Box::new(scope))),
+                }
+            }
+            _ => Err(Other),
         };
-        match mismatch {
-            None => self.new_blob_key(encryption),
-            Some(mismatch) => Err(ResourceError::Encryption {
-                what: what.to_string(),
-                mismatch,
-            }),
-        }
+        let by = by.map_err(|mismatch| mismatched(what, mismatch))?;
+        self.key_by(by)
+    }
+}
+
+/// A refusal of `what`.
+pub(super) fn mismatched(what: &dyn fmt::Display, mismatch: EncryptionMismatch) -> ResourceError {
+    ResourceError::Encryption {
+        what: what.to_string(),
+        mismatch,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 use crate::base::{KeyRef, ResourceId};
 use crate::crypto::{Label, Secret, derive};
 use crate::envelope::{Envelope, EnvelopeError, Lease, ResourceKind};
-use crate::resource::{ResourceError, Wrapper};
+use crate::resource::{KeyLoss, ResourceError, Wrapper};
 use crate::sqlite::{KeySource, KeyUnavailable};
 use crate::vault::VaultError;
 
@@ -21,29 +21,38 @@ pub(super) enum Chain {
 
 impl Chain {
     /// What the envelope of this key says it is for.
-    pub(super) fn kind(self) -> ResourceKind {
+    fn kind(self) -> ResourceKind {
         match self {
             Self::Account => ResourceKind::Storage,
             Self::Catalog => ResourceKind::StorageCatalog,
         }
     }
 
-    fn envelope(self, header: AccountHeader) -> Envelope {
-        match self {
-            Self::Account => header.account,
-            Self::Catalog => header.catalog,
-        }
+    /// Where its envelope is.
+    fn envelope(self, header: &Path) -> Envelopes {
+        let header = header.to_owned();
+        Arc::new(move || {
+            let header = AccountHeader::read(&header)?;
+            Ok(match self {
+                Self::Account => header.account,
+                Self::Catalog => header.catalog,
+            })
+        })
     }
 }
 
-/// One of an account's keys, under a lease that is acquired at the first use. The account's header is read
+/// Reads the envelope of a key as it is now.
+pub(super) type Envelopes = Arc<dyn Fn() -> Result<Envelope, ResourceError> + Send + Sync>;
+
+/// The key of an account, its catalog or a scope, under a lease that is acquired at the first use. Its envelope is read
 /// again whenever the vault is asked, and at each use once it refused: the key may have been rewrapped
 /// meanwhile, by this process or by another. It stays the same key: an envelope with another one, which whoever
 /// has the public half of an RSA key can make, is refused.
 pub(super) struct HeldKey {
-    header: PathBuf,
-    account: ResourceId,
-    chain: Chain,
+    path: PathBuf,
+    of: ResourceId,
+    kind: ResourceKind,
+    envelope: Envelopes,
     wrapper: Wrapper,
     held: RwLock<Held>,
     commitment: OnceLock<[u8; 32]>,
@@ -56,12 +65,19 @@ struct Held {
 }
 
 impl HeldKey {
-    /// The key of `chain` in the account header at `header`.
-    pub(super) fn new(header: &Path, account: ResourceId, chain: Chain, wrapper: &Wrapper) -> Self {
+    /// The key of the account or scope `of` in its envelope, which is in the file at `path`.
+    pub(super) fn new(
+        path: &Path,
+        of: ResourceId,
+        kind: ResourceKind,
+        envelope: Envelopes,
+        wrapper: &Wrapper,
+    ) -> Self {
         Self {
-            header: header.to_owned(),
-            account,
-            chain,
+            path: path.to_owned(),
+            of,
+            kind,
+            envelope,
             wrapper: wrapper.clone(),
             held: RwLock::new(Held {
                 lease: None,
@@ -92,7 +108,7 @@ impl HeldKey {
         lease.with_key(use_key).map_err(|e| self.refused(&e))
     }
 
-    /// Drops the lease, so that the next use reads the header again.
+    /// Drops the lease, so that the next use reads the envelope again.
     pub(super) fn reload(&self) {
         let mut held = self.held.write().expect("no holder of this lock can panic");
         held.lease = None;
@@ -108,7 +124,7 @@ impl HeldKey {
                 return Ok((held.base + number, lease.clone()));
             }
         }
-        let envelope = self.chain.envelope(AccountHeader::read(&self.header)?);
+        let envelope = (self.envelope)()?;
         let mut held = self.held.write().expect("no holder of this lock can panic");
         if let Some(lease) = &held.lease
             && lease.envelope() == envelope
@@ -116,14 +132,13 @@ impl HeldKey {
             let number = lease.check().map_err(|e| self.refused(&e))?;
             return Ok((held.base + number, lease.clone()));
         }
-        let (kind, wrapper) = (self.chain.kind(), self.wrapper.clone());
+        let (kind, wrapper) = (self.kind, self.wrapper.clone());
         let lease =
-            Lease::acquire(envelope, kind, self.account, wrapper).map_err(|e| self.refused(&e))?;
-        let (chain, header) = (self.chain, self.header.clone());
-        let newest = move || AccountHeader::read(&header).ok().map(|h| chain.envelope(h));
-        let lease = lease.following(Box::new(newest));
+            Lease::acquire(envelope, kind, self.of, wrapper).map_err(|e| self.refused(&e))?;
+        let newest = self.envelope.clone();
+        let lease = lease.following(Box::new(move || newest().ok()));
         let offered = lease
-            .with_key(|key| commitment(key, self.account))
+            .with_key(|key| commitment(key, self.of))
             .map_err(|e| self.refused(&e))?;
         if *self.commitment.get_or_init(|| offered) != offered {
             return Err(self.refused(&EnvelopeError::Mismatch));
@@ -135,7 +150,7 @@ impl HeldKey {
     }
 
     fn refused(&self, error: &EnvelopeError) -> ResourceError {
-        let path = self.header.display().to_string();
+        let path = self.path.display().to_string();
         match error {
             EnvelopeError::Mismatch | EnvelopeError::Vault(VaultError::UnwrapFailed) => {
                 ResourceError::Unauthentic { path }
@@ -143,6 +158,7 @@ impl HeldKey {
             EnvelopeError::Vault(e) => ResourceError::KeyUnavailable {
                 path,
                 why: e.to_string(),
+                loss: KeyLoss::of(e),
             },
             EnvelopeError::Format(e) => ResourceError::Format {
                 path,
@@ -152,9 +168,9 @@ impl HeldKey {
     }
 }
 
-/// A public name of an account's key, by which it is told from every other.
-pub(super) fn commitment(key: &Secret<32>, account: ResourceId) -> [u8; 32] {
-    *derive(key, Label::BlobAccount, &[account.as_bytes()]).expose()
+/// A public name of the key of an account or scope, by which it is told from every other.
+pub(super) fn commitment(key: &Secret<32>, of: ResourceId) -> [u8; 32] {
+    *derive(key, Label::BlobAccount, &[of.as_bytes()]).expose()
 }
 
 /// The two keys of a protected account.
@@ -162,30 +178,39 @@ pub(super) struct AccountKeys {
     path: PathBuf,
     id: ResourceId,
     wrapper: Wrapper,
-    account: HeldKey,
+    account: Arc<HeldKey>,
     catalog: Arc<HeldKey>,
 }
 
 impl AccountKeys {
     /// The keys of account `id`, whose header is at `path`. Asks for neither yet.
     pub(super) fn new(path: &Path, id: ResourceId, wrapper: &Wrapper) -> Self {
+        let key = |chain: Chain| {
+            let key = HeldKey::new(path, id, chain.kind(), chain.envelope(path), wrapper);
+            Arc::new(key)
+        };
         Self {
             path: path.to_owned(),
             id,
             wrapper: wrapper.clone(),
-            account: HeldKey::new(path, id, Chain::Account, wrapper),
-            catalog: Arc::new(HeldKey::new(path, id, Chain::Catalog, wrapper)),
+            account: key(Chain::Account),
+            catalog: key(Chain::Catalog),
         }
     }
 
     /// The account key.
-    pub(super) fn account(&self) -> &HeldKey {
+    pub(super) fn account(&self) -> &Arc<HeldKey> {
         &self.account
     }
 
     /// The catalog's key.
     pub(super) fn catalog(&self) -> Arc<HeldKey> {
         self.catalog.clone()
+    }
+
+    /// How the vaults are reached.
+    pub(super) fn wrapper(&self) -> &Wrapper {
+        &self.wrapper
     }
 
     /// Where the header is.

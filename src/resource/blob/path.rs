@@ -33,16 +33,20 @@ impl Default for ContainerName {
     }
 }
 
+/// Whether `s` keeps the rule for names of containers and encryption scopes.
+pub(super) fn is_name(s: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (3..=63).contains(&s.len())
+        && s.bytes().all(|b| letter(b) || b == b'-')
+        && !s.starts_with('-')
+        && !s.ends_with('-')
+        && !s.contains("--")
+}
+
 impl FromStr for ContainerName {
     type Err = BadContainerName;
     fn from_str(s: &str) -> Result<Self, BadContainerName> {
-        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let fits = (3..=63).contains(&s.len())
-            && s.bytes().all(|b| letter(b) || b == b'-')
-            && !s.starts_with('-')
-            && !s.ends_with('-')
-            && !s.contains("--");
-        match fits {
+        match is_name(s) {
             true => Ok(Self(s.to_owned())),
             false => Err(BadContainerName(s.chars().take(80).collect())),
         }

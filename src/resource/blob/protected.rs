@@ -27,7 +27,8 @@ impl ProtectedResource for StorageAccount {
     }
 
     /// Reads every page of the catalog, every manifest, and every chunk of every extent, blocks that are not
-    /// committed among them; but of what is under a key that a client gives, which is not here. In a plain
+    /// committed among them; but of what is under a key that a client gives, which is not here, or under an
+    /// encryption scope that is disabled. In a plain
     /// account there is nothing to authenticate: its bytes are read, its units are 0.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
         let blobs = self.blobs()?;
@@ -44,6 +45,7 @@ impl ProtectedResource for StorageAccount {
             let reader = match self.reader(blob.at(&path), encryption, &any, &mut whole) {
                 // Deleted since it was listed.
                 Err(ResourceError::NotFound(_) | ResourceError::NoContainer(_)) => continue,
+                Err(ResourceError::ScopeDisabled(_)) => continue,
                 reader => reader?,
             };
             reader.read(&mut std::io::sink(), &mut |n| progress(done + n, total))?;
@@ -63,7 +65,7 @@ impl ProtectedResource for StorageAccount {
     }
 
     /// Wraps both keys anew: the account key with the newest version of `to`, the catalog's with the
-    /// newest version of the key that wraps it already. One file of 1552 bytes is written.
+    /// newest version of the key that wraps it already; and so those of encryption scopes. One file of 1552 bytes is written.
     fn rewrap(&mut self, to: &Protection) -> Result<Rewrapped, ResourceError> {
         let (Some(keys), Some(key)) = (&self.keys, to.key()) else {
             return Err(ResourceError::Usage(format!(
@@ -74,18 +76,30 @@ impl ProtectedResource for StorageAccount {
         };
         let (old, new) = keys.rewrap(key)?;
         self.protection = to.clone();
-        let untouched = self.files()?.iter().skip(1).try_fold(0, |sum, path| {
-            let len = path
-                .metadata()
-                .map_err(|e| ResourceError::io(path, e))?
-                .len();
-            Ok::<_, ResourceError>(sum + len)
-        })?;
+        let mut left = Vec::new();
+        for scope in self.catalog.scopes()? {
+            match self.wrap_scope_anew(&scope, None) {
+                Err(ResourceError::KeyUnavailable { .. }) => left.push(scope.name),
+                wrapped => drop(wrapped?),
+            }
+        }
+        let untouched = self.data_len()?;
         Ok(Rewrapped {
             from: old.account.key.to_string(),
             to: new.account.key.to_string(),
             bytes_rewritten: AccountHeader::LEN as u64,
             bytes_untouched: untouched,
+            left,
+        })
+    }
+}
+
+impl StorageAccount {
+    /// The bytes of all files but the header.
+    pub(super) fn data_len(&self) -> Result<u64, ResourceError> {
+        self.files()?.iter().skip(1).try_fold(0, |sum, path| {
+            let about = path.metadata().map_err(|e| ResourceError::io(path, e))?;
+            Ok(sum + about.len())
         })
     }
 }

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use crate::base::GenerationId;
 use crate::crypto::TagMismatch;
-use crate::resource::ResourceError;
+use crate::resource::{KeyLoss, ResourceError};
 
 use super::account::unauthentic;
 use super::catalog::Entry;
@@ -142,6 +142,7 @@ impl StorageAccount {
             Some(key) if Some(key.check()?) != number => Err(ResourceError::KeyUnavailable {
                 path: self.dir.display().to_string(),
                 why: "it was revoked during the transfer".to_owned(),
+                loss: KeyLoss::Key,
             }),
             _ => Ok(()),
         })

@@ -313,6 +313,7 @@ impl ProtectedResource for SqlDatabase {
         let all = total_len(&self.existing_files())?;
         self.protection = to.clone();
         Ok(Rewrapped {
+            left: Vec::new(),
             from: old.key.to_string(),
             to: to_version,
             bytes_rewritten,

@@ -128,16 +128,21 @@ fn verified(asked: &Admitted, source: &Source) -> Result<Option<Etag>, Fault> {
 pub(super) fn block(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault> {
     let id = asked.head.block_id()?;
     let lease = asked.head.lease_id("x-ms-lease-id")?;
-    let mut under = UnderKey::default();
+    let (mut under, mut scope) = (UnderKey::default(), None);
     let md5 = fed(asked, BLOCK_MAX, &mut |source, check| {
         let encryption = asked.encryption();
         let put = (asked.account).put_block_under(path, &id, source, encryption, check, lease)?;
-        under = put.under;
+        (under, scope) = (put.under, put.scope);
         Ok(())
     })?;
     let mut out = Out::new(StatusCode::CREATED);
     out.md5("content-md5", &md5);
-    out.encryption("x-ms-request-server-encrypted", asked, under);
+    out.encryption(
+        "x-ms-request-server-encrypted",
+        asked,
+        under,
+        scope.as_ref(),
+    );
     Ok(out.done())
 }
 

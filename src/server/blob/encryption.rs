@@ -6,13 +6,69 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::crypto::Secret;
-use crate::resource::blob::{Encryption, ProvidedKey};
+use crate::resource::blob::{ContainerScope, Encryption, ProvidedKey, ScopeName};
 
 use super::Admitted;
 use super::fault::Fault;
 use super::head::Head;
 
 pub(super) const SHA256: &str = "x-ms-encryption-key-sha256";
+
+pub(super) const SCOPE: &str = "x-ms-encryption-scope";
+
+/// What stands for no scope.
+pub(super) const NO_SCOPE: &str = "$account-encryption-key";
+
+/// The encryption scope that a request names, or the signature that allows it (`ses`), which it must not contradict.
+pub(super) fn scope(head: &Head) -> Result<Option<ScopeName>, Fault> {
+    let named = head.header(SCOPE)?;
+    let signed = match head.query("sig")? {
+        Some(_) => head.query("ses")?.filter(|scope| !scope.is_empty()),
+        None => None,
+    };
+    if let (Some(named), Some(signed)) = (named, signed)
+        && named != signed
+    {
+        return Err(forced());
+    }
+    parse(SCOPE, named.or(signed))
+}
+
+/// The scope that new blobs of a container are under.
+pub(super) fn container_scope(head: &Head) -> Result<Option<ContainerScope>, Fault> {
+    const DEFAULT: &str = "x-ms-default-encryption-scope";
+    const DENY: &str = "x-ms-deny-encryption-scope-override";
+    let (named, only) = match (head.header(DEFAULT)?, head.header(DENY)?) {
+        (None, None) => return Ok(None),
+        (Some(named), Some("true")) => (named, true),
+        (Some(named), Some("false")) => (named, false),
+        (Some(_), Some(_)) => return Err(Fault::header(DENY)),
+        (None, _) | (_, None) => {
+            let why = format!(
+                "Container encryption policy missing header: {DEFAULT} and {DENY} are required."
+            );
+            return Err(Fault::bad("MissingRequiredHeader", why));
+        }
+    };
+    match named {
+        NO_SCOPE if only => Err(Fault::not_here(
+            "containers that insist on the account's key",
+        )),
+        NO_SCOPE => Ok(None),
+        named => Ok(parse(DEFAULT, Some(named))?.map(|name| ContainerScope { name, only })),
+    }
+}
+
+fn parse(header: &str, name: Option<&str>) -> Result<Option<ScopeName>, Fault> {
+    let parsed = name.map(|name| name.parse().map_err(|_| Fault::header(header)));
+    parsed.transpose()
+}
+
+/// A container or a signature does not allow the scope.
+pub(super) fn forced() -> Fault {
+    let why = "The request is forbidden by the container encryption policy.";
+    Fault::forbidden("RequestForbiddenByContainerEncryptionPolicy", why)
+}
 
 /// The headers of a key: itself, its SHA-256, and the algorithm.
 type Headers = [&'static str; 3];
@@ -62,7 +118,10 @@ pub(super) fn provided_key(head: &Head, all: Headers) -> Result<Option<ProvidedK
 impl Admitted {
     /// What the request says of the key.
     pub(super) fn encryption(&self) -> Encryption<'_> {
-        given(self.provided_key.as_ref())
+        match &self.scope {
+            Some(scope) if self.call.writes_content() => Encryption::Scope(scope),
+            _ => given(self.provided_key.as_ref()),
+        }
     }
 }
 

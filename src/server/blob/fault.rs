@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::resource::blob::Refusal;
-use crate::resource::{EncryptionMismatch, ResourceError};
+use crate::resource::{EncryptionMismatch, KeyLoss, ResourceError};
 use crate::server::reply::{Reply, whole};
 
 use super::xml;
@@ -161,6 +161,17 @@ impl Fault {
                 };
                 Self::new(StatusCode::CONFLICT, code, why)
             }
+            ResourceError::NoScope(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "ResourceNotFound",
+                "The specified encryption scope does not exist.",
+            ),
+            ResourceError::ScopeDisabled(_) => Self::forbidden(
+                "AuthorizationFailure",
+                "This request is not authorized to perform this operation: the encryption scope is \
+                 disabled.",
+            ),
+            ResourceError::ScopeForced(_) => super::encryption::forced(),
             ResourceError::BadBlock(why) => Self::bad("InvalidBlockList", why.as_str()),
             ResourceError::Usage(why) => Self::bad("InvalidInput", why.as_str()),
             ResourceError::Busy { .. } => Self::new(
@@ -168,10 +179,23 @@ impl Fault {
                 "ServerBusy",
                 "The account is in use by another process; try again.",
             ),
-            ResourceError::KeyUnavailable { .. } => Self::forbidden(
-                "KeyVaultEncryptionKeyNotFound",
-                "The key vault key is not found to unwrap the encryption key.",
-            ),
+            ResourceError::KeyUnavailable { loss, .. } => {
+                let (code, why) = match loss {
+                    KeyLoss::Key => (
+                        "KeyVaultEncryptionKeyNotFound",
+                        "The key vault key is not found to unwrap the encryption key.",
+                    ),
+                    KeyLoss::Vault => (
+                        "KeyVaultVaultNotFound",
+                        "The key vault is not found, is sealed, or cannot be opened.",
+                    ),
+                    KeyLoss::Access => (
+                        "KeyVaultAccessTokenCannotBeAcquired",
+                        "The key vault does not let the storage account use the encryption key.",
+                    ),
+                };
+                Self::forbidden(code, why)
+            }
             other => failed(other),
         }
     }

@@ -234,9 +234,7 @@ impl Head {
     /// Refuses what changes the meaning of a request and is not there: to pass over it would be to store
     /// under another key than was asked for, or without the check that was asked for.
     pub(super) fn refuse_unknown(&self, call: &Call) -> Result<(), Fault> {
-        const NOT_HERE: [(&str, &str); 8] = [
-            ("x-ms-encryption-scope", "encryption scopes"),
-            ("x-ms-default-encryption-scope", "encryption scopes"),
+        const NOT_HERE: [(&str, &str); 6] = [
             ("x-ms-content-crc64", "CRC64 checksums"),
             ("x-ms-source-content-crc64", "CRC64 checksums"),
             ("x-ms-structured-body", "structured bodies"),

@@ -10,6 +10,7 @@ use crate::resource::blob::{
     StorageAccount, UnderKey,
 };
 
+use super::encryption::NO_SCOPE;
 use super::fault::Fault;
 use super::head::Head;
 use super::out::{blob_type, http_time, lease_duration, lease_status, tier};
@@ -114,6 +115,11 @@ pub(super) fn containers(
         document.text("Last-Modified", &http_time(container.modified));
         document.text("Etag", &container.etag.to_string());
         lease(&mut document, container.lease.as_ref(), account.now());
+        let scope = container.scope.as_ref();
+        let name = scope.map_or(NO_SCOPE, |scope| scope.name.as_str());
+        document.text("DefaultEncryptionScope", name);
+        let only = scope.is_some_and(|scope| scope.only);
+        document.text("DenyEncryptionScopeOverride", &only.to_string());
         document.text("HasImmutabilityPolicy", "false");
         document.text("HasLegalHold", "false");
         document.close("Properties");
@@ -160,6 +166,13 @@ pub(super) fn blobs(
                         Ok((_, said)) => Some(said),
                         // It says so instead, as the service does.
                         Err(ResourceError::Encryption { .. }) => {
+                            encrypted = true;
+                            None
+                        }
+                        // A scope that is shut shuts what is under it, and not the list.
+                        Err(
+                            ResourceError::KeyUnavailable { .. } | ResourceError::ScopeDisabled(_),
+                        ) if blob.scope.is_some() => {
                             encrypted = true;
                             None
                         }
@@ -255,6 +268,9 @@ fn properties(
         "ServerEncrypted",
         if is_encrypted { "true" } else { "false" },
     );
+    if let Some(scope) = &blob.scope {
+        document.text("EncryptionScope", scope.as_str());
+    }
     if let UnderKey::Provided(sha256) = blob.under {
         document.text("CustomerProvidedKeySha256", &STANDARD.encode(sha256));
     }

@@ -34,7 +34,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, StatusCode};
 use jiff::civil::Date;
 
-use crate::resource::blob::{BlobAt, BlobPath, ProvidedKey, StorageAccount};
+use crate::resource::blob::{BlobAt, BlobPath, ProvidedKey, ScopeName, StorageAccount};
 
 use super::reply::Reply;
 use super::shared::{Answer, Shared};
@@ -61,6 +61,8 @@ struct Admitted {
     source: Option<Source>,
     /// A key that came with the request.
     provided_key: Option<ProvidedKey>,
+    /// The encryption scope that the request names, or its signature.
+    scope: Option<ScopeName>,
 }
 
 impl Admitted {
@@ -212,8 +214,13 @@ fn admit(shared: &Shared, name: &str, head: Head, call: Call) -> Result<Admitted
         false => None,
     };
     let provided_key = encryption::provided_key(&head, encryption::OWN)?;
+    let scope = encryption::scope(&head)?;
+    if provided_key.is_some() && scope.is_some() {
+        return Err(Fault::header(encryption::SCOPE));
+    }
     Ok(Admitted {
         provided_key,
+        scope,
         source,
         account,
         call,
@@ -228,15 +235,11 @@ async fn perform(
     asked: Arc<Admitted>,
     body: Incoming,
 ) -> Result<Reply, Fault> {
-    let explain = {
-        let (shared, asked) = (shared.clone(), asked.clone());
-        move |fault| storage::explained(&shared, &asked.account, fault)
-    };
     match &asked.call {
         Call::Blob(BlobCall::Put | BlobCall::PutBlock | BlobCall::AppendBlock, _) => {
-            transfer::receive(shared, asked, body, explain).await
+            transfer::receive(shared, asked, body).await
         }
-        Call::Blob(BlobCall::Get, _) => transfer::send(shared, asked, explain).await,
+        Call::Blob(BlobCall::Get, _) => transfer::send(shared, asked).await,
         _ => {
             let max = match &asked.call {
                 Call::Blob(BlobCall::PutBlockList, _) => transfer::BLOCK_LIST_MAX,
@@ -253,7 +256,7 @@ async fn perform(
             };
             blocking(move || {
                 let _permit = permit;
-                perform::perform(&shared, &name, &asked, &body).map_err(explain)
+                perform::perform(&shared, &name, &asked, &body)
             })
             .await
         }

@@ -9,12 +9,13 @@ use hyper::header::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::resource::blob::{
-    Attributes, BlobInfo, BlobStatus, ContainerInfo, Etag, Lease, LeaseState, Pairs, Tier, UnderKey,
+    Attributes, BlobInfo, BlobStatus, ContainerInfo, Etag, Lease, LeaseState, Pairs, ScopeName,
+    Tier, UnderKey,
 };
 use crate::server::reply::{Reply, whole};
 
 use super::Admitted;
-use super::encryption::SHA256;
+use super::encryption::{NO_SCOPE, SCOPE, SHA256};
 use super::fault::Fault;
 use super::storage::is_encrypted;
 
@@ -83,6 +84,11 @@ impl Out {
         self.state(container.etag, container.modified);
         self.metadata(&container.metadata);
         self.lease(container.lease.as_ref(), now);
+        let scope = container.scope.as_ref();
+        let name = scope.map_or(NO_SCOPE, |scope| scope.name.as_str());
+        self.set("x-ms-default-encryption-scope", name);
+        let only = truth(scope.is_some_and(|scope| scope.only));
+        self.set("x-ms-deny-encryption-scope-override", only);
         self.set("x-ms-has-immutability-policy", "false");
         self.set("x-ms-has-legal-hold", "false");
     }
@@ -149,7 +155,12 @@ impl Out {
                 }
             }
         }
-        self.encryption("x-ms-server-encrypted", asked, blob.under);
+        self.encryption(
+            "x-ms-server-encrypted",
+            asked,
+            blob.under,
+            blob.scope.as_ref(),
+        );
         if !blob.tags.is_empty() {
             self.set("x-ms-tag-count", &blob.tags.len().to_string());
         }
@@ -159,14 +170,24 @@ impl Out {
     /// What the writing operations say.
     pub(super) fn written(&mut self, asked: &Admitted, blob: &BlobInfo) {
         self.state(blob.etag, blob.modified);
-        self.encryption("x-ms-request-server-encrypted", asked, blob.under);
+        let name = "x-ms-request-server-encrypted";
+        self.encryption(name, asked, blob.under, blob.scope.as_ref());
     }
 
     /// Whether what is read or was written is encrypted, which the header `name` says, and under which key.
-    pub(super) fn encryption(&mut self, name: &'static str, asked: &Admitted, under: UnderKey) {
+    pub(super) fn encryption(
+        &mut self,
+        name: &'static str,
+        asked: &Admitted,
+        under: UnderKey,
+        scope: Option<&ScopeName>,
+    ) {
         self.set(name, truth(is_encrypted(&asked.account)));
         if let UnderKey::Provided(sha256) = under {
             self.set(SHA256, &STANDARD.encode(sha256));
+        }
+        if let Some(scope) = scope {
+            self.set(SCOPE, scope.as_str());
         }
     }
 

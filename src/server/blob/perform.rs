@@ -17,7 +17,7 @@ use super::head::Head;
 use super::out::Out;
 use super::storage::is_encrypted;
 use super::transfer::{tags, write_conditions, write_refused};
-use super::{append, batch, copy, delegation, find, lease, list, policy, service, xml};
+use super::{append, batch, copy, delegation, encryption, find, lease, list, policy, service, xml};
 
 /// Does what was asked for of the account `name`.
 pub(super) fn perform(
@@ -90,7 +90,8 @@ fn on_container(
     match call {
         ContainerCall::Create => {
             refuse_public(head)?;
-            let made = account.create_container(container, &head.metadata()?);
+            let scope = encryption::container_scope(head)?;
+            let made = account.create_container_under(container, &head.metadata()?, scope.as_ref());
             let made = made.map_err(of)?;
             out.state(made.etag, made.modified);
         }

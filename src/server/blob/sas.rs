@@ -54,7 +54,6 @@ impl<'a> Sas<'a> {
             ("sduoid", "signatures for another identity"),
             ("srh", "signatures that bind headers"),
             ("srq", "signatures that bind the query"),
-            ("ses", "encryption scopes"),
         ] {
             if !sas.get(name)?.is_empty() {
                 return Err(Fault::not_here(what));

@@ -7,11 +7,9 @@ use hyper::StatusCode;
 use tokio::sync::Semaphore;
 
 use crate::base::ResourceId;
-use crate::envelope::{EnvelopeError, ResourceKind};
 use crate::resource::blob::StorageAccount;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::server::shared::Shared;
-use crate::vault::VaultError;
 use crate::world::{Kind, WorldError};
 
 use super::fault::Fault;
@@ -95,28 +93,4 @@ pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>
 /// Whether what the account stores is sealed.
 pub(super) fn is_encrypted(account: &StorageAccount) -> bool {
     *account.protection() != Protection::Plain
-}
-
-/// The same refusal, with the code of the reason for which the vault does not give the account's key.
-pub(super) fn explained(shared: &Shared, account: &StorageAccount, fault: Fault) -> Fault {
-    if fault.code != "KeyVaultEncryptionKeyNotFound" {
-        return fault;
-    }
-    let Some(envelope) = account.envelope() else {
-        return fault;
-    };
-    let wrapper = shared.workspace.wrapper();
-    match envelope.open(&*wrapper, ResourceKind::Storage, account.id()) {
-        Err(EnvelopeError::Vault(
-            VaultError::Sealed | VaultError::Store { .. } | VaultError::RootKey { .. },
-        )) => Fault::forbidden(
-            "KeyVaultVaultNotFound",
-            "The key vault is not found, is sealed, or cannot be opened.",
-        ),
-        Err(EnvelopeError::Vault(VaultError::Forbidden { .. })) => Fault::forbidden(
-            "KeyVaultAccessTokenCannotBeAcquired",
-            "The key vault does not let the storage account use the encryption key.",
-        ),
-        _ => fault,
-    }
 }

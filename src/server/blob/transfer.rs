@@ -116,13 +116,12 @@ pub(super) async fn receive(
     shared: &Arc<Shared>,
     asked: Arc<Admitted>,
     mut body: Incoming,
-    explain: impl FnOnce(Fault) -> Fault + Send + 'static,
 ) -> Result<Reply, Fault> {
     let permit = turn(shared).await?;
     let (sender, source) = source();
     let written = tokio::spawn(blocking(move || {
         let _permit = permit;
-        write(&asked, source).map_err(explain)
+        write(&asked, source)
     }));
     let sent = feed(&mut body, sender).await;
     let written = written.await.unwrap_or_else(|_| {
@@ -264,17 +263,18 @@ fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply,
     })?;
     let mut out = Out::new(StatusCode::CREATED);
     out.md5("content-md5", &checked.md5());
-    out.encryption("x-ms-request-server-encrypted", asked, put.under);
+    out.encryption(
+        "x-ms-request-server-encrypted",
+        asked,
+        put.under,
+        put.scope.as_ref(),
+    );
     Ok(out.done())
 }
 
 /// Get Blob. The head is sent when the blob's manifest is authentic; each piece when its chunk is. What
 /// fails after that cuts the answer off before the length that its head says.
-pub(super) async fn send(
-    shared: &Arc<Shared>,
-    asked: Arc<Admitted>,
-    explain: impl FnOnce(Fault) -> Fault + Send + 'static,
-) -> Result<Reply, Fault> {
+pub(super) async fn send(shared: &Arc<Shared>, asked: Arc<Admitted>) -> Result<Reply, Fault> {
     let permit = turn(shared).await?;
     let (begun, head) = oneshot::channel();
     let (mut sink, body) = answer();
@@ -283,7 +283,7 @@ pub(super) async fn send(
         let reader = match reader(&asked) {
             Ok(reader) => reader,
             Err(fault) => {
-                let _ = begun.send(Err(explain(fault)));
+                let _ = begun.send(Err(fault));
                 return;
             }
         };
@@ -294,7 +294,7 @@ pub(super) async fn send(
                 }
             }
             Err(fault) => {
-                let _ = begun.send(Err(explain(fault)));
+                let _ = begun.send(Err(fault));
                 return;
             }
         }

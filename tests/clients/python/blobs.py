@@ -18,6 +18,7 @@ from azure.storage.blob import (
     BlobSasPermissions,
     BlobServiceClient,
     ContainerClient,
+    ContainerEncryptionScope,
     ContainerSasPermissions,
     ContentSettings,
     CustomerProvidedEncryptionKey,
@@ -224,10 +225,40 @@ def keys_of_the_client():
     refused(400, "InvalidHeaderValue", lambda: blob.upload_blob(b"x", overwrite=True, cpk=bad))
 
 
+def scopes():
+    """Encryption scopes: `payroll` was made by the command line."""
+    scope = ContainerEncryptionScope(default_encryption_scope="payroll", prevent_encryption_scope_override=True)
+    strict = service.create_container("strict", container_encryption_scope=scope)
+    found = strict.get_container_properties().encryption_scope
+    assert (found.default_encryption_scope, found.prevent_encryption_scope_override) == ("payroll", True)
+    strict.upload_blob("a", b"data")
+    assert strict.get_blob_client("a").get_blob_properties().encryption_scope == "payroll"
+    blob = service.get_blob_client("reports", "scoped")
+    data = os.urandom(200_000)
+    done = blob.upload_blob(data, encryption_scope="payroll")
+    assert done["encryption_scope"] == "payroll"
+    assert blob.download_blob().readall() == data
+    blob.set_blob_metadata({"a": "b"}, encryption_scope="payroll")
+    blob.stage_block("1", data, encryption_scope="payroll")
+    refused(409, "BlobCustomerSpecifiedEncryptionMismatch", lambda: blob.commit_block_list([BlobBlock("1")]))
+    blob.commit_block_list([BlobBlock("1")], encryption_scope="payroll")
+    listed = {b.name: b.encryption_scope for b in service.get_container_client("reports").list_blobs()}
+    assert listed["scoped"] == "payroll" and listed["given"] is None
+    listed = {c.name: c.encryption_scope.default_encryption_scope for c in service.list_containers()}
+    assert (listed["strict"], listed["reports"]) == ("payroll", "$account-encryption-key")
+    sas = generate_blob_sas(
+        service.account_name, "reports", "by signature", account_key=KEY, expiry=in_an_hour(),
+        permission=BlobSasPermissions(read=True, write=True, create=True), encryption_scope="payroll")
+    signed = BlobClient.from_blob_url(f"{URL}/reports/by%20signature?{sas}")
+    assert signed.upload_blob(b"data")["encryption_scope"] == "payroll"
+    assert signed.download_blob().readall() == b"data"
+    refused(403, "RequestForbiddenByContainerEncryptionPolicy",
+            lambda: signed.upload_blob(b"x", overwrite=True, encryption_scope="open"))
+
+
 def not_there():
     """What would change the meaning of a request is refused, and never passed over."""
     blob = service.get_blob_client("reports", "shared")
-    refused(501, "NotImplemented", lambda: blob.upload_blob(b"x", overwrite=True, encryption_scope="s"))
 
 
 def the_customers_key():
@@ -256,6 +287,6 @@ def the_customers_key():
 
 
 for step in (containers, put_and_get, blocks, large, lists, conditions, properties_and_tags, tokens, signatures,
-             keys_of_the_client, not_there, the_customers_key):
+             keys_of_the_client, scopes, not_there, the_customers_key):
     step()
     print(step.__name__, "ok", flush=True)

@@ -10,7 +10,8 @@ use crate::resource::blob::lease::Lease;
 use crate::resource::blob::lease_rules::may;
 use crate::resource::blob::manifest;
 use crate::resource::blob::{
-    BlobAt, BlobName, BlobPath, BlobStatus, ListedBlock, Refusal, Snapshot, Snapshots, UnderKey,
+    BlobAt, BlobName, BlobPath, BlobStatus, ListedBlock, Refusal, ScopeName, Snapshot, Snapshots,
+    UnderKey,
 };
 
 use super::containers::exists;
@@ -34,6 +35,8 @@ pub(in crate::resource::blob) struct Entry {
     pub etag: Etag,
     /// Which key its manifest is under.
     pub under: UnderKey,
+    /// The name of the scope whose key that is.
+    pub scope: Option<ScopeName>,
     pub properties: Properties,
     pub tags: Pairs,
     pub status: BlobStatus,
@@ -47,8 +50,9 @@ pub(super) const ITSELF: i64 = i64::MAX;
 /// What is done to an entry, and the manifest that it has then, if that changes.
 type Change<'a> = dyn FnMut(&mut Entry) -> Result<Option<Vec<u8>>, ResourceError> + 'a;
 
-pub(super) const COLUMNS: &str = "blobs.container, name, snapshot, generation, size, extents, created, modified, \
-                       etag, properties, tags, status, substr(manifest, 1, 80)";
+pub(super) const COLUMNS: &str = "blobs.container, blobs.name, snapshot, generation, size, extents, created, modified, \
+                       etag, properties, tags, status, substr(manifest, 1, 80), \
+                       (SELECT scopes.name FROM scopes WHERE id = substr(manifest, 49, 16))";
 const ONE: &str = "blobs.container = ?1 AND name = ?2 AND snapshot = ?3";
 /// Where they are, with the lease.
 pub(super) const FROM: &str = "blobs LEFT JOIN leases ON leases.container = blobs.container
@@ -63,7 +67,7 @@ impl Catalog {
         let sql = format!("SELECT {COLUMNS}, {LEASE}, manifest FROM {FROM} WHERE {ONE}");
         let found = self.run(|c| {
             c.prepare_cached(&sql)?
-                .query_row(key(blob), |row| Ok((entry(row), row.get(17)?)))
+                .query_row(key(blob), |row| Ok((entry(row), row.get(18)?)))
                 .optional()
         })?;
         match found {
@@ -371,6 +375,7 @@ fn forget_blocks(c: &Connection, path: &BlobPath) -> rusqlite::Result<usize> {
 }
 
 pub(super) fn entry(row: &Row<'_>) -> Option<Entry> {
+    let under = manifest::under(&get::<Vec<u8>>(row, 12)?)?;
     Some(Entry {
         path: BlobPath {
             container: get::<String>(row, 0)?.parse().ok()?,
@@ -389,7 +394,11 @@ pub(super) fn entry(row: &Row<'_>) -> Option<Entry> {
         properties: get_json(row, 9)?,
         tags: get_json(row, 10)?,
         status: get_json(row, 11)?,
-        under: manifest::under(&get::<Vec<u8>>(row, 12)?)?,
-        lease: lease(row, 13)?,
+        scope: match under {
+            UnderKey::Scope(_) => Some(get::<String>(row, 13)?.parse().ok()?),
+            _ => None,
+        },
+        under,
+        lease: lease(row, 14)?,
     })
 }

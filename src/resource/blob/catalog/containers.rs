@@ -6,10 +6,11 @@ use crate::base::ExtentId;
 use crate::resource::ResourceError;
 use crate::resource::blob::attributes::{Conditions, Etag, Pairs};
 use crate::resource::blob::lease::Lease;
-use crate::resource::blob::{BlobPath, ContainerName};
+use crate::resource::blob::{BlobPath, ContainerName, ContainerScope};
 
 use super::extents::{referred_to, unreferenced};
 use super::leases::{LEASE, lease, may_container};
+use super::scopes::{begin_with, container_scope};
 use super::{BAD_ROW, Catalog, Refused, get, get_json, to_json};
 
 /// What is known of a container.
@@ -23,12 +24,18 @@ pub struct ContainerInfo {
     pub modified: Timestamp,
     /// Its metadata, under the service's key: it stays readable without the customer's, as in Azure.
     pub metadata: Pairs,
+    /// The encryption scope that its new blobs are under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ContainerScope>,
     /// The lease on it.
     #[serde(skip)]
     pub lease: Option<Lease>,
 }
 
-const COLUMNS: &str = "name, etag, modified, metadata";
+const COLUMNS: &str = "containers.name, etag, modified, metadata, \
+                       (SELECT scopes.name FROM container_scopes JOIN scopes ON scopes.id = scope \
+                        WHERE container_scopes.container = containers.name), \
+                       (SELECT only FROM container_scopes WHERE container_scopes.container = containers.name)";
 const FROM: &str = "containers LEFT JOIN leases ON leases.container = name AND leases.blob = ''";
 
 impl Catalog {
@@ -36,6 +43,7 @@ impl Catalog {
         &self,
         name: &ContainerName,
         metadata: &Pairs,
+        scope: Option<&ContainerScope>,
     ) -> Result<ContainerInfo, ResourceError> {
         self.write(|c| {
             let (etag, modified) = self.next_change(c)?;
@@ -45,10 +53,13 @@ impl Catalog {
                     "INSERT INTO containers VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
                 )?
                 .execute(row)?;
-            match made {
-                1 => find(c, name),
-                _ => Err(ResourceError::Exists(name.to_string()).into()),
+            if made != 1 {
+                return Err(ResourceError::Exists(name.to_string()).into());
             }
+            if let Some(scope) = scope {
+                begin_with(c, name, scope)?;
+            }
+            find(c, name)
         })
     }
 
@@ -175,6 +186,10 @@ fn info(row: &Row<'_>) -> Option<ContainerInfo> {
         etag: Etag(get(row, 1)?),
         modified: Timestamp::from_microsecond(get(row, 2)?).ok()?,
         metadata: get_json(row, 3)?,
-        lease: lease(row, 4)?,
+        scope: match get::<Option<String>>(row, 4)? {
+            Some(_) => Some(container_scope(row, 4)?),
+            None => None,
+        },
+        lease: lease(row, 6)?,
     })
 }

@@ -9,12 +9,13 @@ mod containers;
 mod extents;
 mod leases;
 mod policies;
+mod scopes;
 mod service;
 mod snapshots;
 mod walk;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,9 +35,10 @@ pub(super) use blobs::Entry;
 pub(super) use blocks::StagedBlock;
 pub use containers::ContainerInfo;
 pub(super) use extents::Known;
+pub(super) use scopes::ScopeRow;
 
 // docs/format.md, "Catalog".
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 const SCHEMA: &str = "
     CREATE TABLE account (
         one        INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
@@ -115,7 +117,7 @@ pub(super) struct Catalog {
     path: PathBuf,
     sealed: Option<SealedDatabase>,
     connection: Mutex<Connection>,
-    clock: Arc<dyn Clock>,
+    clock: RwLock<Arc<dyn Clock>>,
 }
 
 impl Catalog {
@@ -147,6 +149,7 @@ impl Catalog {
             let tx = connection.transaction()?;
             tx.execute_batch(SCHEMA)?;
             tx.execute_batch(block_lists::SCHEMA)?;
+            tx.execute_batch(scopes::SCHEMA)?;
             tx.execute("INSERT INTO account VALUES (1, 0, ?1)", [account_key])?;
             for number in [1, 2] {
                 access_keys::replace(&tx, number)?;
@@ -212,7 +215,7 @@ impl Catalog {
             path: path.to_owned(),
             sealed,
             connection: Mutex::new(connection),
-            clock: Arc::new(SystemClock),
+            clock: RwLock::new(Arc::new(SystemClock)),
         };
         // A put is durable when it returns.
         catalog.run(|c| c.pragma_update(None, "synchronous", "full"))?;
@@ -220,12 +223,13 @@ impl Catalog {
     }
 
     /// Goes by this clock from now on.
-    pub(super) fn set_clock(&mut self, clock: Arc<dyn Clock>) {
-        self.clock = clock;
+    pub(super) fn set_clock(&self, clock: Arc<dyn Clock>) {
+        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
+        let clock = self.clock.read().unwrap_or_else(PoisonError::into_inner);
+        clock.now()
     }
 
     /// The number and the time of the next change of anything in the account. The number is the time in

@@ -1,0 +1,167 @@
+//! Encryption scopes on the wire.
+
+use crate::blob_keys::{ask, headers};
+use crate::blobs::{error, served};
+use crate::client::*;
+use crate::key_loss::{await_code, await_success, run};
+
+#[test]
+fn encryption_scope_is_answered_for_while_it_is_enabled_and_its_key_is_there() {
+    let (served, key) = served();
+    run(
+        &served,
+        &["key", "create", "payroll-key", "--kind", "rsa-2048"],
+    );
+    let scope = [
+        "blob",
+        "scope",
+        "create",
+        "documents",
+        "payroll",
+        "--key",
+        "payroll-key",
+    ];
+    run(&served, &scope);
+    run(
+        &served,
+        &[
+            "blob",
+            "scope",
+            "create",
+            "documents",
+            "open",
+            "--service-managed",
+        ],
+    );
+    let ask = |method: &str, path: &str, headers: &[&str], body: &str| {
+        let headers: Vec<String> = headers.iter().map(|h| (*h).to_owned()).collect();
+        ask(&served, &key, method, path, &headers, body)
+    };
+    let payroll = "x-ms-encryption-scope:payroll";
+    let put = ask("PUT", "/default/a", &[payroll], "data");
+    assert_eq!(put.status, 201, "{put:?}");
+    assert!(put.head.contains("x-ms-encryption-scope: payroll"));
+    let got = ask("GET", "/default/a", &[], "");
+    assert_eq!(got.body, "data");
+    assert!(got.head.contains("x-ms-encryption-scope: payroll"));
+    assert!(got.head.contains("x-ms-server-encrypted: true"));
+    assert_eq!(ask("PUT", "/default/twin", &[], "data").status, 201);
+    let list = ask("GET", "/default?comp=list&restype=container", &[], "").body;
+    assert_eq!(
+        list.matches("<EncryptionScope>payroll</EncryptionScope>")
+            .count(),
+        1,
+        "{list}"
+    );
+
+    // A container of its own, which allows no other.
+    let container = [
+        "x-ms-default-encryption-scope:payroll",
+        "x-ms-deny-encryption-scope-override:true",
+    ];
+    let made = ask("PUT", "/strict?restype=container", &container, "");
+    assert_eq!(made.status, 201, "{made:?}");
+    let told = ask("GET", "/strict?restype=container", &[], "").head;
+    assert!(
+        told.contains("x-ms-default-encryption-scope: payroll"),
+        "{told}"
+    );
+    assert!(
+        told.contains("x-ms-deny-encryption-scope-override: true"),
+        "{told}"
+    );
+    let put = ask("PUT", "/strict/a", &[], "data");
+    assert!(
+        put.head.contains("x-ms-encryption-scope: payroll"),
+        "{put:?}"
+    );
+    let forced = (403, "RequestForbiddenByContainerEncryptionPolicy");
+    let other = ask("PUT", "/strict/b", &["x-ms-encryption-scope:open"], "x");
+    assert_eq!(error(&other), forced);
+    let containers = ask("GET", "/?comp=list", &[], "").body;
+    let told = "<DefaultEncryptionScope>payroll</DefaultEncryptionScope>";
+    assert_eq!(containers.matches(told).count(), 1, "{containers}");
+
+    for half in [&container[..1], &container[1..]] {
+        let made = ask("PUT", "/half?restype=container", half, "");
+        assert_eq!(error(&made), (400, "MissingRequiredHeader"));
+    }
+
+    // What does not fit.
+    let both: Vec<String> = headers(&[1; 32])
+        .into_iter()
+        .chain([payroll.to_owned()])
+        .collect();
+    let both: Vec<&str> = both.iter().map(String::as_str).collect();
+    assert_eq!(
+        error(&ask("PUT", "/default/b", &both, "x")),
+        (400, "InvalidHeaderValue")
+    );
+    let missing = ask("PUT", "/default/b", &["x-ms-encryption-scope:missing"], "x");
+    assert_eq!(error(&missing), (404, "ResourceNotFound"));
+    let mismatch = (409, "BlobCustomerSpecifiedEncryptionMismatch");
+    let metadata = ask(
+        "PUT",
+        "/default/a?comp=metadata",
+        &["x-ms-encryption-scope:open"],
+        "",
+    );
+    assert_eq!(error(&metadata), mismatch);
+    let given: Vec<String> = headers(&[1; 32]).to_vec();
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    assert_eq!(error(&ask("GET", "/default/a", &given, "")), mismatch);
+
+    // Disabled: refused at once, and no other blob.
+    run(
+        &served,
+        &["blob", "scope", "disable", "documents", "payroll"],
+    );
+    for (method, path) in [
+        ("GET", "/default/a"),
+        ("HEAD", "/default/a"),
+        ("GET", "/default/a?comp=metadata"),
+        ("PUT", "/default/a?comp=metadata"),
+        ("PUT", "/default/a?comp=snapshot"),
+        ("PUT", "/strict/a"),
+    ] {
+        assert_eq!(
+            error(&ask(method, path, &[], "")),
+            (403, "AuthorizationFailure"),
+            "{method} {path}"
+        );
+    }
+    assert_eq!(ask("GET", "/default/twin", &[], "").status, 200);
+    // It shuts its own blobs, and no list.
+    let list = ask(
+        "GET",
+        "/default?comp=list&include=metadata&restype=container",
+        &[],
+        "",
+    );
+    assert_eq!(list.status, 200);
+    assert_eq!(
+        list.body.matches("<Metadata Encrypted=\"true\">").count(),
+        1,
+        "{}",
+        list.body
+    );
+    run(
+        &served,
+        &["blob", "scope", "enable", "documents", "payroll"],
+    );
+    assert_eq!(ask("GET", "/default/a", &[], "").body, "data");
+
+    // Its key refused.
+    run(&served, &["key", "disable", "payroll-key"]);
+    await_code((403, "KeyVaultEncryptionKeyNotFound"), || {
+        ask("GET", "/default/a", &[], "")
+    });
+    assert_eq!(ask("GET", "/default/twin", &[], "").status, 200);
+    run(&served, &["key", "enable", "payroll-key"]);
+    run(&served, &["key", "rotate", "payroll-key"]);
+    run(
+        &served,
+        &["blob", "scope", "rewrap", "documents", "payroll"],
+    );
+    await_success(|| ask("GET", "/default/a", &[], ""));
+}
