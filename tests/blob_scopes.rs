@@ -34,8 +34,14 @@ fn scoped() -> (Fixture, [ScopeName; 2]) {
         },
     };
     let names = [scope("payroll"), scope("open")];
-    fixture.account.create_scope(&names[0], &customers).unwrap();
-    fixture.account.create_scope(&names[1], &service).unwrap();
+    fixture
+        .account
+        .create_scope(&names[0], &customers, Layers::One)
+        .unwrap();
+    fixture
+        .account
+        .create_scope(&names[1], &service, Layers::One)
+        .unwrap();
     (fixture, names)
 }
 

@@ -12,12 +12,14 @@ use std::fs;
 use std::path::Path;
 
 use atrest::base::{ExtentId, GenerationId, KeyVersion, ResourceId, VaultId};
-use atrest::crypto::{AeadKey, KeyEncryptionKey, Label, Secret, derive, derive_from_both, sha256};
+use atrest::crypto::{
+    AeadKey, ChaChaKey, KeyEncryptionKey, Label, Secret, derive, derive_from_both, sha256,
+};
 use atrest::envelope::{Envelope, ResourceKind};
 use atrest::resource::ResourceError;
 use atrest::resource::blob::{
-    AccountHeader, BlobName, BlobPath, BlockId, Extent, ExtentReader, GenerationKey, Manifest,
-    Snapshot, Subject,
+    AccountHeader, BlobName, BlobPath, BlockId, Extent, ExtentReader, GenerationKey,
+    InfrastructureKey, Manifest, Snapshot, Subject,
 };
 use common::Vector;
 use key_wrapper::MemoryVault;
@@ -103,6 +105,10 @@ fn extent(vector: &Vector) -> &'static str {
         len: vector.get("length").parse().unwrap(),
         block: None,
     };
+    let infrastructure = vector.find("catalog-key").map(|_| {
+        let key = Secret::copy_from(&vector.hex("catalog-key")).unwrap();
+        InfrastructureKey::of(&key, account)
+    });
     let temp = tempfile::NamedTempFile::new().unwrap();
     fs::write(temp.path(), &vector.body).unwrap();
     let mut plain = Vec::new();
@@ -112,6 +118,7 @@ fn extent(vector: &Vector) -> &'static str {
         account,
         &extent,
         Some(&generation),
+        infrastructure.as_ref(),
     )
     .and_then(|reader| reader.read(0..extent.len, &mut plain, &|| Ok(()), &mut |_| ()));
     match read {
@@ -536,6 +543,22 @@ fn extent_head() -> Vec<u8> {
 }
 
 fn sealed_extent(head: &[u8], plain: &[u8]) -> Vec<u8> {
+    sealed_layers(head, plain, false, |_| ())
+}
+
+/// The second layer.
+fn sealed_twice(nonce: &[u8], aad: &[u8], inner: &[u8]) -> Vec<u8> {
+    let catalog_key = Secret::copy_from(&CATALOG_KEY).unwrap();
+    let key = derive(&catalog_key, Label::BlobInfrastructure, &[&ACCOUNT]);
+    let key = derive(&key, Label::BlobOuter, &[&EXTENT, &SALT]);
+    let mut sealed = inner.to_vec();
+    let tag = ChaChaKey::new(&key).seal_in_place(&array(nonce), aad, &mut sealed);
+    sealed.extend(tag);
+    sealed
+}
+
+/// `change` alters what the first layer gave before the second is put on.
+fn sealed_layers(head: &[u8], plain: &[u8], twice: bool, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     let generation_key = Secret::copy_from(&GENERATION_KEY).unwrap();
     let key = AeadKey::new(&derive(
         &generation_key,
@@ -559,8 +582,12 @@ fn sealed_extent(head: &[u8], plain: &[u8]) -> Vec<u8> {
         };
         let mut body = chunk.to_vec();
         let tag = key.seal_in_place(&array(&nonce), &aad, &mut body);
-        sealed.extend(body);
-        sealed.extend(tag);
+        body.extend(tag);
+        change(&mut body);
+        match twice {
+            true => sealed.extend(sealed_twice(&nonce, &aad, &body)),
+            false => sealed.extend(body),
+        }
     }
     sealed
 }
@@ -579,6 +606,16 @@ fn generate_extents() {
     let first_only = two.0[..128 + 65_552].to_vec();
     let last_only = [&two.0[..128], &two.0[128 + 65_552..]].concat();
     let same = |name, sealed| (name, "unauthentic", 20, sealed);
+    let twice_head = {
+        let mut head = head.clone();
+        head[10] = 2;
+        head
+    };
+    let twice = |plain: &[u8]| sealed_layers(&twice_head, plain, true, |_| ());
+    let double = twice(plain);
+    let inner_altered = sealed_layers(&twice_head, plain, true, |inner| inner[0] ^= 1);
+    let mut exchanged = twice(&two.1);
+    exchanged.truncate(128 + 65_568);
     let extents = [
         ("extent", "success", 20, good.clone()),
         ("extent_empty", "success", 0, sealed_extent(&head, b"")),
@@ -589,6 +626,7 @@ fn generate_extents() {
         same("extent_magic", headed(7, b'x')),
         same("extent_version_2", headed(8, 2)),
         same("extent_algorithm_2", headed(10, 2)),
+        same("extent_algorithm_3", headed(10, 3)),
         same("extent_chunk_length", headed(11, 12)),
         same("extent_reserved", headed(15, 1)),
         same("extent_other_account", good.clone()),
@@ -606,6 +644,25 @@ fn generate_extents() {
             first_only,
         ),
         ("extent_inner_chunk_dropped", "unauthentic", 1, last_only),
+        ("extent_double", "success", 20, double.clone()),
+        ("extent_double_empty", "success", 0, twice(b"")),
+        ("extent_double_two_chunks", "success", 65_537, twice(&two.1)),
+        same("extent_double_cut", double[..double.len() - 1].to_vec()),
+        same(
+            "extent_double_tag_altered",
+            flipped(&double, double.len() - 1),
+        ),
+        same("extent_double_chunk_altered", flipped(&double, 128)),
+        same("extent_double_inner_altered", inner_altered),
+        same("extent_double_other_catalog_key", double.clone()),
+        same("extent_double_of_one_layer", good.clone()),
+        same("extent_double_where_one_layer_is", double.clone()),
+        (
+            "extent_double_last_chunk_dropped",
+            "unauthentic",
+            65_536,
+            exchanged,
+        ),
     ];
     for (name, expect, len, sealed) in extents {
         let other = |field: &str, right: &[u8]| match name.ends_with(field) {
@@ -617,16 +674,20 @@ fn generate_extents() {
             0 => b"",
             _ => plain,
         };
-        let fields = [
+        let mut fields = vec![
             ("expect", expect.to_owned()),
             ("what", "extent".to_owned()),
             ("account", other("other_account", &ACCOUNT)),
             ("extent", other("other_extent", &EXTENT)),
             ("generation", other("other_generation", &GENERATION)),
-            ("generation-key", other("other_key", &GENERATION_KEY)),
+            ("generation-key", other("extent_other_key", &GENERATION_KEY)),
             ("length", len.to_string()),
             ("plain-sha256", hex::encode(sha256(&[plain]))),
         ];
+        // It is given where two layers are expected.
+        if name.starts_with("extent_double") && name != "extent_double_where_one_layer_is" {
+            fields.push(("catalog-key", other("other_catalog_key", &CATALOG_KEY)));
+        }
         write(name, &fields, &sealed);
     }
 }

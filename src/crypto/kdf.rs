@@ -28,7 +28,7 @@ pub enum Label {
     SqliteJournal,
     /// Temporary files, under a random key that is never stored. Context: zeros, session salt.
     SqliteTemporary,
-    /// Commitment to an account key or a catalog key. Context: account id.
+    /// Commitment to the key of an account or of a scope. Context: its id.
     BlobAccount,
     /// Wraps blob generation keys, under the account key. Context: account id.
     BlobGeneration,
@@ -43,6 +43,10 @@ pub enum Label {
     BlobDelegation,
     /// What stands for the account key where a client gives a key of its own. Context: account id.
     BlobProvided,
+    /// The infrastructure key, under the catalog key. Context: account id.
+    BlobInfrastructure,
+    /// The second layer of one extent, under the infrastructure key. Context: extent id, salt.
+    BlobOuter,
     /// MAC of a vault's root-key record and commitment to the master key. Context: vault id.
     VaultRoot,
     /// The key that seals a vault's file, under the vault's master key. Context: vault id.
@@ -76,6 +80,8 @@ impl Label {
             Self::BlobDelegation => b"atrest/v1/blob/delegation",
             Self::BlobManifest => b"atrest/v1/blob/manifest",
             Self::BlobProvided => b"atrest/v1/blob/provided",
+            Self::BlobInfrastructure => b"atrest/v1/blob/infrastructure",
+            Self::BlobOuter => b"atrest/v1/blob/outer",
             Self::VaultRoot => b"atrest/v1/vault/root",
             Self::VaultFile => b"atrest/v1/vault/file",
             Self::VaultBackup => b"atrest/v1/vault/backup",

@@ -1,11 +1,12 @@
 //! Authenticated encryption, key wrap, key derivation and secrets. No primitive is written here:
-//! AES-256-GCM of what the program seals comes from `aws-lc-rs` or `aes-gcm` ([`Backend`]), all that
+//! AES-256-GCM of what the program seals comes from `aws-lc-rs` or `aes-gcm` ([`Backend`]), ChaCha20-Poly1305 and all that
 //! a vault's keys do from `aws-lc-rs` (AES-192 key wrap from `aes-kw`), HKDF and hashes from RustCrypto,
 //! randomness from the operating system.
 
 mod aead;
 mod aes;
 mod algorithm;
+mod chacha;
 mod cipher;
 mod jwk;
 mod kdf;
@@ -19,6 +20,7 @@ mod signing;
 pub use aead::{AeadKey, Backend, NONCE_LEN, Nonce, TAG_LEN, Tag, TagMismatch};
 pub use aead::{backend, select_backend};
 pub use algorithm::{EncryptionAlgorithm, SignatureAlgorithm};
+pub use chacha::ChaChaKey;
 pub use cipher::{CipherParameters, Ciphertext, KeyUseError};
 pub use jwk::{BadPublicKey, PrivateJwk, PublicJwk, PublicKey};
 pub use kdf::{

@@ -60,10 +60,21 @@ impl Workspace {
         address: &ResourceAddress,
         protection: Protection,
     ) -> Result<StorageAccount, WorldError> {
+        self.create_storage_with(address, protection, Layers::One)
+    }
+
+    /// The same; with [`Layers::Two`] it has infrastructure encryption.
+    pub fn create_storage_with(
+        &self,
+        address: &ResourceAddress,
+        protection: Protection,
+        layers: Layers,
+    ) -> Result<StorageAccount, WorldError> {
         let (wrapper, service_key) = (self.wrapper_at(address)?, self.service_key());
         self.add(address, Kind::Storage, protection.clone(), |path, id| {
             let service_key = protection.key().is_some().then_some(&service_key);
-            StorageAccount::create(path, id, protection.clone(), service_key, &wrapper)
+            let protection = protection.clone();
+            StorageAccount::create_with(path, id, protection, service_key, &wrapper, layers)
         })
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use atrest::base::ResourceId;
 use atrest::crypto::{Secret, random_id};
 use atrest::envelope::ResourceKind;
-use atrest::resource::blob::{AccountHeader, BlobName, BlobPath, StorageAccount};
+use atrest::resource::blob::{AccountHeader, BlobName, BlobPath, Layers, StorageAccount};
 use atrest::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use atrest::sqlite::{KeySource, KeyUnavailable, SealedDatabase};
 use tempfile::TempDir;
@@ -37,13 +37,25 @@ impl Fixture {
         Self::make(MemoryVault::new(), Protection::Plain)
     }
 
+    /// Under the customer's key, and once more under the service's.
+    pub fn double() -> Self {
+        let vault = MemoryVault::new();
+        let key = vault.add("customer");
+        Self::make_with(vault, Protection::CustomerManaged { key }, Layers::Two)
+    }
+
     fn make(vault: Arc<MemoryVault>, protection: Protection) -> Self {
+        Self::make_with(vault, protection, Layers::One)
+    }
+
+    fn make_with(vault: Arc<MemoryVault>, protection: Protection, layers: Layers) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let service = vault.add("service");
         let wrapper: Wrapper = vault.clone();
         let id = random_id(ResourceId::from_bytes);
         let dir = temp.path().join("account");
-        let account = StorageAccount::create(&dir, id, protection, Some(&service), &wrapper);
+        let service = Some(&service);
+        let account = StorageAccount::create_with(&dir, id, protection, service, &wrapper, layers);
         Self {
             account: account.unwrap(),
             vault,

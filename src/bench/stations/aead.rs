@@ -120,7 +120,7 @@ fn paths(session: &mut Session<'_>) -> Result<(), BenchError> {
     let (mut bare, mut into) = (Gcm::new(), sealed.clone());
     let account = random_id(ResourceId::from_bytes);
     let extent = random_id(ExtentId::from_bytes);
-    let cipher = ExtentCipher::create(account, extent, &GenerationKey::random());
+    let cipher = ExtentCipher::create(account, extent, &GenerationKey::random(), None);
     let mut index = 0;
     session.measure(vec![
         About::new("chunk", "bare aws-lc-rs")

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::resource::blob::{BlobName, BlobPath, ContainerName, ScopeName};
+use crate::resource::blob::{BlobName, BlobPath, ContainerName, Layers, ScopeName};
 use crate::world::{BadAddress, Kind, ResourceAddress};
 
 use super::range::ByteRange;
@@ -12,6 +12,7 @@ use crate::cli::protection::ProtectionArgs;
 #[command(after_help = "\
 Examples:
   atrest blob create invoices
+  atrest blob create wages --infrastructure-encryption
   atrest blob put invoices july.pdf 2026/july.pdf
   atrest blob list invoices 2026/
   atrest blob get invoices 2026/july.pdf copy.pdf")]
@@ -54,6 +55,25 @@ pub(super) struct CreateArgs {
 
     #[command(flatten)]
     pub(super) protection: ProtectionArgs,
+
+    #[command(flatten)]
+    pub(super) twice: InfrastructureArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InfrastructureArgs {
+    /// Seal what is stored a second time, with another algorithm and a key of the provider's; for good
+    #[arg(long, conflicts_with = "plain")]
+    infrastructure_encryption: bool,
+}
+
+impl InfrastructureArgs {
+    pub(super) fn layers(&self) -> Layers {
+        match self.infrastructure_encryption {
+            true => Layers::Two,
+            false => Layers::One,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::resource::blob::{
-    Attributes, BlobInfo, BlobName, Conditions, Encryption, Pairs, StorageAccount,
+    Attributes, BlobInfo, BlobName, Conditions, Encryption, Layers, Pairs, StorageAccount,
 };
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 
@@ -47,20 +47,31 @@ struct Made {
     address: String,
     #[serde(flatten)]
     protection: Protection,
+    infrastructure_encryption: bool,
 }
 
 fn create(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
     let workspace = context.workspace()?;
     let protection = args.protection.protection(&workspace)?;
-    workspace.create_storage(&args.account, protection.clone())?;
+    let layers = args.twice.layers();
+    workspace.create_storage_with(&args.account, protection.clone(), layers)?;
     let made = Made {
         address: args.account.to_string(),
         protection,
+        infrastructure_encryption: layers == Layers::Two,
     };
     context.output().answer(&made, |text| {
         use std::fmt::Write;
         let how = how(&made.protection);
-        writeln!(text, "{}: an empty storage account, {how}", made.address)
+        let twice = match made.infrastructure_encryption {
+            true => ", with infrastructure encryption",
+            false => "",
+        };
+        writeln!(
+            text,
+            "{}: an empty storage account, {how}{twice}",
+            made.address
+        )
     })
 }
 

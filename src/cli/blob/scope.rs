@@ -7,7 +7,7 @@ use crate::resource::Rewrapped;
 use crate::resource::blob::{EncryptionScope, ScopeName};
 use crate::world::ResourceAddress;
 
-use super::args::address;
+use super::args::{InfrastructureArgs, address};
 use super::{CliError, Context, table};
 
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,9 @@ enum Command {
         scope: Named,
         #[command(flatten)]
         protection: ProtectionArgs,
+
+        #[command(flatten)]
+        twice: InfrastructureArgs,
     },
     /// List the scopes; works when the customer's key is gone, as the next three do
     List {
@@ -69,9 +72,14 @@ pub(super) fn run(args: &ScopeArgs, context: &Context) -> Result<(), CliError> {
     let workspace = context.workspace()?;
     let open = |address: &ResourceAddress| workspace.open_storage(address);
     match &args.command {
-        Command::Create { scope, protection } => {
+        Command::Create {
+            scope,
+            protection,
+            twice,
+        } => {
             let protection = protection.protection(&workspace)?;
-            let made = open(&scope.account)?.create_scope(&scope.scope, &protection)?;
+            let made =
+                open(&scope.account)?.create_scope(&scope.scope, &protection, twice.layers())?;
             tell(&made, context)
         }
         Command::List { account } => list(&open(account)?.scopes()?, context),
@@ -102,11 +110,12 @@ fn tell(scope: &EncryptionScope, context: &Context) -> Result<(), CliError> {
             name, key_version, ..
         } = scope;
         let (state, how) = (state(scope), how(&scope.protection));
-        writeln!(
-            text,
-            "{name}: {state}, {how}, version {}",
-            key_version.version
-        )
+        let twice = match scope.infrastructure_encryption {
+            true => ", with infrastructure encryption",
+            false => "",
+        };
+        let version = key_version.version;
+        writeln!(text, "{name}: {state}, {how}, version {version}{twice}")
     })
 }
 

@@ -16,7 +16,7 @@ use super::key::AccountKeys;
 use super::scope::ScopeKeys;
 use super::store::ExtentStore;
 use super::{
-    AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Lease, ScopeName,
+    AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Layers, Lease, ScopeName,
     Snapshot, UnderKey,
 };
 
@@ -93,6 +93,8 @@ pub struct StorageAccount {
     pub(super) keys: Option<AccountKeys>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) scope_keys: ScopeKeys,
+    /// Whether every extent is sealed a second time, under a key of the service's.
+    pub(super) infrastructure: bool,
     pub(super) extents: ExtentStore,
     /// Held while a block is appended.
     pub(super) appends: Mutex<()>,
@@ -114,6 +116,24 @@ impl StorageAccount {
         service_key: Option<&KeyRef>,
         wrapper: &Wrapper,
     ) -> Result<Self, ResourceError> {
+        Self::create_with(dir, id, protection, service_key, wrapper, Layers::One)
+    }
+
+    /// The same. With [`Layers::Two`] it has infrastructure encryption, for good: every extent is sealed a second
+    /// time, with another algorithm and under a key of the service's.
+    pub fn create_with(
+        dir: &Path,
+        id: ResourceId,
+        protection: Protection,
+        service_key: Option<&KeyRef>,
+        wrapper: &Wrapper,
+        layers: Layers,
+    ) -> Result<Self, ResourceError> {
+        if protection == Protection::Plain && layers == Layers::Two {
+            return Err(ResourceError::Usage(
+                "a plain storage account encrypts nothing, and so nothing twice".into(),
+            ));
+        }
         let failed = |e| ResourceError::io(dir, e);
         if dir.exists() && fs::read_dir(dir).map_err(failed)?.next().is_some() {
             return Err(ResourceError::Exists(dir.display().to_string()));
@@ -133,7 +153,7 @@ impl StorageAccount {
             .transpose()
             .map_err(|e| ResourceError::vault(&dir.display().to_string(), e))?;
         create_dir_private(dir).map_err(failed)?;
-        let made = Self::make(dir, id, protection, wrapped, wrapper);
+        let made = Self::make(dir, id, protection, wrapped, wrapper, layers);
         if made.is_err() {
             // All that is in there is what was just made.
             let _ = fs::remove_dir_all(dir);
@@ -147,7 +167,9 @@ impl StorageAccount {
         protection: Protection,
         wrapped: Option<(AccountHeader, [u8; 32])>,
         wrapper: &Wrapper,
+        layers: Layers,
     ) -> Result<Self, ResourceError> {
+        let infrastructure = layers == Layers::Two;
         let extents = ExtentStore::new(dir.join(EXTENTS));
         extents.create()?;
         let (mut keys, mut commitment) = (None, None);
@@ -159,7 +181,8 @@ impl StorageAccount {
             (keys, commitment) = (Some(made), Some(account_key));
         }
         let catalog_key = keys.as_ref().map(AccountKeys::catalog);
-        let catalog = Catalog::create(&dir.join(CATALOG), id, catalog_key, commitment)?;
+        let catalog = dir.join(CATALOG);
+        let catalog = Catalog::create(&catalog, id, catalog_key, commitment, infrastructure)?;
         catalog.create_container(&ContainerName::default(), &Pairs::new(), None)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -168,6 +191,7 @@ impl StorageAccount {
             keys,
             catalog: Arc::new(catalog),
             scope_keys: ScopeKeys::default(),
+            infrastructure,
             extents,
             appends: Mutex::default(),
         })
@@ -209,6 +233,7 @@ impl StorageAccount {
             let commitment = commitment.ok_or_else(|| unauthentic(&dir.join(CATALOG)))?;
             keys.account().expect(commitment);
         }
+        let infrastructure = catalog.infrastructure()?;
         let extents = ExtentStore::new(dir.join(EXTENTS));
         let account = Self {
             dir: dir.to_owned(),
@@ -217,6 +242,7 @@ impl StorageAccount {
             keys,
             catalog: Arc::new(catalog),
             scope_keys: ScopeKeys::default(),
+            infrastructure,
             extents,
             appends: Mutex::default(),
         };
@@ -234,6 +260,11 @@ impl StorageAccount {
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         self.catalog.set_clock(clock);
         self
+    }
+
+    /// Whether every extent is sealed a second time, under a key of the service's.
+    pub fn has_infrastructure_encryption(&self) -> bool {
+        self.infrastructure
     }
 
     /// The directory.

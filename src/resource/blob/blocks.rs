@@ -10,7 +10,7 @@ use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions};
 use super::catalog::{Known, StagedBlock};
 use super::change::TRIES;
-use super::content::new_entry;
+use super::content::{new_entry, second_layer};
 use super::encryption::{BlobKey, mismatched};
 use super::extent::chunk_count;
 use super::manifest::{Extent, Generation, Manifest, Subject};
@@ -259,7 +259,8 @@ impl StorageAccount {
             let at = self.extents.path(extent.id);
             let generation = self.generation_key(&manifest, &extent, key.as_ref(), &at)?;
             let allowed = self.permission(key.as_ref())?;
-            ExtentReader::open(&file, &at, self.id, &extent, generation.as_ref())?.read(
+            let (generation, second) = (generation.as_ref(), second_layer(key.as_ref())?);
+            ExtentReader::open(&file, &at, self.id, &extent, generation, second.as_ref())?.read(
                 0..extent.len,
                 &mut std::io::sink(),
                 &allowed,

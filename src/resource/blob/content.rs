@@ -20,7 +20,7 @@ use super::store::NewExtent;
 use super::writer::write_extent;
 use super::{
     BlobAt, BlobInfo, BlobPath, BlobStatus, BlockId, Encryption, ExtentCipher, ExtentReader,
-    GenerationKey, StorageAccount,
+    GenerationKey, InfrastructureKey, StorageAccount,
 };
 
 /// Extents whose files a read opens before it begins.
@@ -120,7 +120,9 @@ impl StorageAccount {
     ) -> Result<Stored, ResourceError> {
         let allowed = self.permission(key)?;
         let id = random_id(ExtentId::from_bytes);
-        let cipher = key.map(|_| ExtentCipher::create(self.id, id, generation));
+        let infrastructure = second_layer(key)?;
+        let infrastructure = infrastructure.as_ref();
+        let cipher = key.map(|_| ExtentCipher::create(self.id, id, generation, infrastructure));
         let mut new = self.extents.begin(id)?;
         let (file, path) = (new.file(), new.path());
         let len = write_extent(file, path, cipher.as_ref(), source, &allowed, progress)?;
@@ -309,7 +311,9 @@ impl BlobReader<'_> {
         };
         let path = account.extents.path(extent.id);
         let generation = account.generation_key(&self.manifest, extent, self.key(), &path)?;
-        let reader = ExtentReader::open(file, &path, account.id, extent, generation.as_ref())?;
+        let (generation, second) = (generation.as_ref(), second_layer(self.key())?);
+        let reader =
+            ExtentReader::open(file, &path, account.id, extent, generation, second.as_ref())?;
         reader.read(within, sink, allowed, progress)
     }
 
@@ -327,6 +331,13 @@ impl BlobReader<'_> {
     pub(super) fn account(&self) -> &StorageAccount {
         self.account
     }
+}
+
+/// The key of the second layer of what is under `key`, if it has one.
+pub(super) fn second_layer(
+    key: Option<&BlobKey<'_>>,
+) -> Result<Option<InfrastructureKey>, ResourceError> {
+    Ok(key.map(BlobKey::infrastructure).transpose()?.flatten())
 }
 
 /// The extents that hold the bytes `range` of a blob, and which bytes of each.

@@ -97,7 +97,8 @@ impl StorageAccount {
     /// Makes the blob at `into` a copy of `source` under the key that `encryption` says, with what `said` says of it, if the blob that is there
     /// meets `conditions`. Within the account no byte of the content is read: the copy lists the same
     /// extents, and the keys of their generations. From another account each extent is opened, and sealed
-    /// anew under a key of this one; and so of an append blob when the copy is under another key.
+    /// anew under a key of this one; and so of an append blob when the copy is under another key, and when only one
+    /// of the two is sealed twice.
     ///
     /// # Errors
     /// [`Refusal::SourceMissing`], [`Refusal::SourceConditionNotMet`], [`ResourceError::ConditionNotMet`].
@@ -130,10 +131,12 @@ impl StorageAccount {
             let (info, mut manifest, of) = source.find()?;
             // The generation of an append blob is that of what is appended later, too, which is none of a copy's
             // under another key.
-            if info.status.append && of.as_ref().map(BlobKey::under) != key.map(BlobKey::under) {
+            let (of, key_of) = (of.as_ref(), BlobKey::under);
+            let unlike = info.status.append && of.map(key_of) != key.map(key_of);
+            if unlike || of.is_some_and(BlobKey::is_double) != key.is_some_and(BlobKey::is_double) {
                 return self.transplant(source, into, key, conditions, said);
             }
-            manifest.generations = self.wrapped_anew(manifest.generations, of.as_ref(), key)?;
+            manifest.generations = self.wrapped_anew(manifest.generations, of, key)?;
             let copied =
                 self.commit_copy(into, &info, manifest, key, Known::OfAny, conditions, said)?;
             if let Some(copy) = copied {

@@ -11,7 +11,7 @@ use crate::resource::{EncryptionMismatch, ResourceError};
 
 use super::catalog::ScopeRow;
 use super::key::HeldKey;
-use super::{ContainerName, ScopeName, StorageAccount};
+use super::{ContainerName, InfrastructureKey, ScopeName, StorageAccount};
 
 /// A key that a client gives with each request (customer-provided key, CPK), and that is kept nowhere.
 pub struct ProvidedKey {
@@ -140,6 +140,22 @@ impl BlobKey<'_> {
             By::Scope(scope) => Some(&scope.name),
             _ => None,
         }
+    }
+
+    /// Whether what is under it is sealed a second time, under a key of the service's.
+    pub(super) fn is_double(&self) -> bool {
+        let of_scope = matches!(&self.by, By::Scope(scope) if scope.infrastructure);
+        self.account.infrastructure || of_scope
+    }
+
+    /// The key of that second layer, if there is one.
+    pub(super) fn infrastructure(&self) -> Result<Option<InfrastructureKey>, ResourceError> {
+        let (true, Some(keys)) = (self.is_double(), &self.account.keys) else {
+            return Ok(None);
+        };
+        let account = self.account.id;
+        let derive = |key: &Secret<32>| InfrastructureKey::of(key, account);
+        keys.catalog().with_key(derive).map(Some)
     }
 
     /// Whether it may be used now, as [`HeldKey::check`]. That a scope was disabled is seen at once, whoever did it.

@@ -56,7 +56,9 @@ pub use catalog::ContainerInfo;
 pub use content::BlobReader;
 pub use copy::CopySource;
 pub use encryption::{Encryption, ProvidedKey, UnderKey};
-pub use extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, MAX_EXTENT_LEN};
+pub use extent::{
+    CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, InfrastructureKey, Layers, MAX_EXTENT_LEN,
+};
 pub use header::AccountHeader;
 pub use lease::{Leasable, Lease, LeaseAction, LeaseChanged, LeaseId, LeaseState};
 pub use manifest::{Extent, Generation, Manifest, Subject};

@@ -7,14 +7,13 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
 
 use crate::base::ResourceId;
-use crate::crypto::TAG_LEN;
 use crate::resource::ResourceError;
 
 use super::extent::{
-    CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, chunk_at, chunk_count, sealed_len,
+    CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, InfrastructureKey, Layers, chunk_count,
 };
 use super::manifest::Extent;
-use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_LEN, joined};
+use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, joined};
 
 /// Chunks whose plaintexts travel together.
 const BATCH_CHUNKS: usize = BATCH_LEN / CHUNK_LEN;
@@ -33,7 +32,8 @@ pub struct ExtentReader<'a> {
 
 impl<'a> ExtentReader<'a> {
     /// Opens the file of `extent` of `account`; `path` is for messages. `generation` is the key that
-    /// it must be sealed under, or `None` when it is plain.
+    /// it must be sealed under, or `None` when it is plain; `infrastructure` that of the second layer that it must
+    /// have, or `None` when it must have none.
     ///
     /// # Errors
     /// [`ResourceError::Unauthentic`] when the length or the header is not this extent's, or the
@@ -44,6 +44,7 @@ impl<'a> ExtentReader<'a> {
         account: ResourceId,
         extent: &Extent,
         generation: Option<&GenerationKey>,
+        infrastructure: Option<&InfrastructureKey>,
     ) -> Result<Self, ResourceError> {
         let mut reader = Self {
             file,
@@ -52,14 +53,18 @@ impl<'a> ExtentReader<'a> {
             len: extent.len,
         };
         let about = file.metadata().map_err(|e| ResourceError::io(path, e))?;
-        let expected = generation.map_or(extent.len, |_| sealed_len(extent.len));
+        let expected = match generation {
+            None => extent.len,
+            Some(_) => Layers::with(infrastructure).sealed_len(extent.len),
+        };
         if about.len() != expected {
             return Err(reader.unauthentic());
         }
         if let Some(generation) = generation {
             let mut header = [0; ExtentHeader::LEN];
             reader.read_at(&mut header, 0)?;
-            let cipher = ExtentCipher::open(&header, account, extent.id, generation);
+            let cipher =
+                ExtentCipher::open(&header, account, extent.id, generation, infrastructure);
             reader.cipher = Some(cipher.map_err(|_| reader.unauthentic())?);
         }
         Ok(reader)
@@ -127,7 +132,11 @@ impl<'a> ExtentReader<'a> {
         // Even an empty range reads one chunk, so that even an empty blob is authenticated.
         let mut index = (range.start / chunk_len).min(count - 1);
         let end = range.end.div_ceil(chunk_len).max(index + 1);
-        let mut sealed = vec![0; BATCH_CHUNKS * SEALED_CHUNK_LEN];
+        let layers = self
+            .cipher
+            .as_ref()
+            .map_or(Layers::One, ExtentCipher::layers);
+        let mut sealed = vec![0; BATCH_CHUNKS * layers.chunk_len()];
         while index < end {
             let Ok(mut batch) = free.recv() else {
                 return Ok(());
@@ -140,9 +149,10 @@ impl<'a> ExtentReader<'a> {
             match &self.cipher {
                 None => self.read_at(plain, first)?,
                 Some(cipher) => {
-                    let tags = usize::try_from(chunks).expect("at most a batch") * TAG_LEN;
+                    let chunks = usize::try_from(chunks).expect("at most a batch");
+                    let tags = chunks * layers.overhead();
                     let sealed = &mut sealed[..plain_len + tags];
-                    self.read_at(sealed, chunk_at(index))?;
+                    self.read_at(sealed, layers.chunk_at(index))?;
                     self.unseal(cipher, index, sealed, plain)?;
                 }
             }
@@ -162,7 +172,7 @@ impl<'a> ExtentReader<'a> {
         &self,
         cipher: &ExtentCipher,
         first: u64,
-        sealed: &[u8],
+        sealed: &mut [u8],
         plain: &mut [u8],
     ) -> Result<(), ResourceError> {
         let last = chunk_count(self.len) - 1;
@@ -172,7 +182,7 @@ impl<'a> ExtentReader<'a> {
                 .map_err(|_| self.unauthentic());
         }
         let chunks = sealed
-            .chunks(SEALED_CHUNK_LEN)
+            .chunks_mut(cipher.layers().chunk_len())
             .zip(plain.chunks_mut(CHUNK_LEN));
         for (index, (sealed, plain)) in (first..).zip(chunks) {
             let total = (index == last).then_some(self.len);

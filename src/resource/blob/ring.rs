@@ -8,8 +8,8 @@ use super::extent::CHUNK_LEN;
 
 /// Bytes that travel together.
 pub(super) const BATCH_LEN: usize = 1 << 20;
-/// Length of a whole sealed chunk.
-pub(super) const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
+/// Length of a whole sealed chunk, at most: under two layers.
+pub(super) const SEALED_CHUNK_MAX: usize = CHUNK_LEN + 2 * TAG_LEN;
 /// Buffers that go round between the two sides of a transfer: nearly all the memory that it takes.
 pub(super) const BATCHES: usize = 3;
 
@@ -33,7 +33,7 @@ impl Ring {
         let (full, free) = (sync_channel(batches), sync_channel(batches));
         for _ in 0..batches {
             let batch = Batch {
-                bytes: vec![0; BATCH_LEN + SEALED_CHUNK_LEN].into_boxed_slice(),
+                bytes: vec![0; BATCH_LEN + SEALED_CHUNK_MAX].into_boxed_slice(),
                 range: 0..0,
             };
             free.0.send(batch).expect("the receiver is here");

@@ -11,7 +11,7 @@ use crate::resource::{Protection, ResourceError, Rewrapped, Wrapper};
 
 use super::catalog::{Catalog, ScopeRow};
 use super::key::{Envelopes, HeldKey, commitment};
-use super::{ScopeName, StorageAccount};
+use super::{Layers, ScopeName, StorageAccount};
 
 /// An encryption scope: a key of its own for some of an account's containers or blobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,6 +25,8 @@ pub struct EncryptionScope {
     pub protection: Protection,
     /// Which version of that key does.
     pub key_version: KeyVersionRef,
+    /// Whether what is under it is sealed a second time, under a key of the service's.
+    pub infrastructure_encryption: bool,
     /// When it was made.
     pub created: Timestamp,
     /// When it was last changed.
@@ -75,6 +77,7 @@ impl From<ScopeRow> for EncryptionScope {
                 false => Protection::ServiceManaged { key },
             },
             key_version: row.envelope.key,
+            infrastructure_encryption: row.infrastructure,
             created: row.created,
             modified: row.modified,
         }
@@ -82,7 +85,8 @@ impl From<ScopeRow> for EncryptionScope {
 }
 
 impl StorageAccount {
-    /// Makes an encryption scope with a new random key, wrapped by the protection's.
+    /// Makes an encryption scope with a new random key, wrapped by the protection's. With [`Layers::Two`] what is
+    /// under it has infrastructure encryption, which an account that has it gives to each.
     ///
     /// # Errors
     /// [`ResourceError::Exists`]; [`ResourceError::KeyUnavailable`] when the vault does not wrap;
@@ -91,6 +95,7 @@ impl StorageAccount {
         &self,
         name: &ScopeName,
         protection: &Protection,
+        layers: Layers,
     ) -> Result<EncryptionScope, ResourceError> {
         let (Some(keys), Some(key)) = (&self.keys, protection.key()) else {
             return Err(ResourceError::Usage(
@@ -111,6 +116,7 @@ impl StorageAccount {
             modified: now,
             commitment: commitment(&own, id),
             envelope,
+            infrastructure: self.infrastructure || layers == Layers::Two,
         };
         self.catalog.add_scope(&row)?;
         Ok(row.into())

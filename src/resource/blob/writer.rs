@@ -8,11 +8,10 @@ use std::thread;
 use rustix::fs::{Advice, fadvise};
 
 use crate::base::{Part, within};
-use crate::crypto::TAG_LEN;
 use crate::resource::ResourceError;
 
 use super::extent::{CHUNK_LEN, ExtentCipher, MAX_EXTENT_LEN};
-use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_LEN, joined};
+use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_MAX, joined};
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
 /// left to do.
@@ -81,7 +80,7 @@ fn seal_batches(
 ) -> Result<u64, ResourceError> {
     let mut chunks = Chunks::start(source)?;
     // What does not fit into a batch begins the next one.
-    let mut carried = Vec::with_capacity(SEALED_CHUNK_LEN);
+    let mut carried = Vec::with_capacity(SEALED_CHUNK_MAX);
     if let Some(cipher) = cipher {
         carried.extend_from_slice(&cipher.header().to_bytes());
     }
@@ -156,7 +155,7 @@ impl<'a> Chunks<'a> {
                 self.len
             }
             Some(cipher) => {
-                let len = self.len + TAG_LEN;
+                let len = self.len + cipher.layers().overhead();
                 cipher.seal(
                     self.index,
                     last.then_some(self.total),

@@ -43,7 +43,8 @@ const SCHEMA: &str = "
     CREATE TABLE account (
         one        INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
         last       INTEGER NOT NULL,
-        commitment BLOB
+        commitment BLOB,
+        infrastructure INTEGER NOT NULL CHECK (infrastructure IN (0, 1))
     ) STRICT;
     CREATE TABLE access_keys (
         number     INTEGER NOT NULL PRIMARY KEY CHECK (number IN (1, 2)),
@@ -122,12 +123,13 @@ pub(super) struct Catalog {
 
 impl Catalog {
     /// Makes an empty catalog at `path`, sealed when there is a key, which keeps the commitment to
-    /// the account key.
+    /// the account key, and whether extents are sealed twice.
     pub(super) fn create(
         path: &Path,
         account: ResourceId,
         key: Option<Arc<HeldKey>>,
         account_key: Option<[u8; 32]>,
+        infrastructure: bool,
     ) -> Result<Self, ResourceError> {
         // The account header says how the key is got, so the file's own slot says nothing.
         let slot = [0; KEY_SLOT_LEN];
@@ -150,7 +152,10 @@ impl Catalog {
             tx.execute_batch(SCHEMA)?;
             tx.execute_batch(block_lists::SCHEMA)?;
             tx.execute_batch(scopes::SCHEMA)?;
-            tx.execute("INSERT INTO account VALUES (1, 0, ?1)", [account_key])?;
+            tx.execute(
+                "INSERT INTO account VALUES (1, 0, ?1, ?2)",
+                (account_key, infrastructure),
+            )?;
             for number in [1, 2] {
                 access_keys::replace(&tx, number)?;
             }
@@ -249,6 +254,11 @@ impl Catalog {
     /// The commitment to the account key; `None` in a plain account.
     pub(super) fn account_key(&self) -> Result<Option<[u8; 32]>, ResourceError> {
         self.run(|c| c.query_row("SELECT commitment FROM account", (), |row| row.get(0)))
+    }
+
+    /// Whether every extent is sealed twice.
+    pub(super) fn infrastructure(&self) -> Result<bool, ResourceError> {
+        self.run(|c| c.query_row("SELECT infrastructure FROM account", (), |row| row.get(0)))
     }
 
     /// Reads and authenticates every page; units and bytes.

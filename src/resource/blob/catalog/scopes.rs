@@ -20,7 +20,8 @@ pub(super) const SCHEMA: &str = "
         created    INTEGER NOT NULL,
         modified   INTEGER NOT NULL,
         commitment BLOB    NOT NULL CHECK (length(commitment) = 32),
-        envelope   BLOB    NOT NULL
+        envelope   BLOB    NOT NULL,
+        infrastructure INTEGER NOT NULL CHECK (infrastructure IN (0, 1))
     ) STRICT;
     CREATE TABLE container_scopes (
         container  TEXT    NOT NULL PRIMARY KEY REFERENCES containers ON DELETE CASCADE,
@@ -41,9 +42,12 @@ pub(in crate::resource::blob) struct ScopeRow {
     pub modified: Timestamp,
     pub commitment: [u8; 32],
     pub envelope: Envelope,
+    /// Whether extents under it are sealed twice.
+    pub infrastructure: bool,
 }
 
-const COLUMNS: &str = "id, name, enabled, customers, created, modified, commitment, envelope";
+const COLUMNS: &str = "id, name, enabled, customers, created, modified, commitment, envelope, \
+                       infrastructure";
 
 impl Catalog {
     pub(in crate::resource::blob) fn add_scope(
@@ -52,7 +56,7 @@ impl Catalog {
     ) -> Result<(), ResourceError> {
         let added = self.run(|c| {
             c.execute(
-                "INSERT INTO scopes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+                "INSERT INTO scopes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
                 (
                     scope.id.as_bytes(),
                     scope.name.as_str(),
@@ -62,6 +66,7 @@ impl Catalog {
                     scope.modified.as_microsecond(),
                     scope.commitment,
                     scope.envelope.to_bytes(),
+                    scope.infrastructure,
                 ),
             )
         })?;
@@ -207,5 +212,6 @@ fn scope(row: &Row<'_>) -> Option<ScopeRow> {
         modified: time(5)?,
         commitment: get(row, 6)?,
         envelope: Envelope::parse(&envelope).ok()?,
+        infrastructure: get(row, 8)?,
     })
 }
