@@ -6,14 +6,18 @@ use sha2::{Digest, Sha256};
 
 use crate::base::{ResourceId, create_dir_private};
 use crate::crypto::{TAG_LEN, random_id};
-use crate::lab::theft::{duplicate, list};
+use crate::lab::theft::{duplicate, list, read_at};
 use crate::lab::{LabError, StolenCopy};
-use crate::resource::blob::{BlobName, BlobPath, CHUNK_LEN, ExtentHeader, StorageAccount};
+use crate::resource::blob::{BlobName, BlobPath, CHUNK_LEN, ExtentHeader, Layers, StorageAccount};
 use crate::resource::{Protection, ResourceError, Wrapper};
 
 use super::alter::{len, read_all};
 use super::bout::{Reading, error_text};
 use super::vault::Arm;
+
+/// Where an extent's header says how many layers it has, and what stands there for two (docs/format.md, "Extent").
+const ALGORITHM_AT: usize = 10;
+const TWO_LAYERS: u8 = 2;
 
 /// A storage account under attack: a specimen, or part of a copy of a stolen one.
 pub(super) struct Account {
@@ -34,10 +38,16 @@ pub(super) struct Blob {
 impl Account {
     /// An empty specimen.
     pub(super) fn specimen(dir: &Path, arm: &Arm) -> Result<Self, LabError> {
+        Self::specimen_of(dir, arm, Layers::One)
+    }
+
+    /// The same, whose extents have so many layers.
+    pub(super) fn specimen_of(dir: &Path, arm: &Arm, layers: Layers) -> Result<Self, LabError> {
         let id = random_id(ResourceId::from_bytes);
         let protection = arm.protection.clone();
         let service = arm.service_key();
-        StorageAccount::create(dir, id, protection.clone(), service.as_ref(), &arm.wrapper)?;
+        let (of, service) = (protection.clone(), service.as_ref());
+        StorageAccount::create_with(dir, id, of, service, &arm.wrapper, layers)?;
         Ok(Self {
             dir: dir.to_owned(),
             id,
@@ -142,6 +152,7 @@ impl Account {
                 match account.get(&blob.path(), None, &mut got, &mut |_| ()) {
                     // Its extent was not taken along.
                     Err(ResourceError::Unauthentic { path }) if path.ends_with("extents") => {}
+                    Err(ResourceError::ScopeDisabled(_)) => {}
                     Err(e) => return Err(e),
                     Ok(_) => all.update(hash(&got)),
                 }
@@ -158,19 +169,29 @@ impl Account {
         error_text(e, &self.dir)
     }
 
-    /// Length of an extent's header and of a whole chunk in its file.
+    /// Length of an extent's header and of a whole chunk in its file, where it has one layer.
     pub(super) fn layout(&self) -> (usize, usize) {
+        self.layout_of(&[])
+    }
+
+    /// The same of an extent that begins with these bytes: its header says how many layers it has.
+    pub(super) fn layout_of(&self, sealed: &[u8]) -> (usize, usize) {
+        let tags = match sealed.get(ALGORITHM_AT) {
+            Some(&TWO_LAYERS) => 2 * TAG_LEN,
+            _ => TAG_LEN,
+        };
         match self.protection {
             Protection::Plain => (0, CHUNK_LEN),
-            _ => (ExtentHeader::LEN, CHUNK_LEN + TAG_LEN),
+            _ => (ExtentHeader::LEN, CHUNK_LEN + tags),
         }
     }
 
-    /// How many bytes of a blob an extent of `len` bytes holds.
-    pub(super) fn blob_len(&self, len: u64) -> u64 {
-        let (header, chunk) = self.layout();
-        let body = len.saturating_sub(header as u64);
-        body - body.div_ceil(chunk as u64) * (chunk - CHUNK_LEN) as u64
+    /// How many bytes of a blob an extent holds.
+    pub(super) fn blob_len(&self, extent: &Path) -> Result<u64, LabError> {
+        let size = len(extent)?;
+        let (header, chunk) = self.layout_of(&read_at(extent, 0, ALGORITHM_AT + 1)?);
+        let body = size.saturating_sub(header as u64);
+        Ok(body - body.div_ceil(chunk as u64) * (chunk - CHUNK_LEN) as u64)
     }
 }
 

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::lab::theft::read_at;
 use crate::lab::{Attack, Evidence, Exhibit, Lab, LabError, Outcome, StolenCopy};
-use crate::resource::blob::CHUNK_LEN;
+use crate::resource::blob::{CHUNK_LEN, Layers};
 
 use super::account::{Account, Blob, text};
 use super::alter::{len, patched, with_tail};
@@ -32,12 +32,21 @@ pub(in crate::lab) fn chunks(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
 }
 
 fn rearranged(lab: &Lab, dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
-    let account = Account::specimen(&dir.join("chunks"), arm)?;
+    let once = Account::specimen(&dir.join("chunks"), arm)?;
+    let mut bout = rearranged_of(lab, &once)?;
+    if arm.protection.key().is_some() {
+        let twice = Account::specimen_of(&dir.join("layers"), arm, Layers::Two)?;
+        bout.merge(rearranged_of(lab, &twice)?);
+    }
+    Ok(bout.finish("chunks rearranged, cut, extended, bits flipped"))
+}
+
+fn rearranged_of(lab: &Lab, account: &Account) -> Result<Bout, LabError> {
     let blob = account.put("invoices/2026.txt", text(1, SPECIMEN_LEN))?;
     let mut bout = Bout::new(&blob.extent, &blob.truth());
     let sealed = blob.sealed()?;
-    for (what, altered) in rearrangements(&account, &sealed, &mut lab.rng("chunks")) {
-        let reading = replaced(&account, &blob, &blob.extent, &altered)?;
+    for (what, altered) in rearrangements(account, &sealed, &mut lab.rng("chunks")) {
+        let reading = replaced(account, &blob, &blob.extent, &altered)?;
         bout.record(reading, None, || what);
     }
     let mut rng = lab.rng("blob flips");
@@ -50,7 +59,7 @@ fn rearranged(lab: &Lab, dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
         let reading = patched(&blob.extent, &[(at, &byte)], || account.read(&blob))?;
         bout.record(reading, Some(at), || "one bit flipped".to_owned());
     }
-    Ok(bout.finish("chunks rearranged, cut, extended, bits flipped"))
+    Ok(bout)
 }
 
 /// Every rearrangement, by name.
@@ -59,7 +68,7 @@ fn rearrangements(
     sealed: &[u8],
     rng: &mut ChaCha8Rng,
 ) -> Vec<(String, Vec<u8>)> {
-    let (header_len, chunk_len) = account.layout();
+    let (header_len, chunk_len) = account.layout_of(sealed);
     let (header, body) = sealed.split_at(header_len);
     let chunks: Vec<&[u8]> = body.chunks(chunk_len).collect();
     let file = |chunks: &[&[u8]]| [header, &chunks.concat()].concat();
@@ -124,7 +133,7 @@ fn alter_stolen(
         if size <= header {
             continue;
         }
-        let blob_len = account.blob_len(size);
+        let blob_len = account.blob_len(&extent)?;
         let Reading::Data(truth) = account.read_like(blob_len) else {
             continue;
         };

@@ -127,7 +127,7 @@ fn told_sizes(lab: &Lab, exhibit: &Exhibit, mut sizes: Vec<u64>) -> Result<Evide
             wrapper: LabVault::empty(),
         };
         for extent in account.extents()? {
-            lengths.push(account.blob_len(len(&extent)?));
+            lengths.push(account.blob_len(&extent)?);
         }
     }
     let mut evidence = Evidence::default();
