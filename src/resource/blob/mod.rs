@@ -45,6 +45,7 @@ mod snapshot;
 mod status;
 mod store;
 mod tag_query;
+mod verify;
 mod writer;
 
 pub use account::{BlobInfo, StorageAccount};

@@ -4,7 +4,7 @@ use crate::base::ResourceId;
 use crate::envelope::ResourceKind;
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified};
 
-use super::{AccountHeader, BlobInfo, Conditions, Encryption, StorageAccount, UnderKey};
+use super::{AccountHeader, StorageAccount};
 
 impl ProtectedResource for StorageAccount {
     fn id(&self) -> ResourceId {
@@ -31,33 +31,14 @@ impl ProtectedResource for StorageAccount {
     /// encryption scope that is disabled. In a plain
     /// account there is nothing to authenticate: its bytes are read, its units are 0.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
-        let blobs = self.blobs()?;
-        let total: u64 = blobs.iter().map(|b| b.size).sum();
         let (mut units, mut bytes) = self.catalog.verify(&mut |_, _| ())?;
-        let (mut done, mut chunks) = (0, 0);
-        let mut whole = |blob: &BlobInfo| Ok(0..blob.size);
-        for blob in blobs {
-            let path = blob.path();
-            if let UnderKey::Provided(_) = blob.under {
-                continue;
-            }
-            let (any, encryption) = (Conditions::default(), Encryption::default());
-            let reader = match self.reader(blob.at(&path), encryption, &any, &mut whole) {
-                // Deleted since it was listed.
-                Err(ResourceError::NotFound(_) | ResourceError::NoContainer(_)) => continue,
-                Err(ResourceError::ScopeDisabled(_)) => continue,
-                reader => reader?,
-            };
-            reader.read(&mut std::io::sink(), &mut |n| progress(done + n, total))?;
-            reader.check_block_list()?;
-            done += reader.info().size;
-            chunks += 1 + reader.chunks();
-        }
+        let blobs = self.verify_blobs(progress)?;
+        let mut chunks = blobs.units;
+        bytes += blobs.bytes;
         for (size, of) in self.verify_blocks()? {
-            done += size;
+            bytes += size;
             chunks += 1 + of;
         }
-        bytes += done;
         if self.keys.is_some() {
             units += chunks;
         }
