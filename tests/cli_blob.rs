@@ -237,3 +237,106 @@ fn plain_twin_says_so() {
         "storage/twin: 4 bytes read; nothing in a plain account can be authenticated\n"
     );
 }
+
+/// The scope's customer key, and whether it is enabled, decide about its blobs and no others.
+#[test]
+fn scope_shuts_its_own_blobs_and_follows_its_key() {
+    let work = Work::new();
+    let file = work.file("a", b"twelve bytes");
+    work.ok(&["key", "create", "payroll-key", "--kind", "oct-256"]);
+    let made = work.ok(&[
+        "blob",
+        "scope",
+        "create",
+        "invoices",
+        "payroll",
+        "--key",
+        "payroll-key",
+    ]);
+    assert!(
+        made.starts_with("payroll: enabled, under the key payroll-key, customer-managed, version "),
+        "{made}"
+    );
+    work.ok(&[
+        "blob", "put", "invoices", &file, "scoped", "--scope", "payroll",
+    ]);
+    work.ok(&["blob", "put", "invoices", &file, "other"]);
+    let readable = |scoped: bool| {
+        for (blob, readable) in [("scoped", scoped), ("other", true)] {
+            let got = work.run(&["blob", "get", "invoices", blob]);
+            assert_eq!(got.status.success(), readable, "{blob} {got:?}");
+        }
+    };
+    readable(true);
+    work.ok(&["blob", "scope", "disable", "invoices", "payroll"]);
+    readable(false);
+    // What is left is verified.
+    let verified = work.ok(&["blob", "verify", "invoices"]);
+    assert!(verified.contains("all authentic"), "{verified}");
+    let listed = work.ok(&["blob", "scope", "list", "invoices"]);
+    assert!(
+        listed.contains("payroll") && listed.contains("disabled"),
+        "{listed}"
+    );
+    work.ok(&["blob", "scope", "enable", "invoices", "payroll"]);
+    work.ok(&["key", "disable", "payroll-key"]);
+    readable(false);
+    work.ok(&["key", "enable", "payroll-key"]);
+    readable(true);
+    // Rewrapped by the key that it is under, whichever the account is under.
+    work.ok(&["key", "rotate", "payroll-key"]);
+    let before = work.ok(&["blob", "scope", "show", "invoices", "payroll"]);
+    let done = work.ok(&["rewrap", "--key", "payroll-key"]);
+    assert!(
+        done.starts_with("storage/invoices, scope payroll: rewrapped\n"),
+        "{done}"
+    );
+    let after = work.ok(&["blob", "scope", "show", "invoices", "payroll"]);
+    assert_ne!(before, after);
+    readable(true);
+    // An account's rewrap takes its scopes along, and says which it could not.
+    work.ok(&["key", "disable", "payroll-key"]);
+    let done = work.ok(&["rewrap", "storage/invoices"]);
+    let left = "  scope payroll left as it was: its key is not available\n";
+    assert!(done.contains(left), "{done}");
+    let refused = work.run(&["unprotect", "storage/invoices"]);
+    assert!(!refused.status.success());
+}
+
+#[test]
+fn infrastructure_encryption_is_on_disk_and_reads_back() {
+    let work = Work::new();
+    let file = work.file("a", b"twelve bytes");
+    assert_eq!(
+        work.ok(&["blob", "create", "wages", "--infrastructure-encryption"]),
+        "storage/wages: an empty storage account, under the key customer-key, customer-managed, \
+         with infrastructure encryption\n"
+    );
+    for account in ["wages", "invoices"] {
+        work.ok(&["blob", "put", account, &file, "a"]);
+        assert_eq!(work.bytes(&["blob", "get", account, "a"]), b"twelve bytes");
+        work.ok(&["blob", "verify", account]);
+    }
+    let mut layers = Vec::new();
+    let mut dirs = vec![work.path("work")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => dirs.push(path),
+                false if dir.ends_with("extents") => layers.push(fs::read(path).unwrap()[10]),
+                false => {}
+            }
+        }
+    }
+    layers.sort_unstable();
+    assert_eq!(layers, [1, 2]);
+    let both = [
+        "blob",
+        "create",
+        "x",
+        "--plain",
+        "--infrastructure-encryption",
+    ];
+    assert!(!work.run(&both).status.success());
+}
