@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::base::{EpochId, ResourceId, VaultId, beside, create_dir_private};
 use crate::crypto::{random_id, sha256};
 use crate::envelope::ResourceKind;
-use crate::resource::blob::StorageAccount;
+use crate::resource::blob::{Layers, StorageAccount};
 use crate::resource::sql::{Keeper, SqlDatabase};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use crate::sqlite::{PageSize, discard_shared_memory};
