@@ -169,7 +169,7 @@ fn random_extent() -> atrest::base::ExtentId {
 
 /// The catalog is the service's: who has its key could say that an account has no second layer.
 #[test]
-fn an_account_that_is_said_to_have_no_second_layer_reads_nothing_and_writes_no_first_beside_it() {
+fn an_account_that_is_said_to_have_no_second_layer_reads_nothing() {
     let fixture = Fixture::double();
     put_bytes(&fixture.account, "a", b"data");
     let fixture = fixture.reopen().unwrap();

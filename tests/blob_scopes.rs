@@ -11,8 +11,8 @@ mod key_wrapper;
 use accounts::{Fixture, bytes, name};
 use atrest::base::KeyRef;
 use atrest::resource::blob::{
-    Attributes, Block, BlockId, Conditions, ContainerName, ContainerScope, Encryption, Pairs,
-    ScopeName, StorageAccount, UnderKey,
+    Attributes, Block, BlockId, Conditions, ContainerName, ContainerScope, Encryption, Layers,
+    Pairs, ScopeName, StorageAccount, UnderKey,
 };
 use atrest::resource::{EncryptionMismatch, ProtectedResource, Protection, ResourceError};
 
@@ -169,7 +169,7 @@ impl std::io::Write for Counting<'_> {
 #[test]
 fn a_container_that_insists_on_its_scope_takes_no_blob_under_another_key() {
     let (fixture, [payroll, open]) = scoped();
-    let (account, any) = (&fixture.account, Conditions::default());
+    let (account, any) = (&fixture.account, &Conditions::default());
     let key = atrest::resource::blob::ProvidedKey::new(atrest::crypto::Secret::random());
     let made = |container: &str, only: bool| {
         let container: ContainerName = container.parse().unwrap();
@@ -191,7 +191,7 @@ fn a_container_that_insists_on_its_scope_takes_no_blob_under_another_key() {
                 &path,
                 &mut &b"x"[..],
                 encryption,
-                &any,
+                any,
                 &mut none,
                 &mut |_| (),
             );

@@ -288,7 +288,7 @@ fn scope_shuts_its_own_blobs_and_follows_its_key() {
     let before = work.ok(&["blob", "scope", "show", "invoices", "payroll"]);
     let done = work.ok(&["rewrap", "--key", "payroll-key"]);
     assert!(
-        done.starts_with("storage/invoices, scope payroll: rewrapped\n"),
+        done.starts_with("production/storage/invoices, scope payroll: rewrapped\n"),
         "{done}"
     );
     let after = work.ok(&["blob", "scope", "show", "invoices", "payroll"]);
@@ -299,7 +299,7 @@ fn scope_shuts_its_own_blobs_and_follows_its_key() {
     let done = work.ok(&["rewrap", "storage/invoices"]);
     let left = "  scope payroll left as it was: its key is not available\n";
     assert!(done.contains(left), "{done}");
-    let refused = work.run(&["unprotect", "storage/invoices"]);
+    let refused = work.run(&["unprotect", "storage/invoices", "--plain"]);
     assert!(!refused.status.success());
 }
 

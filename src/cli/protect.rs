@@ -10,7 +10,6 @@ Examples:
   atrest protect sql/finance                   under the customer's key
   atrest protect sql/finance --key payroll-key under another one
   atrest protect sql/finance --key payroll/wages  under one in the further vault `payroll`
-  atrest protect storage/documents --service-managed  back under the provider's
 
 From one key to another only wrapped keys are rewritten. A resource that was not protected at all
 is written anew, encrypted from its first byte on; its old files are deleted, which does not scrub
@@ -22,23 +21,13 @@ pub struct Args {
     /// The customer's key; by default the one made by `atrest init`
     #[arg(long, value_name = "[VAULT/]NAME")]
     key: Option<NamedKey>,
-
-    /// Back under the provider's key: no data is touched
-    #[arg(long, conflicts_with = "key")]
-    service_managed: bool,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let workspace = context.workspace()?;
+    let key = workspace.customer_key(args.key.as_ref())?;
     let progress = context.output().progress("Encrypting");
-    let to = match args.service_managed {
-        true => Protection::ServiceManaged {
-            key: workspace.service_key(),
-        },
-        false => Protection::CustomerManaged {
-            key: workspace.customer_key(args.key.as_ref())?,
-        },
-    };
+    let to = Protection::CustomerManaged { key };
     let done = workspace.set_protection(&args.address, &to, &mut |n, of| progress.set(n, of))?;
     drop(progress);
     report(&done, context)

@@ -15,9 +15,9 @@ Examples:
   atrest rewrap --key payroll-key                   what is under one key
   atrest rewrap sql/finance                         one resource
 
-Only wrapped keys are rewritten, never data; those of a storage account's encryption scopes, too. What belongs to a landscape is left out: its services
-follow a new version by themselves. A copy taken before still needs the old version: it opens for
-as long as that is enabled.")]
+Only wrapped keys are rewritten, never data; those of a storage account's encryption scopes, too.
+What belongs to a landscape is left out: its services follow a new version by themselves. A copy
+taken before still needs the old version: it opens for as long as that is enabled.")]
 pub struct Args {
     /// The resources; by default every one that is under a customer's key
     #[arg(conflicts_with = "key")]

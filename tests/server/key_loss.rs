@@ -203,10 +203,7 @@ fn account_that_changes_hands_while_it_is_served_obeys_the_new_key_and_no_data_i
     assert_eq!(ask("PUT", "/default/a", "data").status, 201);
     let before = extents();
     assert_eq!(before.len(), 1);
-    run(
-        &served,
-        &["protect", "storage/documents", "--service-managed"],
-    );
+    run(&served, &["unprotect", "storage/documents"]);
     run(&served, &["key", "disable", "customer-key"]);
     await_success(|| ask("GET", "/default/a", ""));
     run(&served, &["key", "enable", "customer-key"]);

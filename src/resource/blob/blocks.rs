@@ -10,8 +10,8 @@ use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions};
 use super::catalog::{Known, StagedBlock};
 use super::change::TRIES;
-use super::content::{new_entry, second_layer};
-use super::encryption::{BlobKey, mismatched};
+use super::content::new_entry;
+use super::encryption::{BlobKey, mismatched, second_layer};
 use super::extent::chunk_count;
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::{

@@ -12,7 +12,7 @@ use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions, Etag};
 use super::blocks::listed;
 use super::catalog::{Entry, Known};
-use super::encryption::BlobKey;
+use super::encryption::{BlobKey, second_layer};
 use super::extent::chunk_count;
 use super::manifest::{Extent, Manifest, Subject};
 use super::sealing::Found;
@@ -20,7 +20,7 @@ use super::store::NewExtent;
 use super::writer::write_extent;
 use super::{
     BlobAt, BlobInfo, BlobPath, BlobStatus, BlockId, Encryption, ExtentCipher, ExtentReader,
-    GenerationKey, InfrastructureKey, StorageAccount,
+    GenerationKey, StorageAccount,
 };
 
 /// Extents whose files a read opens before it begins.
@@ -331,13 +331,6 @@ impl BlobReader<'_> {
     pub(super) fn account(&self) -> &StorageAccount {
         self.account
     }
-}
-
-/// The key of the second layer of what is under `key`, if it has one.
-pub(super) fn second_layer(
-    key: Option<&BlobKey<'_>>,
-) -> Result<Option<InfrastructureKey>, ResourceError> {
-    Ok(key.map(BlobKey::infrastructure).transpose()?.flatten())
 }
 
 /// The extents that hold the bytes `range` of a blob, and which bytes of each.

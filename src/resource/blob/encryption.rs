@@ -182,6 +182,13 @@ impl BlobKey<'_> {
     }
 }
 
+/// The key of the second layer of what is under `key`, if it has one.
+pub(super) fn second_layer(
+    key: Option<&BlobKey<'_>>,
+) -> Result<Option<InfrastructureKey>, ResourceError> {
+    Ok(key.map(BlobKey::infrastructure).transpose()?.flatten())
+}
+
 fn enabled(scope: &ScopeRow) -> Result<(), ResourceError> {
     match scope.enabled {
         true => Ok(()),

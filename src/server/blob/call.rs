@@ -188,27 +188,6 @@ impl Call {
         }
     }
 
-    /// Whether it says under which key something new, or a blob that it changes, is.
-    pub(super) fn writes_content(&self) -> bool {
-        let Self::Blob(call, _) = self else {
-            return false;
-        };
-        matches!(
-            call,
-            BlobCall::Put
-                | BlobCall::PutBlock
-                | BlobCall::PutBlockList
-                | BlobCall::PutFromUrl
-                | BlobCall::PutBlockFromUrl
-                | BlobCall::Copy
-                | BlobCall::CreateAppend
-                | BlobCall::AppendBlock
-                | BlobCall::AppendBlockFromUrl
-                | BlobCall::Snapshot
-                | BlobCall::SetMetadata
-        )
-    }
-
     /// Whether it changes nothing.
     pub(super) fn reads(&self) -> bool {
         match self {

@@ -9,6 +9,7 @@ use crate::crypto::Secret;
 use crate::resource::blob::{ContainerScope, Encryption, ProvidedKey, ScopeName};
 
 use super::Admitted;
+use super::call::{BlobCall, Call};
 use super::fault::Fault;
 use super::head::Head;
 
@@ -119,10 +120,31 @@ impl Admitted {
     /// What the request says of the key.
     pub(super) fn encryption(&self) -> Encryption<'_> {
         match &self.scope {
-            Some(scope) if self.call.writes_content() => Encryption::Scope(scope),
+            Some(scope) if says_the_key(&self.call) => Encryption::Scope(scope),
             _ => given(self.provided_key.as_ref()),
         }
     }
+}
+
+/// Whether a request says under which key something new, or a blob that it changes, is.
+fn says_the_key(call: &Call) -> bool {
+    let Call::Blob(call, _) = call else {
+        return false;
+    };
+    matches!(
+        call,
+        BlobCall::Put
+            | BlobCall::PutBlock
+            | BlobCall::PutBlockList
+            | BlobCall::PutFromUrl
+            | BlobCall::PutBlockFromUrl
+            | BlobCall::Copy
+            | BlobCall::CreateAppend
+            | BlobCall::AppendBlock
+            | BlobCall::AppendBlockFromUrl
+            | BlobCall::Snapshot
+            | BlobCall::SetMetadata
+    )
 }
 
 /// What a key that is given, or none, says.

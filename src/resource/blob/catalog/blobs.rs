@@ -14,6 +14,7 @@ use crate::resource::blob::{
     UnderKey,
 };
 
+use super::blocks::{forget_blocks, of_blocks};
 use super::containers::exists;
 use super::extents::{Known, is_there, referred_to, unreferenced};
 use super::leases::{LEASE, forget, lapse, lease};
@@ -362,16 +363,6 @@ fn of_blob(c: &Connection, blob: BlobAt<'_>) -> Result<Vec<ExtentId>, Refused> {
     )?;
     extents.extend(of_blocks(c, blob.path)?);
     Ok(extents)
-}
-
-fn of_blocks(c: &Connection, path: &BlobPath) -> Result<Vec<ExtentId>, Refused> {
-    let sql = "SELECT extent FROM blocks WHERE container = ?1 AND blob = ?2";
-    referred_to(c, sql, names(path))
-}
-
-fn forget_blocks(c: &Connection, path: &BlobPath) -> rusqlite::Result<usize> {
-    c.prepare_cached("DELETE FROM blocks WHERE container = ?1 AND blob = ?2")?
-        .execute(names(path))
 }
 
 pub(super) fn entry(row: &Row<'_>) -> Option<Entry> {

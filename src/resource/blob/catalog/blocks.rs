@@ -7,6 +7,7 @@ use crate::resource::blob::{BlobPath, BlockId, UnderKey};
 
 use super::blobs::names;
 use super::containers::exists;
+use super::extents::referred_to;
 use super::{BAD_ROW, Catalog, Refused, get, get_count};
 
 /// A block that waits for being committed.
@@ -168,4 +169,15 @@ fn block(row: &Row<'_>) -> Option<StagedBlock> {
         size: get_count(row, 3)?,
         under: manifest::under(&get::<Vec<u8>>(row, 4)?)?,
     })
+}
+
+/// The extents of the blocks that wait at `path`.
+pub(super) fn of_blocks(c: &Connection, path: &BlobPath) -> Result<Vec<ExtentId>, Refused> {
+    let sql = "SELECT extent FROM blocks WHERE container = ?1 AND blob = ?2";
+    referred_to(c, sql, names(path))
+}
+
+pub(super) fn forget_blocks(c: &Connection, path: &BlobPath) -> rusqlite::Result<usize> {
+    c.prepare_cached("DELETE FROM blocks WHERE container = ?1 AND blob = ?2")?
+        .execute(names(path))
 }
