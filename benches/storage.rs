@@ -1,4 +1,4 @@
-//! A raw client of the Blob service, for `benches/peers/blob.py`: the same requests to any server of
+//! A raw client of the Blob service, for `benches/peers/`: the same requests to any server of
 //! it, over plain HTTP on connections that are kept, signed by an access key. It has one job a process:
 //!
 //!     cargo bench --bench storage -- JOB http://ADDRESS ACCOUNT KEY NUMBER CONNECTIONS
@@ -172,7 +172,7 @@ fn main() {
         .filter(|a| a != "--bench")
         .collect();
     let [job, address, name, key, number, connections] = &args[..] else {
-        println!("A client for benches/peers/blob.py, which says how it is used.");
+        println!("A client for benches/peers/, which says how it is used.");
         return;
     };
     let account = Account {

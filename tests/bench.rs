@@ -175,6 +175,42 @@ fn a_path_that_grew_by_a_fifth_is_told_from_one_that_did_not() {
         .stderr(predicates::str::contains("give a file that"));
 }
 
+/// Whether they add up is the machine's matter, and what is said of it ours.
+#[test]
+fn a_breakdown_says_itself_whether_its_parts_add_up() {
+    let dir = tempfile::tempdir().unwrap();
+    for (operation, expected) in [
+        ("sql", &["AES-256-GCM", "SQLite", "system calls"][..]),
+        (
+            "blob",
+            &["AES-256-GCM", "key derivation", "sync", "other thread"],
+        ),
+        ("vault", &["TLS", "wrap and unwrap", "audit record", "sync"]),
+    ] {
+        let explain = ["--explain", operation, "--quick"];
+        let mut command = bench(dir.path(), &explain);
+        let printed = command.arg("--json").assert().success();
+        let told: Value = serde_json::from_slice(&printed.get_output().stdout).unwrap();
+        let number = |of: &Value, name: &str| of[name].as_f64().unwrap();
+        let parts = told["parts"].as_array().unwrap();
+        let sum: f64 = parts.iter().map(|part| number(part, "ns")).sum();
+        let (whole, said) = (number(&told, "whole_ns"), number(&told, "sum_ns"));
+        assert!(
+            (sum / said - 1.0).abs() < 1e-9,
+            "{operation}: {sum}, {said}"
+        );
+        let within = (sum / whole - 1.0).abs() <= 0.10;
+        assert_eq!(told["adds_up"], within, "{operation}: {sum} of {whole}");
+        for name in expected {
+            let found = |part: &Value| part["part"].as_str().unwrap().contains(name);
+            assert!(
+                parts.iter().any(found),
+                "{operation} without {name}: {told}"
+            );
+        }
+    }
+}
+
 #[test]
 fn what_makes_the_library_slow_is_said() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,49 +1,18 @@
-#!/usr/bin/env python3
-"""Files beside other programs that encrypt files: put and get of one file, each round of each program in turn.
-
-    benches/peers/files.py              256 MiB, 5 rounds; installs what is missing from the registries
-    benches/peers/files.py --quick      4 MiB, 3 rounds, and only what is installed: whether it works
-    benches/peers/files.py --dir DIR    on the disk of DIR
-
-One table of medians: seconds of a copy by cp, and ratios of the others to it. Each put is on the disk when its
-time ends (a sync of the file, for those that do not sync by themselves); a get is not synced, as cp is not.
+"""Files beside other programs that encrypt files: put and get of one file, each round of each program in turn, and
+ratios to cp. Each put is on the disk when its time ends (a sync of the file, for those that do not sync by
+themselves); a get is not synced, as cp is not.
 """
 
-import argparse
-import datetime
 import os
-import platform
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-MAIN = HERE.parent.parent
-TARGET = MAIN / "target" / "peers"
+from common import TARGET, NotHere, Piece, Row, debian, medians, ours, run, turns
+
 RAGE = "0.12.1"
-DEBIAN = {"age": "age", "gocryptfs": "gocryptfs", "fusermount": "fuse3", "openssl": "openssl"}
-
-
-def run(*command, **options):
-    command = [str(word) for word in command]
-    done = subprocess.run(command, capture_output=True, text=True, **options)
-    if done.returncode != 0:
-        sys.exit(f"{done.stdout}{done.stderr}\n`{' '.join(command)}` failed ({done.returncode})")
-    return done.stdout
-
-
-def install():
-    """What is missing of the programs that the registries have."""
-    missing = [package for tool, package in DEBIAN.items() if not shutil.which(tool)]
-    if missing:
-        run("apt-get", "update", "-q")
-        run("apt-get", "install", "-y", "-q", *missing)
-    if not (TARGET / "bin" / "rage").exists():
-        run("cargo", "install", "--quiet", "--locked", "--root", TARGET, "rage", "--version", RAGE)
 
 
 def found(tool):
@@ -59,7 +28,11 @@ def sync(path):
 class Cp:
     """The baseline: no encryption."""
 
-    name, note, tools = "cp", "no encryption", []
+    name, note = "plain", "cp"
+
+    @staticmethod
+    def install(quick):
+        """Has what it needs, or fails."""
 
     def __init__(self, work, source):
         self.source, self.stored, self.back = source, work / "stored", work / "back"
@@ -83,11 +56,12 @@ class Cp:
 
 
 class Atrest(Cp):
-    name, note, tools = "atrest", "AES-256-GCM in chunks of 64 KiB; vault, catalog and audit record included", []
-    backend = "aws-lc-rs"
+    name, backend = "atrest", "aws-lc-rs"
+    note = "AES-256-GCM in chunks of 64 KiB; a process each, with its vault, catalog and audit record"
 
     def prepare(self, work):
-        self.call = [ATREST, "--vault-url=", "--dir", work / "atrest", "--quiet", "--backend", self.backend]
+        where = ["--vault-url=", "--dir", work / "atrest", "--quiet"]
+        self.call = [ours()["atrest"], *where, "--backend", self.backend]
         run(*self.call, "init", "--key-kind", "oct-256")
         run(*self.call, "blob", "create", "documents")
 
@@ -99,11 +73,16 @@ class Atrest(Cp):
 
 
 class AtrestPure(Atrest):
-    name, note, backend = "atrest, aes-gcm", "the same by the pure Rust library", "aes-gcm"
+    name, backend, note = "by aes-gcm", "aes-gcm", "the same by the library in Rust alone"
 
 
 class Age(Cp):
-    name, note, tools = "age", "ChaCha20-Poly1305 in chunks of 64 KiB, X25519; in Go", ["age", "age-keygen"]
+    name, tools = "age", ["age", "age-keygen"]
+    note = "ChaCha20-Poly1305 in chunks of 64 KiB, X25519; in Go"
+
+    @staticmethod
+    def install(quick):
+        debian({"age": "age"})
 
     def prepare(self, work):
         self.tool, keygen = map(found, self.tools)
@@ -123,11 +102,22 @@ class Age(Cp):
 
 
 class Rage(Age):
-    name, note, tools = "rage", "the same format; in Rust", ["rage", "rage-keygen"]
+    name, tools, note = "rage", ["rage", "rage-keygen"], "age's format; in Rust"
+
+    @staticmethod
+    def install(quick):
+        if not found("rage"):
+            if quick:
+                raise NotHere("it takes minutes to compile; without --quick it is")
+            run("cargo", "install", "--quiet", "--locked", "--root", TARGET, "rage", "--version", RAGE)
 
 
 class OpenSsl(Cp):
-    name, note, tools = "openssl enc", "AES-256-CTR with a raw key: NOT authenticated", ["openssl"]
+    name, note = "openssl enc", "AES-256-CTR with a raw key: NOT authenticated"
+
+    @staticmethod
+    def install(quick):
+        debian({"openssl": "openssl"})
 
     def prepare(self, work):
         self.call = ["openssl", "enc", "-aes-256-ctr", "-K", "2f" * 32, "-iv", "00" * 16]
@@ -141,7 +131,14 @@ class OpenSsl(Cp):
 
 
 class GoCryptFs(Cp):
-    name, note, tools = "gocryptfs", "AES-256-GCM in blocks of 4 KiB, a FUSE file system; mounted anew before the get", ["gocryptfs", "fusermount"]
+    name = "gocryptfs"
+    note = "AES-256-GCM in blocks of 4 KiB, a FUSE file system; mounted anew before the get"
+
+    @staticmethod
+    def install(quick):
+        if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            raise NotHere("no /dev/fuse here")
+        debian({"gocryptfs": "gocryptfs", "fusermount": "fuse3"})
 
     def prepare(self, work):
         self.below, self.mount, self.password = work / "cipher", work / "mount", work / "password"
@@ -165,82 +162,49 @@ class GoCryptFs(Cp):
         self.turn(False)
 
 
-def usable(program):
-    missing = [tool for tool in program.tools if not found(tool)]
-    if program is GoCryptFs and not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        missing.append("/dev/fuse")
-    if missing:
-        print(f"{program.name} is left out: {', '.join(missing)} missing", file=sys.stderr)
-    return not missing
-
-
-def measure(programs, rounds, source):
-    taken = {p.name: {"put": [], "get": []} for p in programs}
-    # The first round warms up.
-    for number in range(rounds + 1):
-        turn = number % len(programs)
-        for program in programs[turn:] + programs[:turn]:
-            for work in ("put", "get"):
-                begun = time.perf_counter()
-                getattr(program, work)()
-                seconds = time.perf_counter() - begun
-                if number > 0:
-                    taken[program.name][work].append(seconds)
-                if work == "put":
-                    program.between()
-            if program.back.read_bytes() != source:
-                sys.exit(f"{program.name} did not give back what it was given")
-            program.back.unlink()
-    return taken
-
-
-def machine(directory):
-    about = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(": ")[1] for line in about if line.startswith("model name")), "?")
-    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    kind = run("stat", "-f", "-c", "%T", directory).strip()
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, {kind}; load {load}"
-
-
-def main():
-    global ATREST
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="4 MiB, 3 rounds, nothing is installed")
-    parser.add_argument("--mib", type=int, help="of the file")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--dir", default=tempfile.gettempdir(), help="whose disk is measured")
-    parser.add_argument("--program", help="an atrest that is built already")
-    asked = parser.parse_args()
-    mib, rounds = asked.mib or (4 if asked.quick else 256), asked.rounds or (3 if asked.quick else 5)
-    if not asked.quick:
-        install()
-    if not asked.program:
-        run("cargo", "build", "--locked", "--release", "--bin", "atrest", cwd=MAIN)
-    ATREST = asked.program or MAIN / "target" / "release" / "atrest"
-    before = machine(asked.dir)
+def measure(asked):
+    piece = Piece()
+    mib = asked.mib or (4 if asked.quick else 256)
+    rounds = asked.rounds or (3 if asked.quick else 5)
+    peers = [Age, Rage, OpenSsl, GoCryptFs]
+    there = [Cp, Atrest, AtrestPure]
+    there += [peer for peer in peers if piece.has(peer.name, lambda peer=peer: peer.install(asked.quick))]
     with tempfile.TemporaryDirectory(dir=asked.dir, prefix="atrest-peers-") as work:
-        work, programs = Path(work), []
+        work, subjects = Path(work), []
         source = os.urandom(mib << 20)
         (work / "source").write_bytes(source)
         try:
-            for program in filter(usable, (Cp, Atrest, AtrestPure, Age, Rage, OpenSsl, GoCryptFs)):
-                place = work / program.name.replace(" ", "-")
+            for subject in there:
+                place = work / subject.name.replace(" ", "-")
                 place.mkdir()
-                programs.append(program(place, work / "source"))
-            taken = measure(programs, rounds, source)
+                subjects.append(subject(place, work / "source"))
+            median = medians(take(subjects, rounds, source))
         finally:
-            for program in programs:
-                program.close()
-    print(f"{datetime.date.today()}, {mib} MiB, {rounds} rounds: medians; `{' '.join(sys.argv)}`")
-    print(f"Before: {before}\nAfter:  {machine(asked.dir)}\n")
-    print("| | put | get | |\n|---|---:|---:|---|")
-    median = {(p, w): statistics.median(t) for p, of in taken.items() for w, t in of.items()}
-    for program in programs:
-        cells = []
-        for work in ("put", "get"):
-            own, base = median[program.name, work], median["cp", work]
-            cells.append(f"{own:.3f} s" if program.name == "cp" else f"{own / base:.2f}")
-        print(f"| {program.name} | {' | '.join(cells)} | {program.note} |")
+            for subject in subjects:
+                subject.close()
+    for work in ("put", "get"):
+        ratios = {s.name: median[s.name, work] / median["plain", work] for s in subjects if s.name != "plain"}
+        piece.rows.append(Row(f"file: {work}, {mib} MiB", f"{median['plain', work]:.3f} s", ratios))
+    piece.notes.append(f"file: {rounds} rounds; " + "; ".join(f"{s.name}: {s.note}" for s in subjects))
+    return piece
 
 
-main()
+def take(subjects, rounds, source):
+    """Seconds by subject and work."""
+    taken = {}
+    # The first round warms up.
+    for number in range(rounds + 1):
+        for subject in turns(subjects, number):
+            for work in ("put", "get"):
+                begun = time.perf_counter()
+                getattr(subject, work)()
+                seconds = time.perf_counter() - begun
+                if number > 0:
+                    taken.setdefault((subject.name, work), []).append(seconds)
+                if work == "put":
+                    subject.between()
+            if subject.back.read_bytes() != source:
+                sys.exit(f"{subject.name} did not give back what it was given")
+            subject.back.unlink()
+        print(f"file: round {number} of {rounds}", file=sys.stderr)
+    return taken

@@ -93,6 +93,7 @@ fn name(part: Part) -> &'static str {
         Part::Aead => "AES-256-GCM",
         Part::Derive => "key derivation and expansion",
         Part::Wrap => "the vault's key: wrap and unwrap",
+        Part::Audit => "the audit record: made, authenticated, inserted",
         Part::System => "system calls and copies out of the mapping",
         Part::Sync => "waiting for the disk (sync)",
         Part::Wait => "waiting for the other thread",
@@ -324,9 +325,37 @@ fn vault(plan: &Plan) -> Result<Explained, BenchError> {
         parts,
         vec![
             "TLS and HTTP: a request as long, for a vault that is not there, which the server refuses before it asks one. All other parts: the same \
-             use of the same vault's directory, in this process. The audit record is what SQLite, sealed files and the sync are for."
+             use of the same vault's directory, in this process. What SQLite, sealed files and the sync do beside the audit record, they do to commit it."
                 .to_owned(),
             "Checking the token's right to the key is in neither, nor is the way between the server's threads.".to_owned(),
         ],
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A control on both sides: a sum that is a tenth off is said to add up, and one that is off by more is not.
+    #[test]
+    fn parts_that_miss_more_than_a_tenth_are_not_said_to_add_up() {
+        let of = |parts: [f64; 2]| {
+            let parts = parts.map(|ns| Share {
+                part: String::new(),
+                ns,
+                times: 1.0,
+            });
+            explained(String::new(), 1000.0, parts.into(), vec![])
+        };
+        assert_eq!(of([400.0, 505.0]).sum_ns, 905.0);
+        for (parts, adds_up) in [
+            ([400.0, 600.0], true),
+            ([400.0, 505.0], true),
+            ([400.0, 695.0], true),
+            ([400.0, 495.0], false),
+            ([400.0, 705.0], false),
+        ] {
+            assert_eq!(of(parts).adds_up, adds_up, "{parts:?}");
+        }
+    }
 }

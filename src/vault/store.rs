@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::base::{KeyVersionRef, VaultId};
+use crate::base::{KeyVersionRef, Part, VaultId, within};
 use crate::crypto::{KeyEncryptionKey, Secret};
 use crate::sqlite::SealedDatabase;
 
@@ -172,8 +172,10 @@ impl Store {
             };
             if !matches!(decided, Ok(false)) {
                 let result = decided.as_ref().map(|_| ());
-                head = audit::append_to(&tx, key, head, &event, now, &caller, result)
-                    .map_err(stored)?;
+                head = within(Part::Audit, || {
+                    audit::append_to(&tx, key, head, &event, now, &caller, result)
+                })
+                .map_err(stored)?;
                 recorded.push(caller);
             }
             settled.push(Settled::Answered(decided));

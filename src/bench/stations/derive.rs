@@ -1,15 +1,11 @@
 use std::hint::black_box;
-use std::sync::Arc;
 
 use crate::base::ResourceId;
 use crate::bench::session::{About, Session, looped, plainly};
 use crate::bench::{BenchError, files, places};
 use crate::crypto::{
-    AeadKey, KeyKind, Label, PassphraseParams, Secret, derive, random_bytes, random_id, stretch,
+    AeadKey, Label, PassphraseParams, Secret, derive, random_bytes, random_id, stretch,
 };
-use crate::envelope::{Envelope, Lease, ResourceKind};
-use crate::vault::KeyWrapper;
-use crate::world::WhichVault;
 
 pub(super) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
     session.note(
@@ -19,15 +15,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
     let key = Secret::random();
     let salt = [7; 16];
     let dir = files::scratch(&session.plan.dir)?;
-    let workspace = places::make(&dir.path().join("work"), KeyKind::Oct256)?;
-    let vault: Arc<dyn KeyWrapper> = Arc::new(workspace.vault(&WhichVault::Customer)?);
-    let id = random_id(ResourceId::from_bytes);
-    let protection = workspace.default_protection();
-    let kek = protection
-        .key()
-        .ok_or(BenchError::Wrong("protection by a key"))?;
-    let envelope = Envelope::seal(&*vault, kek, ResourceKind::Sql, id, &Secret::random())?;
-    let lease = Lease::acquire(envelope, ResourceKind::Sql, id, vault)?;
+    let lease = places::lease(&dir.path().join("work"), random_id(ResourceId::from_bytes))?;
     session.measure(vec![
         About::new("derive", "hkdf").by(plainly(|| {
             black_box(derive(
