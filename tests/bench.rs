@@ -212,6 +212,25 @@ fn a_breakdown_says_itself_whether_its_parts_add_up() {
 }
 
 #[test]
+fn as_many_resources_are_rewrapped_as_are_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rotate.json");
+    let arguments = ["rotate", "--quick", "--size", "100000", "--output"];
+    let mut command = bench(dir.path(), &arguments);
+    command.arg(&file).assert().success();
+    let results: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let station = &results["stations"][0];
+    let said = |note: &Value| note.as_str().unwrap().starts_with("20 SQL databases");
+    assert!(station["notes"].as_array().unwrap().iter().any(said));
+    let measured = station["measurements"].as_array().unwrap();
+    let rewraps = measured.iter().filter(|m| m["subject"] == "rewrap");
+    let rewraps: Vec<u64> = rewraps
+        .map(|m| m["operations"].as_u64().unwrap() * m["samples"].as_array().unwrap().len() as u64)
+        .collect();
+    assert_eq!(rewraps, [20, 20]);
+}
+
+#[test]
 fn what_makes_the_library_slow_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = bench(dir.path(), &["memory", "--quick", "--size", "64"]);

@@ -80,6 +80,7 @@ impl About {
     pub(super) fn by(self, body: Body<'_>) -> Case<'_> {
         Case {
             about: self,
+            least: 1,
             most: u64::MAX,
             time: None,
             body,
@@ -101,6 +102,7 @@ impl About {
 /// What is measured, and how it is done.
 pub(super) struct Case<'a> {
     about: About,
+    least: u64,
     most: u64,
     time: Option<Duration>,
     body: Body<'a>,
@@ -115,6 +117,15 @@ impl Case<'_> {
     /// Not more than so many operations in a sample.
     pub(super) fn at_most(self, most: u64) -> Self {
         Self { most, ..self }
+    }
+
+    /// So many operations in a sample, however long they take.
+    pub(super) fn exactly(self, count: u64) -> Self {
+        Self {
+            least: count,
+            most: count,
+            ..self
+        }
     }
 
     /// A sample takes about so long.
@@ -289,7 +300,7 @@ fn fitting(case: &mut Case<'_>, time: Duration) -> Result<u64, BenchError> {
         }
         if took * 4 >= time {
             let fit = operations as f64 * time.as_secs_f64() / took.as_secs_f64().max(1e-9);
-            return Ok((fit.round() as u64).clamp(1, case.most));
+            return Ok((fit.round() as u64).clamp(case.least, case.most));
         }
         operations = (operations * 4).min(case.most);
     }

@@ -23,7 +23,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
     let plan = session.plan;
     let rows = match plan.size {
         Some(size) => (size / ROW).max(100),
-        None => plan.scale.of(20_000, 100_000, 1_000_000),
+        None => plan.scale.of(20_000, 100_000, 500_000),
     };
     let rounds = plan.scale.of(10, 12, 10);
     session.note(format!(

@@ -20,7 +20,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
     let token = served.token()?;
     let (wrap, unwrap) = (served.wrap_request(&token)?, served.unwrap_request(&token)?);
     let many = plan.scale.of(16, 64, 64);
-    let window = Duration::from_millis(plan.scale.of(100, 300, 1000));
+    let window = Duration::from_millis(plan.scale.of(100, 300, 500));
     let mut connections = (0..many)
         .map(|_| served.connect())
         .collect::<Result<Vec<_>, _>>()?;
