@@ -73,7 +73,7 @@ class Atrest(Cp):
 
 
 class AtrestPure(Atrest):
-    name, backend, note = "by aes-gcm", "aes-gcm", "the same by the library in Rust alone"
+    name, backend, note = "aes-gcm", "aes-gcm", "the same by the library in Rust alone"
 
 
 class Age(Cp):
