@@ -12,7 +12,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_atrest");
 #[test]
 fn output_is_what_the_files_say() {
     let cases = trycmd::TestCases::new();
-    for name in ["help", "workspace", "errors", "demo"] {
+    for name in ["help", "workspace", "landscape", "errors", "demo"] {
         cases.case(format!("tests/cmd/{name}.trycmd"));
     }
 }

@@ -77,6 +77,40 @@ fn a_damaged_backup_does_not_destroy_the_database_that_it_was_made_of() {
 }
 
 #[test]
+fn a_backup_whose_wrapped_key_is_damaged_does_not_take_the_place_of_what_opens() {
+    let stage = Stage::protected();
+    let (backup, org) = ("b".parse().unwrap(), power("org-prod"));
+    let landscape = stage.landscape();
+    landscape.back_up(&org, &backup, &admin()).unwrap();
+    let find = |name: &str| {
+        let mut all = walkdir::WalkDir::new(stage.path().join("backups/b")).into_iter();
+        let found = all.find(|entry| entry.as_ref().unwrap().path().ends_with(name));
+        found.unwrap().unwrap().into_path()
+    };
+    // Both slots of a database's header hold the key; the account's header holds it once.
+    for (name, at) in [
+        ("axdb.db", &[400, 2448][..]),
+        ("documents/account.atrest", &[200]),
+    ] {
+        let file = find(name);
+        let whole = std::fs::read(&file).unwrap();
+        let mut damaged = whole.clone();
+        at.iter().for_each(|at| damaged[*at] ^= 1);
+        std::fs::write(&file, damaged).unwrap();
+        let refused = landscape.restore_backup(&backup, &org, &admin());
+        let said = refused.unwrap_err().to_string();
+        for part in ["backups/b", "restore another backup"] {
+            assert!(said.contains(part), "{name}: {said}");
+        }
+        landscape.catch_up().unwrap();
+        assert!(stage.reads("prod/sql/axdb") && stage.reads("prod/storage/documents"));
+        std::fs::write(&file, whole).unwrap();
+        landscape.restore_backup(&backup, &org, &admin()).unwrap();
+        assert!(stage.reads("prod/sql/axdb") && stage.reads("prod/storage/documents"));
+    }
+}
+
+#[test]
 fn a_restore_that_cannot_end_does_not_stop_every_other_command() {
     let stage = Stage::protected();
     let (_, entry) = stage.workspace.resource(&at("prod/sql/axdb")).unwrap();

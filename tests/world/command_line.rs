@@ -94,6 +94,18 @@ fn the_story_of_the_readme_goes_as_it_is_told() {
         !html.contains("http://") && !html.contains("https://") && !html.contains("<script"),
         "self-contained"
     );
+    let proof = shell.json("coverage prod --prove");
+    let tried = proof["pulled"].as_array().unwrap();
+    assert!(tried.len() == 7 && tried.iter().all(|one| one["proof"] == "holds"));
+    let told = shell.ok("coverage prod --prove");
+    for part in [
+        "As of 2022-12: \"Manage your",
+        "(STALE)",
+        "refused",
+        "opens",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
     assert!(
         shell
             .refused("unprotect prod/sql/axdb")
@@ -109,6 +121,11 @@ fn the_story_of_the_readme_goes_as_it_is_told() {
         shell
             .refused("policy remove org-prod")
             .contains("E_LOCKED (L2)")
+    );
+    assert_eq!(
+        shell.run("coverage prod --prove").status.code(),
+        Some(1),
+        "what was locked before proves nothing"
     );
     shell.ok("policy grant cmk");
     shell.ok("env enable org-prod");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use atrest::world::landscape::{
     Coverage, CoverageRow, CoveredBy, FinanceKind, KeyState, NewFinance, ProductKind, Profile,
-    Support, Verdict,
+    Proof, Support, Tried, Verdict,
 };
 
 use crate::stage::*;
@@ -305,4 +305,43 @@ fn the_report_of_all_environments_has_each_once() {
         all[1].rows
     );
     assert!(stage.landscape().coverage("nowhere").is_err());
+}
+
+#[test]
+fn what_is_not_covered_opens_with_the_key_pulled_and_what_is_covered_does_not() {
+    let stage = Stage::protected();
+    let landscape = stage.landscape();
+    landscape.use_rcs(&"contoso".parse().unwrap()).unwrap();
+    for address in ["lcs-erp/storage/assets", "rcs-contoso/sql/configurations"] {
+        stage.fill(&address.parse().unwrap());
+    }
+    let prove = || {
+        let mut coverage = landscape.coverage("prod").unwrap();
+        landscape.prove(&mut coverage).unwrap();
+        coverage.pulled.unwrap()
+    };
+    let tried = prove();
+    let services =
+        |one: &&Tried| one.subject.starts_with("lcs-") || one.subject.starts_with("rcs-");
+    assert_eq!(tried.len(), 7, "{tried:?}");
+    assert_eq!(tried.iter().filter(services).count(), 3);
+    for one in &tried {
+        assert_eq!(one.proof, Proof::Holds, "{one:?}");
+        assert_eq!(one.customers, !services(&one), "{one:?}");
+        assert_eq!(one.refused, None, "{one:?}");
+        assert_eq!(one.refused_when_pulled.is_some(), one.customers, "{one:?}");
+    }
+    // Nobody else's key was pulled by it.
+    for address in stage.environment() {
+        assert_eq!(stage.read(&address).unwrap(), MARKER);
+    }
+    // What cannot be read to begin with proves nothing; what is not covered opens all the same.
+    stage.set_enabled(None, false);
+    for one in prove() {
+        let expected = match one.customers {
+            true => Proof::Inconclusive,
+            false => Proof::Holds,
+        };
+        assert_eq!(one.proof, expected, "{one:?}");
+    }
 }

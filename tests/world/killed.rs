@@ -1,15 +1,19 @@
 //! A process that applies a policy to one environment, removes one, or makes an environment is killed at each step;
-//! one that applies a policy to many, at any moment. The next one ends what was begun. No restore, copy or reset is
-//! killed here.
+//! one that applies a policy to many, restores, copies, resets, integrates or migrates, at any moment. The next one
+//! ends what was begun.
 
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use atrest::world::Step;
-use atrest::world::landscape::{KeyState, Landscape, NewFinance, PowerEnvironment, PowerName};
+use atrest::world::landscape::{
+    FinanceEnvironment, FinanceKind, KeyState, Landscape, Link, NewFinance, PowerEnvironment,
+    PowerName, Profile,
+};
+use atrest::world::{ResourceAddress, Step, Workspace};
 
 use crate::stage::*;
 
@@ -67,6 +71,23 @@ fn one_that_is_killed() {
                 .apply(&"cmk".parse().unwrap(), &all, &admin(), &die)
                 .unwrap();
         }
+        "restore" => drop(
+            landscape
+                .restore_backup(&"first".parse().unwrap(), &power("org-prod"), &admin())
+                .unwrap(),
+        ),
+        "copy" => drop(
+            landscape
+                .copy(&power("org-prod"), &power("org-twin"), &admin())
+                .unwrap(),
+        ),
+        "reset" => drop(landscape.reset(&power("org-prod"), &admin()).unwrap()),
+        "link" => drop(
+            landscape
+                .link(&finance("prod"), &power("org-prod"), &admin())
+                .unwrap(),
+        ),
+        "migrate" => drop(landscape.migrate(&finance("hr")).unwrap()),
         other => panic!("{other}"),
     }
 }
@@ -145,6 +166,168 @@ fn an_environment_that_was_made_by_halves_does_not_take_its_own_name() {
         for address in resources {
             fill(&workspace, &address);
             assert_eq!(read(&workspace, &address).unwrap(), MARKER);
+        }
+    }
+}
+
+/// Has processes that do `what` killed at moments from before it begins until after it ends, each after `before`;
+/// `after` looks at what the next process makes of it.
+fn killed_all_along(
+    stage: &Stage,
+    what: &str,
+    before: impl Fn(&Workspace),
+    after: impl Fn(&Workspace, &Landscape<'_>),
+) {
+    let mut took = Duration::from_millis(300);
+    for round in 0..=12 {
+        before(&open(stage.path()));
+        let began = Instant::now();
+        let mut child = child(stage, what, u64::MAX);
+        match round {
+            // How long it takes here.
+            0 => assert!(child.wait().unwrap().success(), "{what}"),
+            _ => {
+                std::thread::sleep(took * round / 12);
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+        }
+        if round == 0 {
+            took = began.elapsed();
+        }
+        let workspace = open(stage.path());
+        let landscape = Landscape::open(&workspace).unwrap();
+        landscape.catch_up().unwrap();
+        after(&workspace, &landscape);
+    }
+}
+
+fn of(landscape: &Landscape<'_>, name: &str) -> Vec<ResourceAddress> {
+    landscape.resources_of(&landscape.get(name).unwrap())
+}
+
+/// What is in the resources of an environment, each text once.
+fn texts(workspace: &Workspace, landscape: &Landscape<'_>, name: &str) -> BTreeSet<String> {
+    let all = of(landscape, name);
+    assert!(!all.is_empty(), "{name} is gone");
+    all.iter().map(|at| read(workspace, at).unwrap()).collect()
+}
+
+#[test]
+fn a_restore_that_was_killed_leaves_all_of_the_backup_or_nothing_of_it() {
+    let stage = Stage::protected();
+    let landscape = stage.landscape();
+    landscape
+        .back_up(&power("org-prod"), &"first".parse().unwrap(), &admin())
+        .unwrap();
+    let later = |workspace: &Workspace| {
+        let landscape = Landscape::open(workspace).unwrap();
+        for address in of(&landscape, "org-prod") {
+            rewrite(workspace, &address, "written after the backup");
+        }
+    };
+    killed_all_along(&stage, "restore", later, |workspace, landscape| {
+        let found = texts(workspace, landscape, "org-prod");
+        assert_eq!(found.len(), 1, "by halves: {found:?}");
+        let state = landscape.get::<PowerEnvironment>("org-prod").unwrap().key;
+        assert!(matches!(state, KeyState::Cmk { .. }), "{state:?}");
+        for address in of(landscape, "org-prod") {
+            let key = workspace.key_version(&address).unwrap().unwrap();
+            assert_eq!(key.name.as_str(), KEY, "{address}");
+        }
+    });
+}
+
+#[test]
+fn a_copy_that_was_killed_leaves_all_of_the_source_or_nothing_of_it() {
+    let stage = Stage::with(Profile::Seed2022);
+    stage.power("org-twin", |_| ());
+    let before = |workspace: &Workspace| {
+        let landscape = Landscape::open(workspace).unwrap();
+        for (name, text) in [("org-prod", MARKER), ("org-twin", "of the twin")] {
+            for address in of(&landscape, name) {
+                rewrite(workspace, &address, text);
+            }
+        }
+    };
+    killed_all_along(&stage, "copy", before, |workspace, landscape| {
+        let source = texts(workspace, landscape, "org-prod");
+        assert_eq!(source, [MARKER.to_owned()].into(), "the source changed");
+        let found = texts(workspace, landscape, "org-twin");
+        assert_eq!(found.len(), 1, "by halves: {found:?}");
+    });
+}
+
+#[test]
+fn a_reset_that_was_killed_leaves_all_of_the_data_or_none() {
+    let stage = Stage::linked();
+    let before = |workspace: &Workspace| {
+        let landscape = Landscape::open(workspace).unwrap();
+        for address in of(&landscape, "org-prod") {
+            rewrite(workspace, &address, MARKER);
+        }
+    };
+    killed_all_along(&stage, "reset", before, |workspace, landscape| {
+        let all = of(landscape, "org-prod");
+        assert_eq!(all.len(), 4, "{all:?}");
+        let left = all.iter().filter(|at| read(workspace, at).is_ok()).count();
+        assert!(left == 0 || left == all.len(), "by halves: {left} are left");
+        for address in &all {
+            workspace.check_access(address).unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_integration_that_was_killed_is_begun_or_not_and_is_never_broken() {
+    for round in 0..6 {
+        let stage = Stage::with(Profile::Seed2022);
+        let mut child = child(&stage, "link", u64::MAX);
+        std::thread::sleep(Duration::from_millis(40) * round);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let link = stage.landscape().get::<FinanceEnvironment>("prod").unwrap();
+        if link.link == Link::None {
+            stage.link("prod", "org-prod").unwrap();
+        }
+        stage.hours(1);
+        let link = stage.landscape().get::<FinanceEnvironment>("prod").unwrap();
+        assert!(link.link.completed().is_some(), "{:?}", link.link);
+        let found: PowerEnvironment = stage.landscape().get("org-prod").unwrap();
+        assert_eq!(found.linked, Some(finance("prod")));
+    }
+}
+
+#[test]
+fn a_migration_that_was_killed_is_done_or_not_and_loses_nothing() {
+    for round in 0..6 {
+        let stage = Stage::with(Profile::Seed2022);
+        let mut new = NewFinance::usual(
+            finance("hr"),
+            "erp".parse().unwrap(),
+            "westeurope".parse().unwrap(),
+        );
+        new.kind = FinanceKind::HrStandalone;
+        stage.landscape().create_finance(&[new], &quiet).unwrap();
+        let all = stage.landscape().resources_of_finance(&finance("hr"));
+        all.iter().for_each(|address| stage.fill(address));
+        let mut child = child(&stage, "migrate", u64::MAX);
+        std::thread::sleep(Duration::from_millis(40) * round);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let kind = |stage: &Stage| {
+            stage
+                .landscape()
+                .get::<FinanceEnvironment>("hr")
+                .unwrap()
+                .kind
+        };
+        if kind(&stage) == FinanceKind::HrStandalone {
+            stage.landscape().migrate(&finance("hr")).unwrap();
+        }
+        assert_eq!(kind(&stage), FinanceKind::Production);
+        for address in &all {
+            assert_eq!(stage.read(address).unwrap(), MARKER);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use atrest::vault::KeyVault;
 use atrest::world::landscape::{
-    KeyState, Permission, PowerEnvironment, Rule, SqlState, VersionState,
+    FinanceEnvironment, KeyState, Permission, PowerEnvironment, Rule, SqlState, VersionState,
 };
 
 use crate::stage::*;
@@ -191,4 +191,34 @@ fn databases_heal_by_themselves_only_when_the_key_was_back_in_time() {
         assert_eq!(sql(), SqlState::Online);
         assert!(stage.reads("prod/sql/axdb"));
     }
+}
+
+#[test]
+fn a_clock_runs_only_when_it_is_told_to_and_goes_on_from_where_it_stood() {
+    let stage = Stage::linked();
+    let landscape = stage.landscape();
+    let tick = || std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert!(!landscape.is_real_time().unwrap(), "off by default");
+    let stood = landscape.now().unwrap();
+    tick();
+    assert_eq!(landscape.now().unwrap(), stood);
+    landscape.set_real_time(true).unwrap();
+    assert!(landscape.is_real_time().unwrap());
+    tick();
+    let ran = landscape.now().unwrap();
+    assert!(ran > stood, "{ran} after {stood}");
+    // Hours still pass at once, and what is due takes effect.
+    stage.finance("late", "westeurope".parse().unwrap());
+    stage.power("org-late", |_| ());
+    stage.link("late", "org-late").unwrap();
+    let moved = stage.hours(2);
+    assert!(moved.to.duration_since(moved.from).as_hours() == 2);
+    assert!(landscape.now().unwrap() >= moved.to);
+    let link: FinanceEnvironment = landscape.get("late").unwrap();
+    assert!(link.link.completed().is_some());
+    landscape.set_real_time(false).unwrap();
+    let stopped = landscape.now().unwrap();
+    assert!(stopped >= moved.to);
+    tick();
+    assert_eq!(landscape.now().unwrap(), stopped);
 }

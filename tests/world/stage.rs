@@ -285,6 +285,23 @@ pub fn fill(workspace: &Workspace, address: &ResourceAddress) {
     }
 }
 
+/// Puts another text in the place of what was there.
+pub fn rewrite(workspace: &Workspace, address: &ResourceAddress, text: &str) {
+    if address.kind == atrest::world::Kind::Sql {
+        let database = workspace.open_sql(address).unwrap();
+        let conn = database.connect().unwrap();
+        let sql = format!(
+            "CREATE TABLE IF NOT EXISTS t(x TEXT); DELETE FROM t; INSERT INTO t VALUES ('{text}')"
+        );
+        conn.execute_batch(&sql).unwrap();
+    } else {
+        let account = workspace.open_storage(address).unwrap();
+        account
+            .put(&blob(), &mut text.as_bytes(), &mut |_| ())
+            .unwrap();
+    }
+}
+
 pub fn read(workspace: &Workspace, address: &ResourceAddress) -> Result<String, WorldError> {
     if address.kind == atrest::world::Kind::Sql {
         let database = workspace.open_sql(address)?;
