@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use atrest::lab::compare::{ComparedAttack, Ours, Plain, SqlCipher, Target, compare, look_at};
+use atrest::lab::compare::{ComparedAttack, Ours, Plain, SqlCipher, Target, compare};
 use atrest::lab::{Tally, Verdict};
 
 fn plain(dir: &Path, name: &str) -> Plain {
@@ -79,18 +79,4 @@ fn another_programs_format_is_judged_by_what_it_does() {
     ] {
         assert_eq!(verdict(&all, promised, 1), Verdict::Holds, "{promised}");
     }
-}
-
-#[test]
-fn bytes_that_nothing_opens_are_still_looked_at() {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(
-        dir.path().join("a"),
-        "an invoice, and another one\n".repeat(999),
-    )
-    .unwrap();
-    let seen = look_at(dir.path()).unwrap();
-    assert!(seen.pages > 0 && seen.pages == seen.pages_flagged);
-    assert!(!seen.alarms.is_empty());
-    assert!(look_at(&dir.path().join("missing")).is_err());
 }

@@ -26,6 +26,8 @@ Examples:
   atrest prove --out evidence            with report.html, .json and .junit.xml, signed
   atrest prove --target plain --target sqlcipher --target atrest
                                          what each of these formats stops
+  atrest prove --target disk.img --text 'Kim Akers, IBAN NL91ABNA'
+                                         whether a text is anywhere on a disk, in any encoding
   atrest prove --out evidence --keep     and the stolen files, for `atrest report verify`
 
 The working directory is only read: attacks work on copies, in a private temporary directory that
@@ -71,14 +73,24 @@ pub struct Args {
     list: bool,
 
     /// Instead: attack made-up databases of these formats side by side, plain, sqlcipher and atrest; or let
-    /// the detectors look at any FILE or DIR, as bytes. May be repeated
+    /// the detectors look at any file, directory, image of a disk or block device, as bytes. May be repeated
     #[arg(long, value_name = "TARGET", conflicts_with_all = ["only", "skip", "resource", "out", "list"])]
     target: Vec<String>,
+
+    /// Search those bytes for this text (its first 48 bytes), in every encoding; may be repeated. The exit code is 1 when it is there
+    #[arg(long, value_name = "TEXT", requires = "target")]
+    text: Vec<String>,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     if !args.target.is_empty() {
-        return compare::run(&args.target, args.scratch.as_deref(), args.seed, context);
+        return compare::run(
+            &args.target,
+            &args.text,
+            args.scratch.as_deref(),
+            args.seed,
+            context,
+        );
     }
     let selection = Selection {
         resources_only: !args.resource.is_empty(),

@@ -90,7 +90,7 @@ fn resources(workspace: &Workspace) -> Result<Vec<Resource>, CliError> {
 }
 
 /// Bytes of a file, or of all files in a directory.
-fn size(path: &Path) -> u64 {
+pub(super) fn size(path: &Path) -> u64 {
     let files = walkdir::WalkDir::new(path).into_iter().flatten();
     let lens = files.filter_map(|f| f.metadata().ok().filter(|m| m.is_file()));
     lens.map(|m| m.len()).sum()

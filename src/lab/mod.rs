@@ -25,7 +25,7 @@ mod verdict;
 pub use canary::{Canary, CanaryOrigin, CanarySet};
 pub use detect::{
     CHI_SQUARE_LIMIT, DEFLATE_LIMIT, Documented, Figures, Hit, MagicFound, PAGE, PageKind, Profile,
-    Scan, Searcher, scan_copy, xor_of_copies,
+    Scan, Search, Searcher, scan_copy, xor_of_copies,
 };
 pub use encodings::Encoding;
 pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, Stranger};

@@ -37,7 +37,7 @@ pub(super) fn marker(what: &str) -> String {
 }
 
 /// Every file below `dir`, in the order of their paths.
-pub(super) fn files_below(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
+pub(in crate::lab) fn files_below(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
         let entry = entry.map_err(|e| LabError::io(dir, e.into()))?;

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -21,10 +22,7 @@ use super::vault::Arm;
 /// Attack 25.
 pub(in crate::lab) fn repeats(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(25);
-    let mut seen = Seen::default();
-    for file in files_of(exhibit.kind, &exhibit.protected)? {
-        seen.file(&file)?;
-    }
+    let seen = Seen::over(&files_of(exhibit.kind, &exhibit.protected)?)?;
     let mut stolen = seen.evidence("in the stolen copy");
     stolen.control = Some(self_test()?);
     let forks = both_arms(lab, exhibit, |arm, dir| match exhibit.kind {
@@ -44,63 +42,95 @@ pub(in crate::lab) fn repeats(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcom
 /// Every (key salt, nonce) met, with what it sealed. The same unit may be met again in a copy; a
 /// different one under the same pair is a repeat.
 #[derive(Default)]
-struct Seen {
-    units: HashMap<Vec<u8>, [u8; 16]>,
-    count: u64,
-    repeats: Vec<(PathBuf, u64)>,
+pub(in crate::lab) struct Seen {
+    /// The tag that each salt and nonce was first met with, of one part of them all.
+    units: HashMap<[u8; 16], [u8; 16]>,
+    /// Which of how many parts; no parts are one.
+    part: (u64, u64),
+    /// Units met.
+    pub count: u64,
+    /// Where a pair was used again.
+    pub repeats: Vec<(PathBuf, u64)>,
 }
 
 impl Seen {
-    /// Past this many units the rest is left out, and the summary says so.
-    const MAX: u64 = 4 << 20;
+    /// So many units are remembered at a time, about.
+    const MAX: u64 = 1 << 20;
+
+    /// Reads every unit of any number of sealed files: copies, versions and forks. Where there are too many to be
+    /// remembered they are read again for each part of their salts and nonces, so that memory does not grow.
+    pub(in crate::lab) fn over(files: &[PathBuf]) -> Result<Self, LabError> {
+        let mut units = 0;
+        for file in files {
+            let layout = Documented::of(file)?;
+            let len = file.metadata().map_err(|e| LabError::io(file, e))?.len();
+            units += len / layout.unit as u64 * layout.public.len() as u64 + 1;
+        }
+        Self::in_parts(files, units / Self::MAX + 1)
+    }
+
+    fn in_parts(files: &[PathBuf], parts: u64) -> Result<Self, LabError> {
+        let mut seen = Self::default();
+        for part in 0..parts {
+            seen.units.clear();
+            seen.part = (part, parts);
+            for file in files {
+                seen.file(file)?;
+            }
+        }
+        Ok(seen)
+    }
 
     /// Reads every unit of a sealed file; other files have none.
     fn file(&mut self, path: &Path) -> Result<(), LabError> {
         let failed = |e| LabError::io(path, e);
         let layout = Documented::of(path)?;
+        if layout.unit != EXTENT_UNIT && layout.public.is_empty() {
+            return Ok(());
+        }
         let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(failed)?);
         if layout.unit == EXTENT_UNIT {
             // An extent's nonces are its chunks' numbers; its key comes from its own random salt.
             let mut header = [0; 128];
             if file.read_exact(&mut header).is_ok() {
                 let commitment = header[96..112].try_into().expect("16 bytes");
-                self.unit(path, 0, &header[64..96], commitment);
+                let salt: [u8; 16] = std::array::from_fn(|i| header[64 + i] ^ header[80 + i]);
+                self.unit(path, 0, salt, commitment);
             }
-            return Ok(());
-        }
-        if layout.public.is_empty() {
             return Ok(());
         }
         let skipped = std::io::copy(&mut (&mut file).take(layout.header), &mut std::io::sink());
         let mut at = skipped.map_err(failed)?;
         let mut unit = vec![0; layout.unit];
-        while self.count < Self::MAX && file.read_exact(&mut unit).is_ok() {
+        while file.read_exact(&mut unit).is_ok() {
             for public in &layout.public {
+                let identity = unit[public.clone()].try_into().expect("16 bytes");
                 let tag = unit[public.end..public.end + 16]
                     .try_into()
                     .expect("16 bytes");
-                self.unit(path, at + public.start as u64, &unit[public.clone()], tag);
+                self.unit(path, at + public.start as u64, identity, tag);
             }
             at += layout.unit as u64;
         }
         Ok(())
     }
 
-    fn unit(&mut self, path: &Path, at: u64, nonce_and_salt: &[u8], tag: [u8; 16]) {
+    fn unit(&mut self, path: &Path, at: u64, nonce_and_salt: [u8; 16], tag: [u8; 16]) {
+        let (part, parts) = self.part;
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(nonce_and_salt);
+        if parts > 1 && hash % parts != part {
+            return;
+        }
         self.count += 1;
-        let known = self.units.entry(nonce_and_salt.to_vec()).or_insert(tag);
+        let known = self.units.entry(nonce_and_salt).or_insert(tag);
         if *known != tag {
             self.repeats.push((path.to_owned(), at));
         }
     }
 
     fn evidence(&self, place: &str) -> Evidence {
-        let capped = match self.count {
-            Self::MAX.. => ", the rest left out",
-            _ => "",
-        };
         let mut evidence = Evidence::of(format!(
-            "{} nonces {place}{capped}: {} used again for something else.",
+            "{} nonces {place}: {} used again for something else.",
             self.count,
             self.repeats.len()
         ));
@@ -121,7 +151,7 @@ const EXTENT_UNIT: usize = 65_536 + 16;
 fn self_test() -> Result<Control, LabError> {
     let mut seen = Seen::default();
     for tag in [1, 2] {
-        seen.unit(Path::new("made up"), 0, &[7; 16], [tag; 16]);
+        seen.unit(Path::new("made up"), 0, [7; 16], [tag; 16]);
     }
     let mut control = control(seen.evidence("made up"));
     control.summary = "unprotected data has no nonces; of two made up ones that are equal, the \
@@ -215,4 +245,49 @@ fn forked_evidence(seen: &Seen, equal: u64, keystream: (u64, u64)) -> Evidence {
         }
     }
     evidence
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A repeat that lies in two files must be seen however many parts the search is cut into, and a copy
+    /// of a file is no repeat.
+    #[test]
+    fn a_nonce_used_again_in_another_copy_is_seen_in_any_number_of_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let sealed = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = b"atrestDB\0\0\0\x0c".to_vec();
+            bytes.resize(4096, 0);
+            for page in 0u32..300 {
+                let mut unit = vec![0x55; 4096];
+                unit[4064..4068].copy_from_slice(&page.to_le_bytes());
+                unit[4080..].fill(page as u8);
+                bytes.extend(unit);
+            }
+            change(&mut bytes);
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        let tag_of = |page: usize| 4096 + page * 4096 + 4080;
+        let files = [
+            sealed("a", &|_| ()),
+            sealed("copy", &|_| ()),
+            sealed("fork", &|bytes| {
+                for page in [7, 250] {
+                    bytes[tag_of(page)] ^= 1;
+                }
+            }),
+        ];
+        for parts in [1, 2, 7] {
+            let seen = Seen::in_parts(&files, parts).unwrap();
+            assert_eq!((seen.count, seen.repeats.len()), (900, 2), "{parts} parts");
+            let copies = Seen::in_parts(&files[..2], parts).unwrap();
+            assert_eq!((copies.count, copies.repeats.len()), (600, 0));
+        }
+        assert_eq!(Seen::over(&files).unwrap().repeats.len(), 2);
+    }
 }

@@ -2,17 +2,19 @@
 //! verifies it, and what comes out of that decides. The plain target is the control of all of them.
 
 mod attacks;
+mod opaque;
 mod ours;
 mod plain;
 mod sqlcipher;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Evidence, LabError, Tally, Verdict};
+use super::{Evidence, Tally, Verdict};
 
 pub use attacks::compare;
+pub use opaque::{Opaque, look_at};
 pub use ours::{OURS, Ours};
 pub use plain::Plain;
 pub use sqlcipher::SqlCipher;
@@ -87,40 +89,6 @@ pub struct ComparedAttack {
 /// The query of [`Target::read`].
 const ALL_ROWS: &str =
     "SELECT group_concat(id || '|' || memo, ';') FROM (SELECT id, memo FROM t ORDER BY id)";
-
-/// What the detectors see in a file or directory of any format: it is bytes, and nothing opens it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Opaque {
-    /// Bytes looked at.
-    pub bytes: u64,
-    /// Entropy, in bits per byte.
-    pub entropy: f64,
-    /// Pages of 4 KiB, and how many of them have a pattern.
-    pub pages: u64,
-    /// As said.
-    pub pages_flagged: u64,
-    /// File structures found.
-    pub structures: u64,
-    /// The detectors that raise an alarm.
-    pub alarms: Vec<&'static str>,
-}
-
-/// Runs the detectors on the file or directory `path`.
-///
-/// # Errors
-/// It cannot be read.
-pub fn look_at(path: &Path) -> Result<Opaque, LabError> {
-    let searcher = super::Searcher::new(&super::CanarySet::default())?;
-    let figures = super::scan_copy(path, &searcher, &|_| ())?;
-    Ok(Opaque {
-        bytes: figures.bytes,
-        entropy: figures.entropy(),
-        pages: figures.pages,
-        pages_flagged: figures.pages_flagged,
-        structures: figures.structures.values().sum(),
-        alarms: figures.alarms(),
-    })
-}
 
 /// A verdict, as the table gives it, from the target's evidence and the plain one's.
 fn compared(target: &dyn Target, evidence: Evidence) -> Compared {

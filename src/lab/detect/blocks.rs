@@ -18,10 +18,12 @@ pub(super) struct Blocks {
 impl Blocks {
     const MAX: usize = 1 << 20;
 
-    pub(super) fn new() -> Self {
+    /// `len`: how many bytes there will be, so that what would be dropped later is not kept first.
+    pub(super) fn new(len: u64) -> Self {
+        let blocks = len / BLOCK as u64;
         Self {
             seen: HashMap::default(),
-            sampling: 0,
+            sampling: (blocks / Self::MAX as u64 + 1).ilog2(),
             repeated: 0,
             sampled: 0,
         }
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn memory_stays_bounded_and_repeats_are_still_seen() {
-        let mut blocks = Blocks::new();
+        let mut blocks = Blocks::new(0);
         let block = |i: u64| {
             let mut b = [7; 16];
             b[..8].copy_from_slice(&i.to_le_bytes());

@@ -1,4 +1,4 @@
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::statistics::PAGE;
 
@@ -48,7 +48,10 @@ pub(super) struct Magic {
 
 impl Magic {
     pub(super) fn new() -> Self {
-        let automaton = AhoCorasick::new(SIGNATURES.iter().map(|(_, bytes)| bytes));
+        // None begins within another; of this kind of match the library looks at many bytes at once.
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(SIGNATURES.iter().map(|(_, bytes)| bytes));
         Self {
             automaton: automaton.expect("a short constant list"),
             kept: Vec::new(),
@@ -72,7 +75,7 @@ impl Magic {
     }
 
     fn look(&self, judged: usize, mut found: impl FnMut(u64, &'static str)) {
-        for m in self.automaton.find_overlapping_iter(&self.kept) {
+        for m in self.automaton.find_iter(&self.kept) {
             let (name, _) = SIGNATURES[m.pattern().as_usize()];
             if m.start() < judged && plausible(&self.kept[m.start()..]) {
                 found(self.start + m.start() as u64, name);

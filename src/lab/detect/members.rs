@@ -1,5 +1,5 @@
-use aho_corasick::AhoCorasick;
-use flate2::{Decompress, FlushDecompress, Status};
+use aho_corasick::{AhoCorasick, MatchKind};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::search::{Match, Searcher, Stream};
@@ -62,6 +62,10 @@ struct Member<'a> {
     kind: Kind,
     offset: u64,
     inflater: Inflater,
+    /// Of what came out, for gzip.
+    crc: Crc,
+    /// Compressed bytes taken.
+    taken: u64,
     produced: u64,
     search: Stream<'a>,
 }
@@ -70,6 +74,8 @@ enum Inflater {
     /// Bytes of a gzip header that is not complete yet.
     GzipHeader(Vec<u8>),
     Deflate(Decompress),
+    /// Bytes of a gzip trailer that is not complete yet.
+    GzipTrailer(Vec<u8>),
     Zstd(Box<Decoder<'static>>),
 }
 
@@ -83,11 +89,15 @@ enum Progress {
 impl<'a> Members<'a> {
     const LIVE: usize = 8;
     const MAX_PRODUCED: u64 = 256 << 20;
-    /// A member that did not end counts as opened when it gave this much.
-    const CONVINCING: u64 = 16 << 10;
+    /// A member that did not end counts as opened when so many compressed bytes made sense, and became more: a few
+    /// bytes of noise may stand for many, and any bytes may be stored as they are.
+    const CONVINCING: u64 = 4 << 10;
 
     pub(super) fn new(searcher: &'a Searcher) -> Self {
-        let starts = AhoCorasick::new(STARTS.iter().map(|(bytes, _)| bytes));
+        // None begins within another; of this kind of match the library looks at many bytes at once.
+        let starts = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(STARTS.iter().map(|(bytes, _)| bytes));
         Self {
             searcher,
             starts: starts.expect("a short constant list"),
@@ -108,7 +118,7 @@ impl<'a> Members<'a> {
         self.kept.extend_from_slice(bytes);
         let window = std::mem::take(&mut self.kept);
         let starts = self.starts.clone();
-        for m in starts.find_overlapping_iter(&window) {
+        for m in starts.find_iter(&window) {
             if m.end() <= old || self.live.len() >= Self::LIVE {
                 continue;
             }
@@ -124,6 +134,8 @@ impl<'a> Members<'a> {
                 kind,
                 offset: self.start + m.start() as u64,
                 inflater,
+                crc: Crc::new(),
+                taken: 0,
                 produced: 0,
                 search: self.searcher.stream(),
             };
@@ -150,7 +162,10 @@ impl<'a> Members<'a> {
                 return;
             }
             Progress::Complete => member.produced >= 16,
-            _ => member.produced >= Self::CONVINCING,
+            _ => {
+                member.taken >= Self::CONVINCING
+                    && member.produced > member.taken + member.taken / 16
+            }
         };
         if enough {
             seen(Seen::Member {
@@ -214,10 +229,16 @@ impl Member<'_> {
         loop {
             let (used, made, progress) = match &mut self.inflater {
                 Inflater::GzipHeader(_) => unreachable!("its header was read"),
+                Inflater::GzipTrailer(kept) => {
+                    let missing = input.len().min(GZIP_TRAILER - kept.len());
+                    kept.extend_from_slice(&input[..missing]);
+                    return trailer_fits(kept, &self.crc);
+                }
                 Inflater::Deflate(inflater) => deflate_step(inflater, input, out),
                 Inflater::Zstd(decoder) => zstd_step(decoder, input, out),
             };
             let (kind, offset) = (self.kind.name(), self.offset);
+            self.taken += used as u64;
             self.produced += made as u64;
             self.search.feed(&out[..made], |found| {
                 seen(Seen::Canary {
@@ -227,6 +248,13 @@ impl Member<'_> {
                 });
             });
             input = &input[used..];
+            if self.kind == Kind::Gzip {
+                self.crc.update(&out[..made]);
+                if progress == Progress::Complete {
+                    self.inflater = Inflater::GzipTrailer(Vec::new());
+                    continue;
+                }
+            }
             let stuck = used == 0 && made == 0;
             let enough = self.produced >= Members::MAX_PRODUCED;
             let waits = stuck || (input.is_empty() && made < out.len());
@@ -234,6 +262,19 @@ impl Member<'_> {
                 return progress;
             }
         }
+    }
+}
+
+/// Length of what follows the data of a gzip member: its CRC-32 and its length (RFC 1952 section 2.3.1).
+const GZIP_TRAILER: usize = 8;
+
+/// Whether a trailer is that of what came out. Without it any bytes that end as deflate does would be a member.
+fn trailer_fits(trailer: &[u8], crc: &Crc) -> Progress {
+    let expected = [crc.sum().to_le_bytes(), crc.amount().to_le_bytes()].concat();
+    match trailer.len() {
+        GZIP_TRAILER if trailer == expected => Progress::Complete,
+        GZIP_TRAILER => Progress::Broken,
+        _ => Progress::Hungry,
     }
 }
 
@@ -361,6 +402,21 @@ mod tests {
     fn a_cut_member_still_gives_up_what_it_holds() {
         let (_, gzip) = compressed().swap_remove(0);
         assert_eq!(run(&gzip[..gzip.len() / 2], 4096).0, [("gzip", 0)]);
+    }
+
+    #[test]
+    fn a_gzip_member_whose_checksum_is_not_that_of_its_data_is_none() {
+        let mut small = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        small.write_all(b"a short text, and no more of it").unwrap();
+        let small = small.finish().unwrap();
+        for piece in [1, 100] {
+            assert_eq!(run(&small, piece).0, [("gzip", 0)]);
+            for at in [small.len() - 8, small.len() - 1] {
+                let mut altered = small.clone();
+                altered[at] ^= 1;
+                assert_eq!(run(&altered, piece).0, []);
+            }
+        }
     }
 
     #[test]

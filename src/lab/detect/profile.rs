@@ -157,7 +157,7 @@ fn each_page(path: &Path, tell: &mut dyn FnMut(Cell)) -> Result<(), LabError> {
 fn look(page: &[u8], at: u64, documented: &Documented, free: &BTreeSet<u64>) -> Cell {
     let mut secret = Vec::with_capacity(PAGE);
     documented.secret(at, page, |piece| secret.extend_from_slice(piece));
-    let counts = histogram(secret.iter().copied());
+    let counts = histogram(&secret);
     let chi = chi_square(&counts);
     let whole: Option<&[u8; PAGE]> = page.try_into().ok();
     let kind = if page.iter().all(|b| *b == 0) {

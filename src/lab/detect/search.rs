@@ -1,5 +1,4 @@
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-
+use super::sieve::{SHORTEST, STRIDE, Sieve};
 use crate::lab::encodings::{Encoding, variants};
 use crate::lab::{CanarySet, LabError};
 
@@ -9,7 +8,7 @@ use crate::lab::{CanarySet, LabError};
 /// bytes were XORed with cancels out there, so the 255 keys cost nothing, and the key is read off
 /// the match. Key 0 is the text as it is.
 pub struct Searcher {
-    automaton: AhoCorasick,
+    sieve: Sieve,
     patterns: Vec<Pattern>,
     longest: usize,
 }
@@ -37,6 +36,10 @@ impl Searcher {
         let mut patterns: Vec<Pattern> = Vec::new();
         for (canary, found) in canaries.all().iter().enumerate() {
             for (encoding, bytes) in variants(found.bytes()) {
+                if bytes.len() < SHORTEST {
+                    let why = format!("{found} is too short to be searched for");
+                    return Err(LabError::Report(why));
+                }
                 patterns.push(Pattern {
                     canary,
                     encoding,
@@ -44,16 +47,11 @@ impl Searcher {
                 });
             }
         }
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(patterns.iter().map(|p| differences(&p.bytes)))
-            .map_err(|e| LabError::Report(format!("too many canaries to search for: {e}")))?;
-        let longest = patterns.iter().map(|p| p.bytes.len()).max().unwrap_or(0);
+        let bytes: Vec<&[u8]> = patterns.iter().map(|p| p.bytes.as_slice()).collect();
         Ok(Self {
-            automaton,
+            sieve: Sieve::new(&bytes),
+            longest: bytes.iter().map(|b| b.len()).max().unwrap_or(0),
             patterns,
-            longest,
         })
     }
 
@@ -62,19 +60,18 @@ impl Searcher {
         Stream {
             searcher: self,
             kept: Vec::new(),
-            differences: Vec::new(),
             start: 0,
         }
     }
 }
 
-/// The XOR of each byte with the next one: one shorter than `bytes`.
-fn differences(bytes: &[u8]) -> Vec<u8> {
-    bytes
-        .iter()
-        .zip(bytes.iter().skip(1))
-        .map(|(a, b)| a ^ b)
-        .collect()
+impl Pattern {
+    /// What each of `bytes` was XORed with to become this pattern.
+    fn key(&self, bytes: &[u8]) -> Option<u8> {
+        let key = bytes[0] ^ self.bytes[0];
+        let same = bytes.iter().zip(&self.bytes).all(|(b, p)| b ^ p == key);
+        same.then_some(key)
+    }
 }
 
 /// One stream that is searched piece by piece; a match may lie across pieces.
@@ -82,36 +79,39 @@ pub(super) struct Stream<'a> {
     searcher: &'a Searcher,
     /// The end of what was fed, as long as a match may still need it.
     kept: Vec<u8>,
-    differences: Vec<u8>,
     /// Offset of `kept` in the stream.
     start: u64,
 }
 
 impl Stream<'_> {
+    /// Takes the next bytes. A match is told when its last byte was fed.
     pub(super) fn feed(&mut self, bytes: &[u8], mut found: impl FnMut(Match)) {
-        let searched = self.kept.len();
+        let Searcher {
+            sieve, patterns, ..
+        } = self.searcher;
+        let told = self.kept.len();
         self.kept.extend_from_slice(bytes);
-        self.differences.clear();
-        let pairs = self.kept.iter().zip(self.kept.iter().skip(1));
-        self.differences.extend(pairs.map(|(a, b)| a ^ b));
-        for m in self
-            .searcher
-            .automaton
-            .find_overlapping_iter(&self.differences)
-        {
-            // A match that ended before the new bytes was reported when it ended.
-            if m.end() < searched {
-                continue;
+        let kept = &self.kept;
+        sieve.look(kept, |at, place| {
+            let pattern = &patterns[place.pattern];
+            let Some(begin) = at.checked_sub(place.offset) else {
+                return;
+            };
+            let end = begin + pattern.bytes.len();
+            if end <= told || end > kept.len() {
+                return;
             }
-            let pattern = &self.searcher.patterns[m.pattern().as_usize()];
-            found(Match {
-                canary: pattern.canary,
-                encoding: pattern.encoding,
-                key: self.kept[m.start()] ^ pattern.bytes[0],
-                offset: self.start + m.start() as u64,
-            });
-        }
-        let spent = self.kept.len().saturating_sub(self.searcher.longest);
+            if let Some(key) = pattern.key(&kept[begin..end]) {
+                found(Match {
+                    canary: pattern.canary,
+                    encoding: pattern.encoding,
+                    key,
+                    offset: self.start + begin as u64,
+                });
+            }
+        });
+        // The next look begins at a multiple of the stride in the stream, as this one did.
+        let spent = self.kept.len().saturating_sub(self.searcher.longest) / STRIDE * STRIDE;
         self.kept.drain(..spent);
         self.start += spent as u64;
     }
@@ -156,6 +156,55 @@ mod tests {
                     assert_eq!(found.iter().filter(|m| **m == expected).count(), 1);
                 }
             }
+        }
+    }
+
+    /// Whatever the sieve leaves out is never seen again: it must find what a search of every byte finds.
+    #[test]
+    fn the_sieve_finds_what_an_automaton_over_every_byte_finds() {
+        use aho_corasick::AhoCorasick;
+        use rand::{RngExt, SeedableRng};
+        let differences =
+            |bytes: &[u8]| -> Vec<u8> { bytes.windows(2).map(|pair| pair[0] ^ pair[1]).collect() };
+        let mut set = CanarySet::default();
+        let texts = [
+            "aaaaaaaaaaaaaabcdefg",
+            "customer 0001",
+            "customer 0002",
+            SECRET,
+        ];
+        assert_eq!(set.plant(texts), texts.len());
+        let searcher = Searcher::new(&set).unwrap();
+        let patterns = &searcher.patterns;
+        let automaton = AhoCorasick::new(patterns.iter().map(|p| differences(&p.bytes))).unwrap();
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        let mut data = Vec::new();
+        for _ in 0..20_000 {
+            let key = [0, rng.random::<u8>()][rng.random_range(0..2)];
+            let bytes = &patterns[rng.random_range(0..patterns.len())].bytes;
+            // Whole ones, pieces of them, and what is between.
+            let from = [0, rng.random_range(0..bytes.len())][rng.random_range(0..2)];
+            data.extend(bytes[from..].iter().map(|b| b ^ key));
+            let gap = rng.random_range(0..9);
+            data.extend(vec![rng.random_range(0..4); gap]);
+        }
+        let sought = differences(&data);
+        let mut expected: Vec<(usize, Encoding, u64)> = automaton
+            .find_overlapping_iter(&sought)
+            .map(|m| {
+                let pattern = &patterns[m.pattern().as_usize()];
+                (pattern.canary, pattern.encoding, m.start() as u64)
+            })
+            .collect();
+        expected.sort();
+        assert!(expected.len() > 10_000);
+        for piece in [13, 4096, data.len()] {
+            let (mut stream, mut found) = (searcher.stream(), Vec::new());
+            for part in data.chunks(piece) {
+                stream.feed(part, |m| found.push((m.canary, m.encoding, m.offset)));
+            }
+            found.sort();
+            assert_eq!(found, expected, "in pieces of {piece}");
         }
     }
 
