@@ -96,6 +96,9 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         resources_only: !args.resource.is_empty(),
         ..Selection::parse(&args.only, &args.skip)?
     };
+    if !ATTACKS.iter().any(|a| selection.contains(a.number)) {
+        return Err(nothing_tried());
+    }
     if args.list {
         return list(&selection, context);
     }
@@ -120,12 +123,6 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         dir.path(),
         context,
     )?;
-    if report.claims().is_empty() {
-        return Err(CliError::new(
-            "nothing was tried: none of the chosen attacks is on what was chosen",
-            "`atrest prove --list` says what each is on",
-        ));
-    }
     let written = match &args.out {
         None => None,
         Some(out) => {
@@ -249,11 +246,22 @@ fn report(
     let outcomes = lab::run(&lab, selection, &|done, total, _| {
         progress.set(done as u64, total as u64);
     });
+    if outcomes.is_empty() && !lab.exhibits.is_empty() {
+        return Err(nothing_tried());
+    }
     outcomes
         .into_iter()
         .for_each(|outcome| report.claim(outcome));
     report.step(step("The attacks", started));
     Ok(report)
+}
+
+/// What tries nothing is no proof.
+fn nothing_tried() -> CliError {
+    CliError::new(
+        "nothing was tried: none of the chosen attacks is on what was chosen",
+        "`atrest prove --list` says what each is on",
+    )
 }
 
 /// A step of the run that ends now.
