@@ -1,5 +1,5 @@
-//! The format's part on tenants, their environments and policies, Customer Lockbox and coverage. Over 400 lines
-//! because it is one part of the format, and mostly its documentation.
+//! The format's part on tenants, their environments and policies, Customer Lockbox and coverage.
+//! Over 400 lines because it is one part of the format, and mostly its documentation.
 
 use std::collections::BTreeMap;
 

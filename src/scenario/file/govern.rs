@@ -1,5 +1,5 @@
-//! What is done in a landscape: integrations, policies, environments, vaults, Customer Lockbox. Over 400 lines
-//! because each word that does something there has its arm here.
+//! What is done in a landscape: integrations, policies, environments, vaults, Customer Lockbox.
+//! Over 400 lines because each word that does something there has its arm here.
 
 use std::collections::BTreeMap;
 

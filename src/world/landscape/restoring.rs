@@ -1,5 +1,6 @@
 //! Restores of backups, and copies of environments: the rules for keys, and the work, which is named in the store
 //! before it begins and is ended by whoever comes next.
+//! Over 400 lines because what a restore refuses stands beside each step that would have done it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
