@@ -255,3 +255,29 @@ fn every_entity_is_listed_and_shown_for_machines_too() {
         "it is let in, and the statement is wrong"
     );
 }
+
+#[test]
+fn the_clock_of_a_landscape_is_chosen_once_and_no_choice_is_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, option, runs) in [
+        ("still", "", false),
+        ("runs", " --real-time", true),
+        ("then", " --at 2022-12-15", false),
+    ] {
+        let work = dir.path().join(name);
+        let shell = Shell(&work);
+        shell.ok("init --key-kind rsa-2048");
+        shell.ok(&format!("tenant create contoso{option}"));
+        assert_eq!(shell.json("clock show")["real_time"], runs, "{name}");
+        for late in [" --real-time", " --at 2023-01-01"] {
+            let said = shell.refused(&format!("tenant create fabrikam{late}"));
+            assert!(said.contains("has a clock already"), "{name}: {said}");
+        }
+        assert_eq!(shell.json("tenant list").as_array().unwrap().len(), 1);
+        shell.ok("tenant create fabrikam");
+        assert_eq!(shell.json("clock show")["real_time"], runs, "{name}");
+    }
+    let work = dir.path().join("still");
+    let said = Shell(&work).refused("coverage nowhere");
+    assert!(said.contains("no environment nowhere"), "{said}");
+}

@@ -127,6 +127,25 @@ fn what_uses_rcs_or_lies_in_lcs_is_never_called_covered() {
 }
 
 #[test]
+fn what_rcs_keeps_is_not_called_locked_with_the_environment() {
+    let stage = Stage::protected();
+    install(&stage, &["finance", "supply-chain"], &["tax-calculation"]);
+    stage.set_enabled(None, false);
+    let rows = rows(&stage.landscape().coverage("prod").unwrap());
+    let finance = &rows["Dynamics 365 Finance"];
+    assert_eq!(
+        (finance.verdict, finance.reason, &finance.protected),
+        (Verdict::Partial, "LOCKED", &CoveredBy::Both)
+    );
+    assert_eq!(rows["Tax Calculation"].verdict, Verdict::NotCovered);
+    assert_eq!(
+        rows["Dynamics 365 Supply Chain Management"].verdict,
+        Verdict::Locked,
+        "what is covered whole is locked whole"
+    );
+}
+
+#[test]
 fn human_resources_standalone_is_outside_until_it_is_migrated() {
     let stage = Stage::protected();
     let mut new = NewFinance::usual(

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::world::WorldError;
 use crate::world::landscape::{
     Duty, Landscape, LockboxSwitch, Person, PersonName, Profile, Region, Start, Tenant, TenantName,
 };
@@ -124,6 +125,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                 (false, Some(at)) => Start::At(*at),
                 (false, None) => Start::Machine,
             };
+            if start != Start::Machine && Landscape::find(&workspace)?.is_some() {
+                return Err(WorldError::Usage(
+                    "the landscape has a clock already: `atrest clock` moves it, or lets it run"
+                        .into(),
+                )
+                .into());
+            }
             let landscape = Landscape::create(&workspace, *profile, start)?;
             landscape.create_tenant(name)?;
             name

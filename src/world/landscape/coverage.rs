@@ -122,7 +122,11 @@ impl Landscape<'_> {
             };
             return self.coverage_of(Some(finance), power);
         }
-        let power: PowerEnvironment = self.get(environment)?;
+        let power: Option<PowerEnvironment> = self.store().read(|tx| tx.find(environment))?;
+        let power = power.ok_or_else(|| WorldError::NoEntity {
+            kind: "environment",
+            name: environment.to_owned(),
+        })?;
         let finance = match &power.linked {
             Some(finance) => Some(self.get(finance.as_str())?),
             None => None,

@@ -66,7 +66,7 @@ impl Landscape<'_> {
             _ => Rule::LinkIrreversible
                 .broken(
                     format_args!("the integration of {finance} cannot be removed"),
-                    "keep it, or delete the environment",
+                    "keep it: an integration is one to one, and for good",
                 )
                 .into(),
         };

@@ -205,7 +205,10 @@ impl Look<'_> {
         match state {
             Some(KeyState::Cmk { .. } | KeyState::Warning { .. }) => {}
             Some(KeyState::Locked { trigger, .. }) => {
-                row.verdict = Verdict::Locked;
+                // Of what is covered in part, the rest is open still: it is not locked as a whole.
+                if row.verdict == Verdict::Covered {
+                    row.verdict = Verdict::Locked;
+                }
                 row.reason = "LOCKED";
                 row.why = format!("{}; locked: {trigger}", row.why);
             }
