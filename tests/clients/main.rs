@@ -169,6 +169,21 @@ fn a_file_system_over_blobs_works_unchanged() {
 }
 
 #[test]
+fn tables_in_parquet_files_work_unchanged() {
+    holds_on_blobs(&python(), &package("tests/clients/python/parquet.py"), 3);
+}
+
+#[test]
+fn rust_code_written_for_azure_uses_blobs_unchanged() {
+    holds_on_blobs(&rust("blobs"), Path::new("-"), 9);
+}
+
+#[test]
+fn rust_code_written_for_any_object_store_uses_blobs_unchanged() {
+    holds_on_blobs(&rust("store"), Path::new("-"), 8);
+}
+
+#[test]
 fn javascript_code_written_for_azure_uses_blobs_unchanged() {
     holds_on_blobs(
         Path::new("node"),
