@@ -13,6 +13,7 @@ mod events;
 mod faults;
 mod flood;
 mod fuzz;
+mod hostile;
 mod key_loss;
 mod killed;
 mod plain;
