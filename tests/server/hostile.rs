@@ -216,6 +216,7 @@ fn no_body_of_xml_is_the_servers_fault_or_changes_what_it_does_not_name() {
     fuzz(&lists, |body| {
         let answer = account.ask("PUT", "/default/fuzzed?comp=blocklist", body);
         assert_callers_fault(&answer, body);
+        assert_ne!(answer.status, 403, "it was read: {answer:?}");
     });
     let tags = [
         "<?xml version=\"1.0\"?><Tags><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tags>",
@@ -224,9 +225,33 @@ fn no_body_of_xml_is_the_servers_fault_or_changes_what_it_does_not_name() {
     fuzz(&tags, |body| {
         let answer = account.ask("PUT", "/default/kept?comp=tags", body);
         assert_callers_fault(&answer, body);
+        assert_ne!(answer.status, 403, "it was read: {answer:?}");
     });
     assert_eq!(account.ask("GET", "/default/kept", "").body, "kept");
     assert!(account.served.peak_kib() < 256 << 10);
+}
+
+#[test]
+fn longest_list_of_blocks_is_taken_and_a_longer_one_changes_nothing() {
+    let account = Account::new();
+    // As long as an identifier may be without padding.
+    let id = STANDARD.encode([b'x'; 63]);
+    let staged = account.ask(
+        "PUT",
+        &format!("/default/long?blockid={id}&comp=block"),
+        "ab",
+    );
+    assert_eq!(staged.status, 201, "{staged:?}");
+    let list = |len: usize| {
+        let named = format!("<Latest>{id}</Latest>").repeat(len);
+        let body = format!("<BlockList>{named}</BlockList>");
+        account.ask("PUT", "/default/long?comp=blocklist", &body)
+    };
+    assert_eq!(list(50_000).status, 201);
+    let whole = "ab".repeat(50_000);
+    assert_eq!(account.ask("GET", "/default/long", "").body, whole);
+    assert_eq!(error(&list(50_001)), (400, "BlockListTooLong"));
+    assert_eq!(account.ask("GET", "/default/long", "").body, whole);
 }
 
 #[test]

@@ -154,6 +154,10 @@ pub(super) fn read_block_list(body: &[u8]) -> Result<Vec<Block>, Fault> {
         }
         Some(())
     })?;
+    if blocks.len() > BlockId::COMMITTED_MAX {
+        let why = "The block list may not contain more than 50,000 blocks.";
+        return Err(Fault::bad("BlockListTooLong", why));
+    }
     Ok(blocks)
 }
 
