@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use super::{CHI_SQUARE_LIMIT, CanarySet, Documented, LabError};
 
@@ -20,11 +21,23 @@ pub(super) enum Tool {
     Yara,
     /// Statistics of a stream of bytes; the chi-square of all of them is taken.
     Ent,
+    /// Carves files out of an image, by what it knows of their insides.
+    Photorec,
+    /// Finds what begins with the signatures of its list. Short ones turn up in noise, so only long ones count.
+    Binwalk,
+    /// Writes down the system calls of a process.
+    Strace,
 }
 
 impl Tool {
     /// Those that search stolen bytes.
-    pub(super) const SEARCHING: [Self; 3] = [Self::Foremost, Self::Yara, Self::Ent];
+    pub(super) const SEARCHING: [Self; 5] = [
+        Self::Foremost,
+        Self::Yara,
+        Self::Ent,
+        Self::Photorec,
+        Self::Binwalk,
+    ];
 
     /// Its program's name.
     pub(super) fn program(self) -> &'static str {
@@ -33,7 +46,42 @@ impl Tool {
             Self::Foremost => "foremost",
             Self::Yara => "yara",
             Self::Ent => "ent",
+            Self::Photorec => "photorec",
+            Self::Binwalk => "binwalk",
+            Self::Strace => "strace",
         }
+    }
+
+    /// Its version, in its own words, where it is installed: the first line of what it says of itself that has
+    /// a digit in it.
+    fn version(self) -> Option<String> {
+        let asks = match self {
+            // It is a part of gdb.
+            Self::Gcore | Self::Yara | Self::Strace => "--version",
+            Self::Foremost => "-V",
+            // It tells none.
+            Self::Ent => return None,
+            Self::Photorec => "/version",
+            Self::Binwalk => "--help",
+        };
+        let mut command = match self {
+            Self::Gcore => Command::new("gdb"),
+            _ => self.command(),
+        };
+        let said = command.arg(asks).stdin(Stdio::null()).output().ok()?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned()
+            + &String::from_utf8_lossy(&said.stderr);
+        let line = said
+            .lines()
+            .find(|line| line.chars().any(|c| c.is_ascii_digit()));
+        line.map(|line| line.trim().to_owned())
+    }
+
+    fn command(self) -> Command {
+        let mut command = Command::new(self.program());
+        // photorec draws on a terminal, and asks what kind it is.
+        command.env("TERM", "linux");
+        command
     }
 
     /// Whether it is on the search path.
@@ -43,8 +91,7 @@ impl Tool {
     }
 
     fn run<S: AsRef<OsStr>>(self, args: &[S]) -> Result<String, LabError> {
-        let mut command = Command::new(self.program());
-        let done = command.args(args).stdin(Stdio::null()).output();
+        let done = self.command().args(args).stdin(Stdio::null()).output();
         let done = done.map_err(|e| LabError::io(self.program().as_ref(), e))?;
         Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     }
@@ -58,10 +105,12 @@ impl Tool {
     ) -> Result<u64, LabError> {
         let files = &files[..files.len().min(FILES_MAX)];
         match self {
-            Self::Gcore => Ok(0),
+            Self::Gcore | Self::Strace => Ok(0),
             Self::Foremost => foremost(files, scratch),
             Self::Yara => yara(files, canaries, scratch),
             Self::Ent => ent(files),
+            Self::Photorec => photorec(files, scratch),
+            Self::Binwalk => binwalk(files),
         }
     }
 }
@@ -70,6 +119,12 @@ impl Tool {
 const FILES_MAX: usize = 400;
 /// So many bytes are given to `ent` at most.
 const ENT_MAX: usize = 64 << 20;
+/// So many bytes of all files together are given to binwalk, which reads 7 MB in a second; but of no file
+/// less than [`BINWALK_LEAST`].
+const BINWALK_MAX: usize = 8 << 20;
+const BINWALK_LEAST: usize = 64 << 10;
+/// So many files are given to photorec, which takes one at a time.
+const PHOTOREC_FILES: usize = 40;
 
 /// Files carved, of kinds whose beginning is long enough not to turn up in noise.
 fn foremost(files: &[PathBuf], scratch: &Path) -> Result<u64, LabError> {
@@ -80,12 +135,83 @@ fn foremost(files: &[PathBuf], scratch: &Path) -> Result<u64, LabError> {
     args.push(out.as_os_str());
     args.extend(files.iter().map(|file| file.as_os_str()));
     Tool::Foremost.run(&args)?;
-    let carved = walkdir::WalkDir::new(&out).into_iter().flatten();
-    let carved = carved.filter(|e| e.file_type().is_file() && e.file_name() != "audit.txt");
-    let count = carved.count() as u64;
+    let count = carved(&out, "audit.txt");
     // Made by foremost, and made again next time.
     let _ = std::fs::remove_dir_all(&out);
     Ok(count)
+}
+
+/// Files below `dir` that are not named `own`, which is the tool's own record.
+fn carved(dir: &Path, own: &str) -> u64 {
+    let all = walkdir::WalkDir::new(dir).into_iter().flatten();
+    let carved = all.filter(|e| e.file_type().is_file() && e.file_name() != own);
+    carved.count() as u64
+}
+
+/// Files recovered: databases of SQLite, texts, documents and pictures.
+fn photorec(files: &[PathBuf], scratch: &Path) -> Result<u64, LabError> {
+    let out = scratch.join("photorec");
+    std::fs::create_dir_all(&out).map_err(|e| LabError::io(&out, e))?;
+    let kinds = "fileopt,everything,disable,sqlite,enable,txt,enable,zip,enable,pdf,enable,doc,enable,jpg,enable,\
+                 png,enable,gif,enable,wholespace,search";
+    let what = format!("partition_none,{kinds}");
+    for file in &files[..files.len().min(PHOTOREC_FILES)] {
+        // It makes `found.1` and so on.
+        let into = out.join("found");
+        let args = [
+            OsStr::new("/d"),
+            into.as_os_str(),
+            OsStr::new("/cmd"),
+            file.as_os_str(),
+            OsStr::new(&what),
+        ];
+        Tool::Photorec.run(&args)?;
+    }
+    let count = carved(&out, "report.xml");
+    // Made again next time.
+    let _ = std::fs::remove_dir_all(&out);
+    Ok(count)
+}
+
+/// Signatures found of those that are long enough not to turn up in noise.
+fn binwalk(files: &[PathBuf]) -> Result<u64, LabError> {
+    const LONG: [&str; 6] = [
+        "SQLite",
+        "Zip archive data",
+        "PDF document",
+        "PNG image",
+        "Microsoft Office",
+        "XML document",
+    ];
+    let each = (BINWALK_MAX / files.len().max(1)).max(BINWALK_LEAST);
+    let length = format!("--length={each}");
+    let mut args: Vec<&OsStr> = vec![OsStr::new(&length)];
+    args.extend(files.iter().map(|file| file.as_os_str()));
+    let told = Tool::Binwalk.run(&args)?;
+    // A row is an offset, the same in hexadecimal, and a description.
+    let description = |line: &str| {
+        let mut words = line.split_whitespace();
+        let offset = words.next()?.parse::<u64>().is_ok();
+        (offset && words.next()?.starts_with("0x")).then(|| words.collect::<Vec<_>>().join(" "))
+    };
+    let long = |what: &String| LONG.iter().any(|long| what.starts_with(long));
+    Ok(told.lines().filter_map(description).filter(long).count() as u64)
+}
+
+/// Each tool by the name of its program, and its version or that it is not here. Asked once: it takes a
+/// second, and does not change.
+pub(super) fn versions() -> &'static [(&'static str, String)] {
+    static VERSIONS: OnceLock<Vec<(&str, String)>> = OnceLock::new();
+    let version = |tool: Tool| match tool.is_here() {
+        true => (tool.version()).unwrap_or_else(|| "it tells no version".to_owned()),
+        false => "not installed".to_owned(),
+    };
+    VERSIONS.get_or_init(|| {
+        let tools = [Tool::Gcore, Tool::Strace]
+            .into_iter()
+            .chain(Tool::SEARCHING);
+        tools.map(|tool| (tool.program(), version(tool))).collect()
+    })
 }
 
 /// Matches of a rule of the known texts, and of SQLite's own first bytes.
@@ -129,7 +255,8 @@ fn ent(files: &[PathBuf]) -> Result<u64, LabError> {
         layout.secret(0, &bytes, |piece| secret.extend_from_slice(piece));
         secret.truncate(ENT_MAX);
     }
-    let mut child = Command::new("ent")
+    let mut child = Tool::Ent
+        .command()
         .arg("-t")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

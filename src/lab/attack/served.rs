@@ -72,6 +72,16 @@ pub(super) fn no_program() -> Evidence {
     Evidence::of("the program itself is needed as a child process, and its file is not known")
 }
 
+/// Nothing of the user's own environment leads the program elsewhere.
+pub(super) fn led_nowhere(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ATREST_") && name != "ATREST_SABOTAGE" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 impl Served {
     /// Starts it in `dir`; `None` where the program's file is not known.
     pub(super) fn start(lab: &Lab, dir: &Path, args: &[&str]) -> Result<Option<Self>, LabError> {
@@ -81,14 +91,7 @@ impl Served {
         create_dir_private(dir).map_err(|e| LabError::io(dir, e))?;
         let failed = |e| LabError::io(program, e);
         let log = fs::File::create(dir.join("log")).map_err(failed)?;
-        let mut command = Command::new(program);
-        // Nothing of the user's own environment leads it elsewhere.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("ATREST_") && name != "ATREST_SABOTAGE" {
-                command.env_remove(name);
-            }
-        }
-        let mut child = command
+        let mut child = led_nowhere(Command::new(program))
             .arg("--dir")
             .arg(dir)
             .args(["--json", "serve", "--log", "json", "--port", "0"])

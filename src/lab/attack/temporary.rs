@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aho_corasick::AhoCorasick;
@@ -12,11 +14,15 @@ use rusqlite::Connection;
 
 use crate::base::ResourceId;
 use crate::crypto::random_id;
+use crate::lab::tools::Tool;
 use crate::lab::{Attack, Evidence, Exhibit, Lab, LabError, Outcome};
+use crate::resource::Protection;
 use crate::sqlite::PageSize;
+use crate::world::{Kind, ResourceAddress};
 
-use super::bout::{Bout, Reading, both_arms};
+use super::bout::{Bout, Reading, both_arms, control};
 use super::database::Database;
+use super::served::{led_nowhere, workspace};
 use super::vault::Arm;
 
 /// How the names of SQLite's temporary files begin, and of those that never had one (`O_TMPFILE`).
@@ -50,13 +56,124 @@ const WORK: [(&str, &str); 5] = [
 
 /// Attack 12.
 pub(in crate::lab) fn files(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
-    let evidence = both_arms(lab, exhibit, |arm, dir| watched(dir, arm))?;
+    let attack = Attack::number(12);
+    let mut evidence = both_arms(lab, exhibit, |arm, dir| watched(dir, arm))?;
     let part = "a specimen's, read through the descriptors of this process while it works";
-    Ok(vec![Attack::number(12).outcome(
-        Some(part),
-        exhibit,
-        evidence,
-    )])
+    let traced = traced(lab, exhibit)?;
+    if traced.is_none() {
+        evidence.summary.push_str(" No trace of system calls beside it: strace is not installed, may not trace here, or does not know the program's file.");
+    }
+    let mut outcomes = vec![attack.outcome(Some(part), exhibit, evidence)];
+    outcomes.extend(traced.map(|evidence| {
+        let part = "every write of the program to a file, by strace, while it does the same work";
+        attack.outcome(Some(part), exhibit, evidence)
+    }));
+    Ok(outcomes)
+}
+
+/// The same work by the program, in a working directory of its own, under strace; `None` where that cannot be.
+fn traced(lab: &Lab, exhibit: &Exhibit) -> Result<Option<Evidence>, LabError> {
+    let Some(program) = lab.program.as_ref().filter(|_| Tool::Strace.is_here()) else {
+        return Ok(None);
+    };
+    let scratch = lab.scratch()?;
+    let work = scratch.path().join("work");
+    let made = workspace(&work)?;
+    let like = match exhibit.protected.protection {
+        Protection::Plain => Protection::Plain,
+        _ => made.default_protection(),
+    };
+    let run = |name: &str, protection: Protection| -> Result<Option<Evidence>, LabError> {
+        let address = ResourceAddress {
+            environment: None,
+            kind: Kind::Sql,
+            name: name.parse().expect("a name"),
+        };
+        made.create_sql(&address, protection, PageSize::DEFAULT)?;
+        let marker = format!("confidential {}", random_id(ResourceId::from_bytes));
+        let mut sql = prepared(TRACED_ROWS, &marker);
+        for (_, work) in WORK {
+            sql.push_str(work);
+            sql.push(';');
+        }
+        let log = scratch.path().join(name);
+        let mut command = led_nowhere(Command::new(Tool::Strace.program()));
+        // Strings whole, descriptors with their files' names.
+        command.args([
+            "-f",
+            "-y",
+            "-s",
+            "1000000",
+            "-e",
+            "trace=write,pwrite64,writev,pwritev",
+            "-o",
+        ]);
+        command.arg(&log).arg(program).arg("--dir").arg(&work);
+        command
+            .args(["sql", "exec", name, &sql])
+            .stdin(Stdio::null());
+        let failed = |e| LabError::io(&log, e);
+        let done = command.output().map_err(failed)?;
+        if !done.status.success() {
+            return Ok(None);
+        }
+        let evidence = told_by(File::open(&log).map_err(failed)?, &marker).map_err(failed)?;
+        fs::remove_file(&log).map_err(failed)?;
+        Ok(Some(evidence))
+    };
+    let (Some(mut evidence), Some(plain)) = (run("traced", like)?, run("twin", Protection::Plain)?)
+    else {
+        return Ok(None);
+    };
+    evidence.control = Some(control(plain));
+    Ok(Some(evidence))
+}
+
+/// Rows enough to spill, and few enough to be written down.
+const TRACED_ROWS: u32 = 600;
+
+/// Counts the writes to each file that a trace tells of, and those that hold the text.
+fn told_by(trace: File, marker: &str) -> std::io::Result<Evidence> {
+    let search = AhoCorasick::new([marker]).map_err(std::io::Error::other)?;
+    let mut bout = Bout::new(Path::new("trace"), "");
+    let mut files: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for line in BufReader::new(trace).split(b'\n') {
+        let line = line?;
+        // A line is the process, the call, the descriptor and its file: `41 pwrite64(7</tmp/a>, "...`.
+        let head = String::from_utf8_lossy(&line[..line.len().min(4096)]).into_owned();
+        let name = head
+            .split_once('<')
+            .and_then(|(_, rest)| rest.split_once('>'));
+        let Some((name, _)) = name.filter(|(name, _)| name.starts_with('/')) else {
+            continue;
+        };
+        let (writes, marked) = files.entry(kind_of(name)).or_default();
+        *writes += 1;
+        *marked += u64::from(search.is_match(&line));
+    }
+    let writes: u64 = files.values().map(|(writes, _)| writes).sum();
+    for (name, (writes, marked)) in files {
+        let reading = match marked {
+            0 => Reading::Refused(format!("nothing to read in what was written to {name}")),
+            n => Reading::Data(format!("{n} writes")),
+        };
+        bout.record(reading, None, || {
+            format!("known text in {marked} of {writes} writes to {name}")
+        });
+    }
+    Ok(bout.finish(&format!("kinds of files written, by {writes} system calls")))
+}
+
+/// What a file is, without the part of its name that differs each time.
+fn kind_of(path: &str) -> String {
+    let name = Path::new(path)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    match PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        true => "a temporary file".to_owned(),
+        false => name.into_owned(),
+    }
 }
 
 fn watched(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
@@ -66,7 +183,9 @@ fn watched(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
     let explain = |e| LabError::from(open.explain(e));
     // Drawn each time: other attacks run beside this one, in the same process.
     let marker = format!("confidential {}", random_id(ResourceId::from_bytes));
-    prepare(&connection, &marker).map_err(explain)?;
+    connection
+        .execute_batch(&prepared(ROWS, &marker))
+        .map_err(explain)?;
     let search = AhoCorasick::new([&marker]).map_err(|e| LabError::Report(e.to_string()))?;
     let mut bout = Bout::new(&database.path, "");
     for (what, sql) in WORK {
@@ -89,16 +208,17 @@ fn watched(dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
 }
 
 /// Enough rows that nothing of them fits into memory.
-fn prepare(connection: &Connection, marker: &str) -> rusqlite::Result<()> {
-    connection.execute_batch(
+const ROWS: u32 = 6000;
+
+/// Makes a table of rows that each hold `marker`, with little room in memory to work on it.
+fn prepared(rows: u32, marker: &str) -> String {
+    format!(
         "PRAGMA cache_size = 10; PRAGMA temp_store = FILE; PRAGMA temp.cache_size = 10;
-         CREATE TABLE big (id INTEGER PRIMARY KEY, body TEXT NOT NULL);",
-    )?;
-    let sql = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
-        INSERT INTO big SELECT i, printf('%010d ', i * 2654435761 % 4294967296) || ?1 || hex(zeroblob(200))
-        FROM n";
-    connection.execute(sql, [marker])?;
-    Ok(())
+         CREATE TABLE big (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+         INSERT INTO big SELECT i, printf('%010d ', i * 2654435761 % 4294967296) || '{marker}' || hex(zeroblob(200))
+         FROM n;"
+    )
 }
 
 /// A temporary file that was seen.

@@ -20,7 +20,7 @@ use crate::base::write_atomic;
 use crate::crypto::{KeyKind, WrapAlgorithm, sha256};
 use crate::envelope::ResourceKind;
 
-use super::{CanarySet, Evidence, LabError, Manifest, Outcome, Verdict};
+use super::{CanarySet, Evidence, LabError, Manifest, Outcome, Verdict, tools};
 
 pub use controls::{ControlEvidence, ControlStatus, Erasure, KeyCopy};
 pub use figures::{FiguresPair, Looked};
@@ -297,6 +297,9 @@ impl Report {
     /// that lies there already, over an earlier report, is removed.
     pub fn write(&mut self, dir: &Path) -> Result<Written, LabError> {
         self.controls = controls::controls(&self.claims, &self.keys, self.erasure.as_ref());
+        let tools = tools::versions().iter();
+        self.versions
+            .extend(tools.map(|(tool, version)| ((*tool).to_owned(), version.clone())));
         let html = html::render(self)?;
         let written = Written {
             json: dir.join("report.json"),
