@@ -1,3 +1,6 @@
+//! Compressed members anywhere in a stream: where they begin, what they hold. Over 400 lines because a hundred of
+//! them are its tests, and the rest is one state machine.
+
 use aho_corasick::{AhoCorasick, MatchKind};
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
