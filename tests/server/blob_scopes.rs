@@ -2,7 +2,6 @@
 
 use crate::blob_keys::{ask, headers};
 use crate::blobs::{error, served};
-use crate::client::*;
 use crate::key_loss::{await_code, await_success, run};
 
 #[test]
