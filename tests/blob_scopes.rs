@@ -336,3 +336,89 @@ fn a_scopes_envelope_is_no_other_scopes() {
     put(&fixture.account, "b", b"data", Encryption::Scope(&open)).unwrap();
     assert_eq!(fixture.get("b").unwrap(), b"data");
 }
+
+/// Replaces the append blob at `log` by one under `scope` when it is first read from.
+struct Replacing<'a> {
+    account: &'a StorageAccount,
+    encryption: Encryption<'a>,
+    left: &'a [u8],
+    done: bool,
+}
+
+impl std::io::Read for Replacing<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if !std::mem::replace(&mut self.done, true) {
+            let (path, any) = (name("log"), Conditions::default());
+            let said = Attributes::default();
+            self.account
+                .create_append_blob(&path, &said, self.encryption, &any)
+                .unwrap();
+        }
+        self.left.read(buffer)
+    }
+}
+
+#[test]
+fn what_is_appended_while_a_blob_is_replaced_is_not_left_under_the_old_key_or_with_the_old_layers()
+{
+    let (fixture, _) = scoped();
+    let account = &fixture.account;
+    let [twice, once] = [scope("twice"), scope("once")];
+    let key = Protection::CustomerManaged {
+        key: fixture.vault.add("other"),
+    };
+    account.create_scope(&twice, &key, Layers::Two).unwrap();
+    account.create_scope(&once, &key, Layers::One).unwrap();
+    let (path, any) = (name("log"), Conditions::default());
+    let unspecified = Encryption::Unspecified;
+    let append = |by: Encryption<'_>| {
+        let mut source = Replacing {
+            account,
+            encryption: by,
+            left: b"a line",
+            done: false,
+        };
+        let mut check = || Ok(());
+        let at = Default::default();
+        account.append(&path, &mut source, unspecified, &mut check, &at, &any)
+    };
+    let said = Attributes::default();
+    for (before, now) in [
+        (Encryption::Unspecified, Encryption::Scope(&twice)),
+        (Encryption::Scope(&twice), Encryption::Unspecified),
+        (Encryption::Unspecified, Encryption::Scope(&once)),
+    ] {
+        account
+            .create_append_blob(&path, &said, before, &any)
+            .unwrap();
+        let refused = append(now).unwrap_err();
+        assert!(matches!(refused, ResourceError::Busy { .. }), "{refused}");
+        // Nothing of it is there, and what is appended next is read.
+        append_to(account, &path);
+        let mut read = Vec::new();
+        account.get(&path, None, &mut read, &mut |_| ()).unwrap();
+        assert_eq!(read, b"next");
+        // One that is replaced under the same key is appended to.
+        account.create_append_blob(&path, &said, now, &any).unwrap();
+        append(now).unwrap();
+        read.clear();
+        account.get(&path, None, &mut read, &mut |_| ()).unwrap();
+        assert_eq!(read, b"a line");
+    }
+    account.verify(&mut |_, _| ()).unwrap();
+}
+
+fn append_to(account: &StorageAccount, path: &atrest::resource::blob::BlobPath) {
+    let (at, any) = (Default::default(), Conditions::default());
+    let (mut source, mut check) = (&b"next"[..], || Ok(()));
+    account
+        .append(
+            path,
+            &mut source,
+            Encryption::Unspecified,
+            &mut check,
+            &at,
+            &any,
+        )
+        .unwrap();
+}

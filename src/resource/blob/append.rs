@@ -118,7 +118,8 @@ impl StorageAccount {
         let stored = self.store(source, None, &key, under.as_ref(), &mut |_| ())?;
         let mut append = || {
             check()?;
-            self.append_stored(path, &stored.extent, &key, encryption, at, conditions)
+            let stored = (&stored.extent, under.as_ref());
+            self.append_stored(path, stored, &key, encryption, at, conditions)
         };
         append().inspect_err(|_| self.give_up(stored.extent.id))
     }
@@ -126,7 +127,7 @@ impl StorageAccount {
     fn append_stored(
         &self,
         path: &BlobPath,
-        stored: &Extent,
+        (stored, sealed_under): (&Extent, Option<&BlobKey<'_>>),
         key: &GenerationKey,
         encryption: Encryption<'_>,
         at: &AppendConditions,
@@ -141,6 +142,11 @@ impl StorageAccount {
                 mut manifest,
                 key: under,
             } = self.find(path.into(), encryption)?;
+            // Replaced meanwhile by one under another key, whose layers may be others, and whose key alone must open
+            // what is appended.
+            if under.as_ref().map(BlobKey::under) != sealed_under.map(BlobKey::under) {
+                return Err(self.busy());
+            }
             let wrapped = self.wrapped(key, under.as_ref())?.pop();
             at.check(&self.blob_info(found.clone())?, stored.len)?;
             if found.status.sealed {

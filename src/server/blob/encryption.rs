@@ -30,7 +30,7 @@ pub(super) fn scope(head: &Head) -> Result<Option<ScopeName>, Fault> {
     if let (Some(named), Some(signed)) = (named, signed)
         && named != signed
     {
-        return Err(forced());
+        return Err(Fault::header(SCOPE));
     }
     parse(SCOPE, named.or(signed))
 }
@@ -65,7 +65,7 @@ fn parse(header: &str, name: Option<&str>) -> Result<Option<ScopeName>, Fault> {
     parsed.transpose()
 }
 
-/// A container or a signature does not allow the scope.
+/// A container does not allow the scope.
 pub(super) fn forced() -> Fault {
     let why = "The request is forbidden by the container encryption policy.";
     Fault::forbidden("RequestForbiddenByContainerEncryptionPolicy", why)
