@@ -79,12 +79,14 @@ fn a_transaction_of_a_sealed_database_costs_no_allocation_for_each_page() {
             fill(&connection, settings);
             let (few, many) = (allocations(&connection, 10), allocations(&connection, 40));
             println!("{name}, {freshness:?}: {few} for 10 pages each, {many} for 40");
-            // Checkpoints come more often with more pages; they are some dozens.
+            // Checkpoints come more often with more pages, and one that keeps a freshness record lists the pages that it
+            // changes: a set, whose nodes hold several.
+            let most = match freshness {
+                Freshness::NotKept => MORE_PAGES / 50,
+                Freshness::Kept => MORE_PAGES / 4,
+            };
             let more = many.saturating_sub(few);
-            assert!(
-                more < MORE_PAGES / 20,
-                "{name}, {freshness:?}: {few}, {many}"
-            );
+            assert!(more < most, "{name}, {freshness:?}: {few}, {many}");
         }
     }
 }
