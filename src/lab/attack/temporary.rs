@@ -65,7 +65,7 @@ pub(in crate::lab) fn files(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
     }
     let mut outcomes = vec![attack.outcome(Some(part), exhibit, evidence)];
     outcomes.extend(traced.map(|evidence| {
-        let part = "every write of the program to a file, by strace, while it does the same work";
+        let part = "what write, pwrite, writev and pwritev take to files, by strace, while the program does the same work";
         attack.outcome(Some(part), exhibit, evidence)
     }));
     Ok(outcomes)
