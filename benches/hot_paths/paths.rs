@@ -159,7 +159,7 @@ fn page_open(pace: &Pace) {
 fn cipher() -> ExtentCipher {
     let account = random_id(ResourceId::from_bytes);
     let extent = random_id(ExtentId::from_bytes);
-    ExtentCipher::create(account, extent, &GenerationKey::random())
+    ExtentCipher::create(account, extent, &GenerationKey::random(), None)
 }
 
 fn chunk_seal(pace: &Pace) {
@@ -173,7 +173,7 @@ fn chunk_open(pace: &Pace) {
     let (mut plain, mut sealed) = (vec![0x5a; CHUNK_LEN], vec![0; CHUNK_LEN + TAG_LEN]);
     cipher.seal(1, None, &plain, &mut sealed);
     pace.go(|_| {
-        let opened = cipher.unseal(1, None, black_box(&sealed), &mut plain);
+        let opened = cipher.unseal(1, None, black_box(&mut sealed), &mut plain);
         assert!(opened.is_ok());
     });
 }
