@@ -185,7 +185,17 @@ impl Envelope {
     /// As [`Envelope::open`] and [`Envelope::seal`]; this envelope is still good then.
     pub fn rewrap(&self, wrapper: &dyn KeyWrapper, to: &KeyRef) -> Result<Self, EnvelopeError> {
         let dek = self.open(wrapper, self.kind, self.resource)?;
-        let new = Self::seal(wrapper, to, self.kind, self.resource, &dek)?;
+        self.anew(wrapper, to, &dek)
+    }
+
+    /// As [`Envelope::rewrap`], for who has opened this envelope: `dek` is what was in it.
+    pub fn anew(
+        &self,
+        wrapper: &dyn KeyWrapper,
+        to: &KeyRef,
+        dek: &Secret<32>,
+    ) -> Result<Self, EnvelopeError> {
+        let new = Self::seal(wrapper, to, self.kind, self.resource, dek)?;
         new.open(wrapper, self.kind, self.resource)?;
         Ok(new)
     }

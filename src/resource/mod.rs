@@ -242,7 +242,7 @@ pub enum EncryptionMismatch {
 
 impl ResourceError {
     /// An envelope's refusal, at `path`.
-    pub fn envelope(path: &std::path::Path, error: EnvelopeError) -> Self {
+    pub fn envelope(path: &std::path::Path, error: &EnvelopeError) -> Self {
         let path = path.display().to_string();
         match error {
             EnvelopeError::Format(e) => Self::Format {
@@ -255,14 +255,14 @@ impl ResourceError {
     }
 
     /// A vault's refusal. A wrapped key that does not open is like any other failed tag.
-    pub fn vault(path: &str, error: VaultError) -> Self {
+    pub fn vault(path: &str, error: &VaultError) -> Self {
         let path = path.to_owned();
         match error {
             VaultError::UnwrapFailed => Self::Unauthentic { path },
             other => Self::KeyUnavailable {
                 path,
                 why: other.to_string(),
-                loss: KeyLoss::of(&other),
+                loss: KeyLoss::of(other),
             },
         }
     }

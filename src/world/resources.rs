@@ -321,7 +321,7 @@ pub(super) fn sql_files(path: &Path) -> [PathBuf; 4] {
 pub(super) fn key_is_given(account: &StorageAccount, through: &Wrapper) -> Result<(), WorldError> {
     if let Some(envelope) = account.envelope() {
         let opened = envelope.open(&**through, ResourceKind::Storage, account.id());
-        opened.map_err(|e| ResourceError::envelope(account.dir(), e))?;
+        opened.map_err(|e| ResourceError::envelope(account.dir(), &e))?;
     }
     Ok(())
 }

@@ -123,7 +123,7 @@ fn second_envelope(
     id: crate::base::ResourceId,
 ) -> Result<Vec<u8>, LabError> {
     let envelope = Envelope::seal(&**wrapper, key, kind, id, &Secret::random());
-    let envelope = envelope.map_err(|e| ResourceError::vault("the lab's vault", e))?;
+    let envelope = envelope.map_err(|e| ResourceError::vault("the lab's vault", &e))?;
     Ok(envelope.to_bytes().to_vec())
 }
 

@@ -99,7 +99,8 @@ struct Purged {
 
 impl Purged {
     fn new(dir: &Path, size: PageSize, plain: bool) -> Result<Self, LabError> {
-        let failed = |e: VaultError| LabError::Resource(ResourceError::vault("the lab's vault", e));
+        let failed =
+            |e: VaultError| LabError::Resource(ResourceError::vault("the lab's vault", &e));
         let live = dir.join("live");
         let root = RootKeySource::KeyFile(dir.join("root.key"));
         let vault = LocalVault::create(
@@ -201,7 +202,7 @@ impl Purged {
                 }
                 opened => opened,
             };
-            let vault = vault.map_err(|e| ResourceError::vault("the vault", e))?;
+            let vault = vault.map_err(|e| ResourceError::vault("the vault", &e))?;
             let database = self.open(&vault, opening)?;
             let count = "SELECT count(*) FROM t";
             let rows: i64 = database

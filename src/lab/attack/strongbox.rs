@@ -114,5 +114,5 @@ pub(super) fn key_name(name: &str) -> KeyName {
 
 /// A vault's refusal of what the lab's set-up needs.
 pub(super) fn failed(e: VaultError) -> LabError {
-    LabError::Resource(ResourceError::vault("the lab's vault", e))
+    LabError::Resource(ResourceError::vault("the lab's vault", &e))
 }

@@ -4,9 +4,8 @@ use std::sync::{Arc, OnceLock, RwLock};
 use crate::base::{KeyRef, ResourceId};
 use crate::crypto::{Label, Secret, derive};
 use crate::envelope::{Envelope, EnvelopeError, Lease, ResourceKind};
-use crate::resource::{KeyLoss, ResourceError, Wrapper};
+use crate::resource::{ResourceError, Wrapper};
 use crate::sqlite::{KeySource, KeyUnavailable};
-use crate::vault::VaultError;
 
 use super::AccountHeader;
 
@@ -150,21 +149,7 @@ impl HeldKey {
     }
 
     fn refused(&self, error: &EnvelopeError) -> ResourceError {
-        let path = self.path.display().to_string();
-        match error {
-            EnvelopeError::Mismatch | EnvelopeError::Vault(VaultError::UnwrapFailed) => {
-                ResourceError::Unauthentic { path }
-            }
-            EnvelopeError::Vault(e) => ResourceError::KeyUnavailable {
-                path,
-                why: e.to_string(),
-                loss: KeyLoss::of(e),
-            },
-            EnvelopeError::Format(e) => ResourceError::Format {
-                path,
-                why: e.to_string(),
-            },
-        }
+        ResourceError::envelope(&self.path, error)
     }
 }
 
@@ -232,13 +217,9 @@ impl AccountKeys {
         let old = self.header()?;
         let rewrap = |envelope: &Envelope, chain: Chain, to: &KeyRef| {
             let key = envelope.open(&*self.wrapper, chain.kind(), self.id)?;
-            let (kind, wrapper) = (chain.kind(), &*self.wrapper);
-            let new = Envelope::seal(wrapper, to, kind, self.id, &key)?;
-            // The old envelope is given up for this one, which must open.
-            new.open(wrapper, kind, self.id)?;
-            Ok(new)
+            envelope.anew(&*self.wrapper, to, &key)
         };
-        let refused = |e| ResourceError::envelope(&self.path, e);
+        let refused = |e| ResourceError::envelope(&self.path, &e);
         let new = AccountHeader {
             account: rewrap(&old.account, Chain::Account, to).map_err(refused)?,
             catalog: rewrap(&old.catalog, Chain::Catalog, &old.catalog.key.key())

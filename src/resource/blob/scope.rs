@@ -105,7 +105,7 @@ impl StorageAccount {
         let (id, own) = (random_id(ResourceId::from_bytes), Secret::random());
         let kind = ResourceKind::StorageScope;
         let envelope = Envelope::seal(&**keys.wrapper(), key, kind, id, &own)
-            .map_err(|e| ResourceError::vault(&self.dir.display().to_string(), e))?;
+            .map_err(|e| ResourceError::vault(&self.dir.display().to_string(), &e))?;
         let now = self.now();
         let row = ScopeRow {
             id,
@@ -181,12 +181,9 @@ impl StorageAccount {
             if commitment(&own, row.id) != row.commitment {
                 return Err(EnvelopeError::Mismatch);
             }
-            let new = Envelope::seal(wrapper, key, kind, row.id, &own)?;
-            // The old envelope is given up for this one, which must open.
-            new.open(wrapper, kind, row.id)?;
-            Ok(new)
+            row.envelope.anew(wrapper, key, &own)
         };
-        let envelope = rewrap().map_err(|e| ResourceError::envelope(&self.dir, e))?;
+        let envelope = rewrap().map_err(|e| ResourceError::envelope(&self.dir, &e))?;
         let customers = matches!(to, Protection::CustomerManaged { .. });
         self.catalog.rewrap_scope(row.id, &envelope, customers)?;
         self.scope_keys

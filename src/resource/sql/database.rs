@@ -70,7 +70,7 @@ impl SqlDatabase {
                 let (envelope, _) = new_key(path, id, kek, wrapper)?;
                 let slot = envelope.to_bytes();
                 let key = LiveKey::acquire(path, envelope, id, &protection, wrapper)
-                    .map_err(|e| ResourceError::envelope(path, e))?;
+                    .map_err(|e| ResourceError::envelope(path, &e))?;
                 let key = Arc::new(key);
                 let database = SealedDatabase::create(
                     path,
@@ -296,11 +296,11 @@ impl ProtectedResource for SqlDatabase {
         let old = key.envelope();
         let new = old
             .rewrap(&*self.wrapper, kek)
-            .map_err(|e| ResourceError::envelope(&self.path, e))?;
+            .map_err(|e| ResourceError::envelope(&self.path, &e))?;
         let (slot, to_version) = (new.to_bytes(), new.key.to_string());
         // Unwraps the new envelope before the file is touched: nothing is written that does not open.
         key.exchange(new)
-            .map_err(|e| ResourceError::envelope(&self.path, e))?;
+            .map_err(|e| ResourceError::envelope(&self.path, &e))?;
         // Another vault knows the database before the file names its key: who dies between the two leaves
         // nothing that the new vault would take for a copy from elsewhere.
         if key.envelope().key.vault != old.key.vault {
@@ -334,10 +334,10 @@ fn open_sealed(
     let mut first_error = None;
     for slot in SealedDatabase::key_slots(path)? {
         let opened = Envelope::parse(&slot)
-            .map_err(|e| ResourceError::envelope(path, e.into()))
+            .map_err(|e| ResourceError::envelope(path, &e.into()))
             .and_then(|envelope| {
                 LiveKey::acquire(path, envelope, id, protection, wrapper)
-                    .map_err(|e| ResourceError::envelope(path, e))
+                    .map_err(|e| ResourceError::envelope(path, &e))
             })
             .and_then(|key| {
                 let key = Arc::new(key);
