@@ -7,7 +7,7 @@ use super::attributes::{Attributes, Conditions};
 use super::catalog::{Entry, Known};
 use super::change::TRIES;
 use super::content::new_entry;
-use super::encryption::BlobKey;
+use super::encryption::{BlobKey, same_key};
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::sealing::Found;
 use super::{
@@ -144,7 +144,7 @@ impl StorageAccount {
             } = self.find(path.into(), encryption)?;
             // Replaced meanwhile by one under another key, whose layers may be others, and whose key alone must open
             // what is appended.
-            if under.as_ref().map(BlobKey::under) != sealed_under.map(BlobKey::under) {
+            if !same_key(under.as_ref(), sealed_under) {
                 return Err(self.busy());
             }
             let wrapped = self.wrapped(key, under.as_ref())?.pop();

@@ -11,7 +11,7 @@ use super::attributes::{Attributes, Conditions};
 use super::catalog::{Known, StagedBlock};
 use super::change::TRIES;
 use super::content::new_entry;
-use super::encryption::{BlobKey, mismatched, second_layer};
+use super::encryption::{BlobKey, mismatched, same_key, second_layer};
 use super::extent::chunk_count;
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::{
@@ -285,7 +285,7 @@ impl StorageAccount {
         let mut mismatch = None;
         let committed = match blocks.iter().any(from_blob) {
             true => match self.find(path.into(), encryption) {
-                Ok(found) if found.key.as_ref().map(BlobKey::under) != key.map(BlobKey::under) => {
+                Ok(found) if !same_key(found.key.as_ref(), key) => {
                     mismatch = Some(mismatched(path, EncryptionMismatch::Other));
                     None
                 }
@@ -311,16 +311,11 @@ impl StorageAccount {
             let generation = committed.as_ref()?.generation_of(extent).cloned();
             Some((extent.clone(), generation))
         };
-        let staged = |id: &BlockId| {
-            let staged = self.staged(path, id, encryption)?;
-            let under = |block: &Staged<'_>| block.key.as_ref().map(BlobKey::under);
-            if staged
-                .as_ref()
-                .is_some_and(|block| under(block) != key.map(BlobKey::under))
-            {
-                return Err(mismatched(path, EncryptionMismatch::Other));
+        let staged = |id: &BlockId| match self.staged(path, id, encryption)? {
+            Some(block) if !same_key(block.key.as_ref(), key) => {
+                Err(mismatched(path, EncryptionMismatch::Other))
             }
-            Ok::<_, ResourceError>(staged.map(|block| (block.extent, block.generation)))
+            staged => Ok(staged.map(|block| (block.extent, block.generation))),
         };
         let mut places: HashMap<GenerationId, u32> = HashMap::new();
         let mut generations: Vec<Generation> = Vec::new();

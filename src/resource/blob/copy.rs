@@ -9,7 +9,7 @@ use super::blocks::listed;
 use super::catalog::Known;
 use super::change::TRIES;
 use super::content::{attributes_of, new_entry};
-use super::encryption::BlobKey;
+use super::encryption::{BlobKey, same_key};
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::pipe::piped;
 use super::sealing::Found;
@@ -131,8 +131,8 @@ impl StorageAccount {
             let (info, mut manifest, of) = source.find()?;
             // The generation of an append blob is that of what is appended later, too, which is none of a copy's
             // under another key.
-            let (of, key_of) = (of.as_ref(), BlobKey::under);
-            let unlike = info.status.append && of.map(key_of) != key.map(key_of);
+            let of = of.as_ref();
+            let unlike = info.status.append && !same_key(of, key);
             if unlike || of.is_some_and(BlobKey::is_double) != key.is_some_and(BlobKey::is_double) {
                 return self.transplant(source, into, key, conditions, said);
             }

@@ -189,6 +189,11 @@ pub(super) fn second_layer(
     Ok(key.map(BlobKey::infrastructure).transpose()?.flatten())
 }
 
+/// Whether both are the same key; so are two that plain accounts do not have.
+pub(super) fn same_key(one: Option<&BlobKey<'_>>, other: Option<&BlobKey<'_>>) -> bool {
+    one.map(BlobKey::under) == other.map(BlobKey::under)
+}
+
 fn enabled(scope: &ScopeRow) -> Result<(), ResourceError> {
     match scope.enabled {
         true => Ok(()),

@@ -1,7 +1,7 @@
 //! Encryption scopes, and which of them containers begin with. A scope is never removed: blobs are under it.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use crate::base::ResourceId;
 use crate::envelope::Envelope;
@@ -130,16 +130,8 @@ impl Catalog {
         &self,
         name: &ScopeName,
     ) -> Result<ScopeRow, ResourceError> {
-        let sql = format!("SELECT {COLUMNS} FROM scopes WHERE name = ?1");
-        let found = self.run(|c| {
-            c.prepare_cached(&sql)?
-                .query_row([name.as_str()], |row| Ok(scope(row)))
-                .optional()
-        })?;
-        match found {
-            Some(scope) => scope.ok_or_else(|| self.malformed(BAD_ROW)),
-            None => Err(ResourceError::NoScope(name.to_string())),
-        }
+        let found = self.scope_where("name = ?1", name.as_str())?;
+        found.ok_or_else(|| ResourceError::NoScope(name.to_string()))
     }
 
     /// The scope with this identifier, which something is under.
@@ -147,13 +139,25 @@ impl Catalog {
         &self,
         id: ResourceId,
     ) -> Result<ScopeRow, ResourceError> {
-        let sql = format!("SELECT {COLUMNS} FROM scopes WHERE id = ?1");
+        let found = self.scope_where("id = ?1", id.as_bytes())?;
+        found.ok_or_else(|| self.malformed("a blob is under a scope that is not there"))
+    }
+
+    fn scope_where(
+        &self,
+        condition: &str,
+        is: impl ToSql,
+    ) -> Result<Option<ScopeRow>, ResourceError> {
+        let sql = format!("SELECT {COLUMNS} FROM scopes WHERE {condition}");
         let found = self.run(|c| {
             c.prepare_cached(&sql)?
-                .query_row([id.as_bytes()], |row| Ok(scope(row)))
+                .query_row([is], |row| Ok(scope(row)))
                 .optional()
         })?;
-        (found.flatten()).ok_or_else(|| self.malformed("a blob is under a scope that is not there"))
+        match found {
+            Some(row) => row.map(Some).ok_or_else(|| self.malformed(BAD_ROW)),
+            None => Ok(None),
+        }
     }
 
     /// What a container begins with.
