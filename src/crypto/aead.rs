@@ -6,10 +6,10 @@ use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, UnboundKey};
 
+use crate::base::sabotage::{Sabotage, broken};
 use crate::base::{Part, within};
 
 use super::Secret;
-use crate::base::sabotage::{Sabotage, broken};
 
 /// Length of a nonce, in bytes (NIST SP 800-38D, 96 bits).
 pub const NONCE_LEN: usize = 12;
@@ -183,12 +183,7 @@ impl AeadKey {
                     .is_ok()
             }
         });
-        if opened {
-            Ok(())
-        } else {
-            plain.fill(0);
-            Err(TagMismatch)
-        }
+        zeroed_unless(opened, plain)
     }
 
     /// Opens `data` in place. On a mismatch it is zeroed.
@@ -211,9 +206,15 @@ impl AeadKey {
                 .decrypt_inout_detached(nonce.into(), aad, (&mut *data).into(), tag.into())
                 .is_ok(),
         });
-        if opened {
-            Ok(())
-        } else {
+        zeroed_unless(opened, data)
+    }
+}
+
+/// No byte that was not authenticated leaves.
+pub(super) fn zeroed_unless(opened: bool, data: &mut [u8]) -> Result<(), TagMismatch> {
+    match opened {
+        true => Ok(()),
+        false => {
             data.fill(0);
             Err(TagMismatch)
         }

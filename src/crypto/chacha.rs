@@ -2,6 +2,7 @@ use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 
 use crate::base::{Part, within};
 
+use super::aead::zeroed_unless;
 use super::{Nonce, Secret, Tag, TagMismatch};
 
 /// A key for ChaCha20-Poly1305 (RFC 8439), ready: the second algorithm of what is sealed twice. It has nothing in
@@ -43,12 +44,6 @@ impl ChaChaKey {
                 .open_in_place_separate_tag(nonce.into(), Aad::from(aad), tag, data)
                 .is_ok()
         });
-        match opened {
-            true => Ok(()),
-            false => {
-                data.fill(0);
-                Err(TagMismatch)
-            }
-        }
+        zeroed_unless(opened, data)
     }
 }

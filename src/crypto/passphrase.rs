@@ -2,8 +2,9 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::Secret;
 use crate::base::sabotage::{Sabotage, broken};
+
+use super::Secret;
 
 /// Cost of one guess at a passphrase: Argon2id (RFC 9106) parameters, bounded on both sides so
 /// that a hostile file can neither make a guess cheap nor exhaust the reader.

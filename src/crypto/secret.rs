@@ -3,8 +3,9 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use super::random;
 use crate::base::sabotage::{Sabotage, broken};
+
+use super::random;
 
 /// A secret of `N` bytes: boxed (moves copy a pointer), locked in memory where the system allows
 /// it, wiped on drop. It has no `Clone`, `Serialize` or telling `Debug`; [`Secret::expose`] is
