@@ -191,14 +191,21 @@ mod tests {
             Label::Envelope,
             Label::SqliteHeader,
             Label::SqlitePage,
+            Label::SqlitePrevious,
+            Label::SqliteLink,
+            Label::SqliteSum,
             Label::SqliteWal,
             Label::SqliteJournal,
             Label::SqliteTemporary,
+            Label::BlobAccount,
             Label::BlobGeneration,
             Label::BlobExtent,
             Label::BlobCommitment,
             Label::BlobManifest,
+            Label::BlobDelegation,
             Label::BlobProvided,
+            Label::BlobInfrastructure,
+            Label::BlobOuter,
             Label::VaultRoot,
             Label::VaultFile,
             Label::VaultBackup,
@@ -206,6 +213,11 @@ mod tests {
             Label::VaultAudit,
             Label::VaultField,
         ];
+        assert_eq!(
+            labels.len(),
+            Label::VaultField as usize + 1,
+            "each label is here"
+        );
         let format = include_str!("../../docs/format.md");
         for (at, a) in labels.iter().enumerate() {
             assert!(!a.text().contains(&0), "the separator ends the label");
