@@ -80,13 +80,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                 Some(scope) => writeln!(text, "{address}, scope {scope}: rewrapped")?,
                 None => writeln!(text, "{address}: rewrapped")?,
             }
-            writeln!(text, "  from {}", rewrapped.from)?;
-            writeln!(text, "  to   {}", rewrapped.to)?;
-            writeln!(
-                text,
-                "  {} bytes written, {} bytes of data left alone",
-                rewrapped.bytes_rewritten, rewrapped.bytes_untouched
-            )?;
+            tell(rewrapped, text)?;
             for scope in &rewrapped.left {
                 writeln!(
                     text,
@@ -97,6 +91,18 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Ok(())
     })?;
     Ok(Outcome::Holds)
+}
+
+/// From what to what, and what that touched.
+pub(super) fn tell(rewrapped: &Rewrapped, text: &mut String) -> std::fmt::Result {
+    use std::fmt::Write;
+    writeln!(text, "  from {}", rewrapped.from)?;
+    writeln!(text, "  to   {}", rewrapped.to)?;
+    writeln!(
+        text,
+        "  {} bytes written, {} bytes of data left alone",
+        rewrapped.bytes_rewritten, rewrapped.bytes_untouched
+    )
 }
 
 /// The resources under a key, and the encryption scopes under it of other accounts.

@@ -67,6 +67,14 @@ pub(super) struct InfrastructureArgs {
     infrastructure_encryption: bool,
 }
 
+/// What has infrastructure encryption, as the end of a sentence.
+pub(super) fn twice(infrastructure_encryption: bool) -> &'static str {
+    match infrastructure_encryption {
+        true => ", with infrastructure encryption",
+        false => "",
+    }
+}
+
 impl InfrastructureArgs {
     pub(super) fn layers(&self) -> Layers {
         match self.infrastructure_encryption {

@@ -22,7 +22,7 @@ use super::protection::how;
 use super::{CliError, Context, Outcome, table};
 use args::{
     Command, ContainersArgs, CreateArgs, DeleteArgs, GetArgs, KeysArgs, ListArgs, PutArgs,
-    VerifyArgs,
+    VerifyArgs, twice,
 };
 
 pub use args::Args;
@@ -63,10 +63,7 @@ fn create(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
     context.output().answer(&made, |text| {
         use std::fmt::Write;
         let how = how(&made.protection);
-        let twice = match made.infrastructure_encryption {
-            true => ", with infrastructure encryption",
-            false => "",
-        };
+        let twice = twice(made.infrastructure_encryption);
         writeln!(
             text,
             "{}: an empty storage account, {how}{twice}",

@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use crate::cli::protection::{ProtectionArgs, how};
+use crate::cli::rewrap;
 use crate::resource::Rewrapped;
 use crate::resource::blob::{EncryptionScope, ScopeName};
 use crate::world::ResourceAddress;
 
-use super::args::{InfrastructureArgs, address};
+use super::args::{InfrastructureArgs, address, twice};
 use super::{CliError, Context, table};
 
 #[derive(Debug, clap::Args)]
@@ -110,10 +111,7 @@ fn tell(scope: &EncryptionScope, context: &Context) -> Result<(), CliError> {
             name, key_version, ..
         } = scope;
         let (state, how) = (state(scope), how(&scope.protection));
-        let twice = match scope.infrastructure_encryption {
-            true => ", with infrastructure encryption",
-            false => "",
-        };
+        let twice = twice(scope.infrastructure_encryption);
         let version = key_version.version;
         writeln!(text, "{name}: {state}, {how}, version {version}{twice}")
     })
@@ -153,17 +151,7 @@ fn rewrapped(scope: &ScopeName, rewrapped: Rewrapped, context: &Context) -> Resu
     let done = Done { scope, rewrapped };
     context.output().answer(&done, |text| {
         use std::fmt::Write;
-        let Rewrapped {
-            from,
-            to,
-            bytes_rewritten,
-            bytes_untouched,
-            ..
-        } = &done.rewrapped;
-        writeln!(text, "{scope}: rewrapped\n  from {from}\n  to   {to}")?;
-        writeln!(
-            text,
-            "  {bytes_rewritten} bytes written, {bytes_untouched} bytes of data left alone"
-        )
+        writeln!(text, "{scope}: rewrapped")?;
+        rewrap::tell(&done.rewrapped, text)
     })
 }
