@@ -199,6 +199,18 @@ pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
     Ok(paths)
 }
 
+/// Every file below `dir`, in the order of their paths.
+pub(super) fn files_below(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
+        let entry = entry.map_err(|e| LabError::io(dir, e.into()))?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    Ok(files)
+}
+
 /// Bytes `at..at + len` of a file, fewer at its end.
 pub(super) fn read_at(path: &Path, at: u64, len: usize) -> Result<Vec<u8>, LabError> {
     let mut bytes = vec![0; len];

@@ -15,10 +15,6 @@ use super::alter::{len, read_all};
 use super::bout::{Reading, error_text};
 use super::vault::Arm;
 
-/// Where an extent's header says how many layers it has, and what stands there for two (docs/format.md, "Extent").
-const ALGORITHM_AT: usize = 10;
-const TWO_LAYERS: u8 = 2;
-
 /// A storage account under attack: a specimen, or part of a copy of a stolen one.
 pub(super) struct Account {
     pub dir: PathBuf,
@@ -176,8 +172,9 @@ impl Account {
 
     /// The same of an extent that begins with these bytes: its header says how many layers it has.
     pub(super) fn layout_of(&self, sealed: &[u8]) -> (usize, usize) {
-        let tags = match sealed.get(ALGORITHM_AT) {
-            Some(&TWO_LAYERS) => 2 * TAG_LEN,
+        let header = sealed.first_chunk().map(ExtentHeader::parse);
+        let tags = match header {
+            Some(Ok(header)) if header.layers == Layers::Two => 2 * TAG_LEN,
             _ => TAG_LEN,
         };
         match self.protection {
@@ -189,7 +186,7 @@ impl Account {
     /// How many bytes of a blob an extent holds.
     pub(super) fn blob_len(&self, extent: &Path) -> Result<u64, LabError> {
         let size = len(extent)?;
-        let (header, chunk) = self.layout_of(&read_at(extent, 0, ALGORITHM_AT + 1)?);
+        let (header, chunk) = self.layout_of(&read_at(extent, 0, ExtentHeader::LEN)?);
         let body = size.saturating_sub(header as u64);
         Ok(body - body.div_ceil(chunk as u64) * (chunk - CHUNK_LEN) as u64)
     }

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use crate::crypto::KeyKind;
 use crate::lab::registry::VAULT;
+use crate::lab::theft::files_below;
 use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
 use crate::resource::ResourceError;
 use crate::vault::{AuditSummary, KeySpec, KeyVault, VaultError};
@@ -99,14 +100,14 @@ impl Scene {
             old_anchor,
             noted,
         };
-        for file in super::known::files_below(&scene.strongbox.dir)? {
+        for file in files_below(&scene.strongbox.dir)? {
             scene.good.push((file.clone(), read_all(&file)?));
         }
         Ok(scene)
     }
 
     fn put_back(&self) -> Result<(), LabError> {
-        for file in super::known::files_below(&self.strongbox.dir)? {
+        for file in files_below(&self.strongbox.dir)? {
             std::fs::remove_file(&file).map_err(|e| LabError::io(&file, e))?;
         }
         for (path, bytes) in &self.good {

@@ -8,10 +8,9 @@ use flate2::write::GzEncoder;
 
 use crate::base::create_dir_private;
 use crate::lab::inventory::readable;
-use crate::lab::theft::{duplicate, read_at};
+use crate::lab::theft::{duplicate, files_below, read_at};
 use crate::lab::{Attack, Control, Evidence, Exhibit, Lab, LabError, Outcome, Searcher};
 
-use super::known::files_below;
 use super::leak::files_of;
 
 /// Of a compressed backup so much is made, in bytes.

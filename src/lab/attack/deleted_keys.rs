@@ -7,12 +7,12 @@ use rusqlite::Connection;
 
 use crate::base::SystemClock;
 use crate::lab::registry::VAULT;
-use crate::lab::theft::{duplicate, list};
+use crate::lab::theft::{duplicate, files_below, list};
 use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
 use crate::vault::{KeyVault, LocalVault, RootKeySource};
 
 use super::bout::{Bout, Reading, error_text};
-use super::known::{Known, files_below};
+use super::known::Known;
 use super::strongbox::{Strongbox, failed, key_name};
 
 /// Attack 31.

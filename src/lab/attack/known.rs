@@ -35,15 +35,3 @@ impl Known {
 pub(super) fn marker(what: &str) -> String {
     format!("{what} {}", random_id(ResourceId::from_bytes))
 }
-
-/// Every file below `dir`, in the order of their paths.
-pub(in crate::lab) fn files_below(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
-    let mut files = Vec::new();
-    for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
-        let entry = entry.map_err(|e| LabError::io(dir, e.into()))?;
-        if entry.file_type().is_file() {
-            files.push(entry.into_path());
-        }
-    }
-    Ok(files)
-}

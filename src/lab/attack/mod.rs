@@ -36,7 +36,7 @@ mod account;
 mod alter;
 mod bout;
 mod database;
-pub(super) mod known;
+mod known;
 mod served;
 mod strongbox;
 mod vault;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::{SystemClock, create_dir_private};
 use crate::crypto::KeyKind;
 use crate::envelope::ResourceKind;
-use crate::lab::theft::duplicate;
+use crate::lab::theft::{duplicate, files_below};
 use crate::lab::{Attack, Control, Evidence, Exhibit, Figures, Lab, LabError, Outcome};
 use crate::resource::blob::{BlobName, BlobPath, Conditions};
 use crate::resource::{Protection, ResourceError};
@@ -19,7 +19,7 @@ use crate::world::{InitOptions, ResourceAddress, Workspace};
 use super::account::Account;
 use super::bout::{Bout, Reading, both_arms, control};
 use super::database::Database;
-use super::known::{Known, files_below, marker};
+use super::known::{Known, marker};
 use super::sql::page_size;
 use super::vault::Arm;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::base::{KeyName, VaultName};
 use crate::crypto::sha256;
 use crate::lab::registry::SERVER;
+use crate::lab::theft::files_below;
 use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
 use crate::resource::blob::{BlobName, ContainerName};
 use crate::world::Name;
@@ -77,7 +78,7 @@ pub(in crate::lab) fn names(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
 /// Every file below `dir` with its hash, but for the log and what the store itself writes.
 fn outside(dir: &Path, store: &Path) -> Result<BTreeMap<PathBuf, [u8; 32]>, LabError> {
     let mut all = BTreeMap::new();
-    for path in super::known::files_below(dir)? {
+    for path in files_below(dir)? {
         let ours = ["customer", "provider", "server", "log", "atrest.lock"]
             .map(|name| dir.join("root").join(name));
         if !path.starts_with(store) && !ours.iter().any(|own| path.starts_with(own)) {

@@ -2,8 +2,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::lab::attack::known::files_below;
 use crate::lab::attack::nonce::Seen;
+use crate::lab::theft::files_below;
 use crate::lab::{
     CanarySet, Control, Documented, Evidence, Figures, Hit, LabError, Scan, Searcher, Verdict,
     scan_copy,

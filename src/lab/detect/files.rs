@@ -10,6 +10,7 @@ use super::layout::Documented;
 use super::scan::Scan;
 use super::search::Searcher;
 use crate::lab::LabError;
+use crate::lab::theft::files_below;
 
 /// Runs all detectors over every file below `root`, which may be one file, an image of a disk, or a block device.
 /// Findings carry paths relative to `root`. `progress` is told bytes done.
@@ -25,17 +26,7 @@ pub fn scan_copy(
     if !kind.is_dir() {
         return scan_files(root, &[root.to_owned()], searcher, progress);
     }
-    let mut files = Vec::new();
-    for entry in walkdir::WalkDir::new(root)
-        .follow_links(false)
-        .sort_by_file_name()
-    {
-        let entry = entry.map_err(|e| LabError::io(root, e.into()))?;
-        if entry.file_type().is_file() {
-            files.push(entry.into_path());
-        }
-    }
-    scan_files(root, &files, searcher, progress)
+    scan_files(root, &files_below(root)?, searcher, progress)
 }
 
 /// As [`scan_copy`], over the files given. Large ones come one after the other, with all threads on each; so
