@@ -3,6 +3,7 @@
 use atrest::vault::KeyVault;
 use atrest::world::landscape::{
     FinanceEnvironment, KeyState, Permission, PowerEnvironment, Rule, SqlState, VersionState,
+    lcs_resources, rcs_resources,
 };
 
 use crate::stage::*;
@@ -44,10 +45,8 @@ fn a_key_that_is_pulled_takes_what_is_covered_and_nothing_else() {
     let stage = Stage::protected();
     let landscape = stage.landscape();
     landscape.use_rcs(&"contoso".parse().unwrap()).unwrap();
-    let mut outside = landscape
-        .rcs_resources(&"contoso".parse().unwrap())
-        .unwrap();
-    outside.extend(landscape.lcs_resources(&"erp".parse().unwrap()).unwrap());
+    let mut outside = rcs_resources(&"contoso".parse().unwrap()).unwrap();
+    outside.extend(lcs_resources(&"erp".parse().unwrap()).unwrap());
     for address in &outside {
         stage.fill(address);
     }

@@ -1,4 +1,4 @@
-use crate::world::landscape::{Project, ProjectName, TenantName};
+use crate::world::landscape::{Project, ProjectName, TenantName, lcs_resources};
 
 use super::{caught_up, lines, list, time, warn, workspace};
 use crate::cli::{CliError, Context, Outcome};
@@ -60,7 +60,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         }
         Command::Show { name } => landscape.get(name.as_str())?,
     };
-    let resources = landscape.lcs_resources(&project.name)?;
+    let resources = lcs_resources(&project.name)?;
     output.answer(&project, |text| {
         let pairs = [
             ("project", project.name.to_string()),

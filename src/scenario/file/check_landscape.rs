@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::world::Name;
-use crate::world::landscape::{FinanceKind, ProductKind, Profile};
+use crate::world::landscape::{
+    FinanceKind, ProductKind, Profile, lcs_place, power_place, rcs_resources,
+};
 
 use super::at::{At, Position};
 use super::check::Check;
 use super::format::{Act, Environment, Managed, Script};
 use super::format_landscape::{Estate, Finance, Tenant};
-use super::landscape::{dataverse, rcs, uses_rcs};
+use super::landscape::uses_rcs;
 use super::problem::Problem;
 use super::words::{Label, Product};
 
@@ -53,10 +55,14 @@ impl Check {
                 }
             }
         };
-        let project = format!("lcs-{}", tenant.project.0).parse().ok();
+        let project = lcs_place(&tenant.project.0.clone().into()).ok();
         takes(self, project, tenant.project.position);
         for (name, power) in &tenant.power {
-            takes(self, dataverse(&name.0), power.position);
+            takes(
+                self,
+                power_place(&name.0.clone().into()).ok(),
+                power.position,
+            );
             for service in &power.services {
                 self.product(service, ProductKind::Service, profile);
             }
@@ -136,9 +142,11 @@ impl Check {
                     .iter()
                     .any(|id| uses_rcs(profile, &id.value))
                     && let Some(tenant) = self.names.estate.finance.get(&install.environment.0)
-                    && let Some(address) = rcs(tenant)
+                    && let Ok(addresses) = rcs_resources(&tenant.clone().into())
                 {
-                    self.names.make(&address);
+                    addresses
+                        .iter()
+                        .for_each(|address| self.names.make(address));
                 }
             }
             Act::Migrate(name) => self.finance_name(name),

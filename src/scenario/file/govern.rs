@@ -9,7 +9,8 @@ use crate::scenario::figures::{count, things};
 use crate::scenario::measure::blob_hashes;
 use crate::scenario::teller::Teller;
 use crate::world::landscape::{
-    Decision, NewPolicy, NewRequest, Permission, PersonName, PowerEnvironment, PowerName,
+    Decision, LockboxRequest, NewPolicy, NewRequest, Permission, PersonName, PowerEnvironment,
+    PowerName, RequestName, power_place,
 };
 use crate::world::{Kind, Name, ResourceAddress, WorldError};
 
@@ -19,7 +20,7 @@ use super::format_landscape::{
     Apply, BackUpEnvironment, CopyEnvironment, CreatePolicy, Decide, Granting, Install, LinkThem,
     OfPower, ReadAs, RequestAccess, RestoreEnvironment,
 };
-use super::landscape::{dataverse, quiet};
+use super::landscape::quiet;
 use super::names::{joined, key};
 use super::stage::{Known, Stage};
 use super::words::Label;
@@ -229,10 +230,7 @@ impl Stage {
     }
 
     fn admin(&self, environment: &Name, by: &Option<At<Label>>) -> PersonName {
-        match by {
-            Some(by) => by.0.clone().into(),
-            None => self.names.estate.admin(environment),
-        }
+        said(by, || self.names.estate.admin(environment))
     }
 
     fn power(&self, of: &OfPower) -> (PowerName, PersonName) {
@@ -279,10 +277,7 @@ impl Stage {
             vault: of.vault.clone(),
             key: of.key.clone(),
         };
-        let by = match &new.by {
-            Some(by) => by.0.clone().into(),
-            None => super::names::person(tenant, "vault-admin"),
-        };
+        let by = said(&new.by, || super::names::person(tenant, "vault-admin"));
         self.landscape()?.create_policy(&made, &by)?;
         (self.names.estate.policies).insert(policy.clone(), tenant.clone());
         teller.fact(
@@ -299,10 +294,7 @@ impl Stage {
         teller: &mut Teller<'_>,
     ) -> Result<(), ScenarioError> {
         let policy = &granting.policy.0;
-        let by = match &granting.by {
-            Some(by) => by.0.clone().into(),
-            None => self.names.estate.vault_admin(policy),
-        };
+        let by = said(&granting.by, || self.names.estate.vault_admin(policy));
         let permissions: Vec<Permission> = match granting.permissions.is_empty() {
             true => Permission::ALL.to_vec(),
             false => granting.permissions.iter().map(|p| p.0).collect(),
@@ -410,7 +402,8 @@ impl Stage {
         into: &Name,
         targets: &[String],
     ) {
-        let (from_own, to_own) = (dataverse(of), dataverse(into));
+        let own = |power: &Name| power_place(&power.clone().into()).ok();
+        let (from_own, to_own) = (own(of), own(into));
         for target in targets {
             let Some((place, inside)) = target.split_once('/') else {
                 continue;
@@ -464,18 +457,12 @@ impl Stage {
         Ok(())
     }
 
-    fn request(
-        &self,
-        decide: &Decide,
-    ) -> Result<(crate::world::landscape::RequestName, PersonName), ScenarioError> {
+    fn request(&self, decide: &Decide) -> Result<(RequestName, PersonName), ScenarioError> {
         let request = self.requests.get(&decide.request.0).cloned();
         let request = request.unwrap_or_else(|| decide.request.0.clone().into());
-        let found: crate::world::landscape::LockboxRequest =
-            self.landscape()?.get(request.as_str())?;
-        let by = match &decide.by {
-            Some(by) => by.0.clone().into(),
-            None => super::names::person(found.tenant.as_name(), "approver"),
-        };
+        let found: LockboxRequest = self.landscape()?.get(request.as_str())?;
+        let usual = || super::names::person(found.tenant.as_name(), "approver");
+        let by = said(&decide.by, usual);
         Ok((request, by))
     }
 
@@ -511,6 +498,11 @@ impl Stage {
         teller.fact("Read by an engineer", format!("{engineer}: {what}, {told}"));
         Ok(())
     }
+}
+
+/// Who does something: who is named, or else who usually does.
+fn said(by: &Option<At<Label>>, usual: impl FnOnce() -> PersonName) -> PersonName {
+    by.as_ref().map_or_else(usual, |by| by.0.clone().into())
 }
 
 fn moved(resources: u64, bytes: u64) -> String {

@@ -9,7 +9,7 @@ use crate::scenario::ScenarioError;
 use crate::scenario::teller::Teller;
 use crate::world::landscape::{
     Duty, FinanceName, Landscape, NewFinance, PowerEnvironment, Profile, Refusal, Region, Start,
-    Support, WorldClock,
+    Support, WorldClock, lcs_resources, power_place, rcs_resources,
 };
 use crate::world::{AskPassphrase, Kind, Name, ResourceAddress, Step, Workspace};
 
@@ -25,11 +25,6 @@ pub(super) fn quiet(_: Step) {}
 fn region(said: &Option<Where>) -> Region {
     let usual = || "westeurope".parse().expect("a region");
     said.as_ref().map_or_else(usual, |said| said.0.clone())
-}
-
-/// A Power Platform environment keeps its data in an environment of this name.
-pub(super) fn dataverse(power: &Name) -> Option<Name> {
-    format!("{power}-dataverse").parse().ok()
 }
 
 fn address(environment: &Name, kind: Kind, name: &str) -> ResourceAddress {
@@ -66,12 +61,6 @@ pub(super) fn stores(finance: &Finance, world: Option<&Environment>) -> (Vec<Nam
     )
 }
 
-/// What RCS keeps of a tenant.
-pub(super) fn rcs(tenant: &Name) -> Option<ResourceAddress> {
-    let place = format!("rcs-{tenant}").parse().ok()?;
-    Some(address(&place, Kind::Sql, "configurations"))
-}
-
 /// Whether an add-in keeps something in RCS.
 pub(super) fn uses_rcs(profile: Profile, add_in: &Product) -> bool {
     let product = profile.product(add_in.0.as_str());
@@ -88,12 +77,9 @@ pub(super) fn resources(
     let mut all = Vec::new();
     let add_ins = || tenant.finance.values().flat_map(|finance| &finance.add_ins);
     if add_ins().any(|add_in| uses_rcs(profile, &add_in.value)) {
-        all.extend(rcs(name));
+        all.extend(rcs_resources(&name.clone().into()).unwrap_or_default());
     }
-    if let Ok(place) = format!("lcs-{}", tenant.project.0).parse::<Name>() {
-        all.push(address(&place, Kind::Sql, "metadata"));
-        all.push(address(&place, Kind::Storage, "assets"));
-    }
+    all.extend(lcs_resources(&tenant.project.0.clone().into()).unwrap_or_default());
     for (name, finance) in &tenant.finance {
         let world = script.world.environments.get(name);
         let (databases, account) = stores(finance, world.map(|at| &at.value));
@@ -105,7 +91,7 @@ pub(super) fn resources(
         all.push(address(&name.0, Kind::Storage, account.as_str()));
     }
     for name in tenant.power.keys() {
-        if let Some(place) = dataverse(&name.0) {
+        if let Ok(place) = power_place(&name.0.clone().into()) {
             all.push(address(&place, Kind::Sql, "dataverse"));
             all.push(address(&place, Kind::Storage, "files"));
         }

@@ -9,8 +9,8 @@ use crate::world::{Kind, Name, ResourceAddress, WorldError};
 
 use super::Landscape;
 use super::entities::{
-    Duty, Entity, FinanceEnvironment, FinanceKind, POWER_SUFFIX, Person, PowerEnvironment,
-    PowerKind, Project, Tenant, power_place,
+    Duty, Entity, FinanceEnvironment, FinanceKind, Person, PowerEnvironment, PowerKind, Project,
+    Tenant, power_place,
 };
 use super::events::by_provider;
 use super::install::no_such;
@@ -219,7 +219,7 @@ impl Landscape<'_> {
                 }
             }
             // Refuses a name that is too long.
-            let place: Name = format!("{}{POWER_SUFFIX}", new.name).parse()?;
+            let place = power_place(&new.name)?;
             places.push(NewPlace {
                 name: place,
                 databases: vec!["dataverse".parse().expect("a name")],
@@ -292,7 +292,7 @@ impl Landscape<'_> {
     /// All environment-specific resources that the policy of a Power Platform environment reaches: its own,
     /// and those of the finance-and-operations environment that is linked to it.
     pub fn resources_of(&self, power: &PowerEnvironment) -> Vec<ResourceAddress> {
-        let mut found = self.resources_at(&power_place(&power.name));
+        let mut found = self.resources_at(&power.place());
         if let Some(finance) = &power.linked {
             found.extend(self.resources_at(finance.as_name()));
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{KeyName, KeyVersion, ResourceId};
-use crate::world::{Name, WhichVault};
+use crate::world::{BadAddress, Name, WhichVault};
 
 use super::names::{
     BackupName, FinanceName, PersonName, PolicyName, PowerName, ProjectName, TenantName,
@@ -185,16 +185,19 @@ pub struct PowerEnvironment {
 impl PowerEnvironment {
     /// The working directory's environment in which its database and its storage account are.
     pub fn place(&self) -> Name {
-        power_place(&self.name)
+        power_place(&self.name).expect("the name was short enough when it was made")
     }
 }
 
 pub(super) const POWER_SUFFIX: &str = "-dataverse";
 
-pub(super) fn power_place(name: &PowerName) -> Name {
-    let text = format!("{name}{POWER_SUFFIX}");
-    text.parse()
-        .expect("the name was short enough when it was made")
+/// The working directory's environment in which the database and the storage account of a Power Platform
+/// environment are.
+///
+/// # Errors
+/// The name is too long.
+pub fn power_place(name: &PowerName) -> Result<Name, BadAddress> {
+    format!("{name}{POWER_SUFFIX}").parse()
 }
 
 /// What an identity may do with a key.

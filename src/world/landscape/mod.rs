@@ -43,7 +43,7 @@ pub use coverage::{Coverage, CoverageRow, CoveredBy, Verdict};
 pub use create::NewFinance;
 pub use entities::{
     Backup, BackupPart, Duty, FinanceEnvironment, FinanceKind, KnownVersion, Permission, Person,
-    Policy, PowerEnvironment, PowerKind, Project, Tenant, VaultFacts,
+    Policy, PowerEnvironment, PowerKind, Project, Tenant, VaultFacts, power_place,
 };
 pub use events::{Event, EventFilter};
 pub use gate::Gate;
@@ -59,6 +59,7 @@ pub use pulled::{Proof, Tried};
 pub use region::Region;
 pub use restoring::Restored;
 pub use rules::{Refusal, Rule, Severity, Told};
+pub use services::{lcs_place, lcs_resources, rcs_resources};
 pub use state::{KeyState, Link, LockboxSwitch, SqlState};
 pub use store::{LANDSCAPE, Store};
 pub use tick::Advanced;

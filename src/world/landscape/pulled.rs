@@ -19,6 +19,7 @@ use crate::world::{Kind, ResourceAddress, WorldError};
 use super::Landscape;
 use super::coverage::Coverage;
 use super::entities::{FinanceEnvironment, PowerEnvironment, Project, Tenant};
+use super::services::{lcs_resources, rcs_resources};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -83,9 +84,9 @@ impl Landscape<'_> {
         if let Some(finance) = &finance {
             let project: Project = self.get(finance.project.as_str())?;
             let tenant: Tenant = self.get(project.tenant.as_str())?;
-            all.extend(self.lcs_resources(&project.name)?);
+            all.extend(lcs_resources(&project.name)?);
             if tenant.rcs {
-                all.extend(self.rcs_resources(&tenant.name)?);
+                all.extend(rcs_resources(&tenant.name)?);
             }
         }
         Ok(all)

@@ -181,7 +181,7 @@ impl Landscape<'_> {
         address: &ResourceAddress,
         into: &PowerEnvironment,
     ) -> Result<ResourceAddress, WorldError> {
-        let own = power_place(from);
+        let own = power_place(from)?;
         let place = match address.environment == Some(own) {
             true => into.place(),
             false => match &into.linked {

@@ -20,12 +20,12 @@ fn named(text: &str) -> Name {
 }
 
 /// Where RCS keeps a tenant's configurations.
-pub(super) fn rcs_place(tenant: &TenantName) -> Result<Name, WorldError> {
+fn rcs_place(tenant: &TenantName) -> Result<Name, WorldError> {
     Ok(format!("{RCS_PREFIX}{tenant}").parse()?)
 }
 
 /// Where LCS keeps a project's assets and metadata.
-pub(super) fn lcs_place(project: &ProjectName) -> Result<Name, WorldError> {
+pub fn lcs_place(project: &ProjectName) -> Result<Name, WorldError> {
     Ok(format!("{LCS_PREFIX}{project}").parse()?)
 }
 
@@ -52,21 +52,27 @@ fn at(place: &Name, kind: Kind, name: &str) -> ResourceAddress {
     }
 }
 
+/// The resources of RCS in a tenant.
+///
+/// # Errors
+/// The name is too long.
+pub fn rcs_resources(tenant: &TenantName) -> Result<Vec<ResourceAddress>, WorldError> {
+    Ok(vec![at(&rcs_place(tenant)?, Kind::Sql, "configurations")])
+}
+
+/// The resources of LCS in a project.
+///
+/// # Errors
+/// The name is too long.
+pub fn lcs_resources(project: &ProjectName) -> Result<Vec<ResourceAddress>, WorldError> {
+    let place = lcs_place(project)?;
+    Ok(vec![
+        at(&place, Kind::Sql, "metadata"),
+        at(&place, Kind::Storage, "assets"),
+    ])
+}
+
 impl Landscape<'_> {
-    /// The resources of RCS in a tenant.
-    pub fn rcs_resources(&self, tenant: &TenantName) -> Result<Vec<ResourceAddress>, WorldError> {
-        Ok(vec![at(&rcs_place(tenant)?, Kind::Sql, "configurations")])
-    }
-
-    /// The resources of LCS in a project.
-    pub fn lcs_resources(&self, project: &ProjectName) -> Result<Vec<ResourceAddress>, WorldError> {
-        let place = lcs_place(project)?;
-        Ok(vec![
-            at(&place, Kind::Sql, "metadata"),
-            at(&place, Kind::Storage, "assets"),
-        ])
-    }
-
     /// Begins to use RCS in a tenant.
     pub fn use_rcs(&self, tenant: &TenantName) -> Result<(), WorldError> {
         let _turn = self.begin()?;
