@@ -6,7 +6,7 @@ use crate::scenario::teller::{Seen, Teller};
 use crate::world::landscape::{EventFilter, PowerEnvironment};
 
 use super::format::Act;
-use super::format_landscape::{Covered, InState, Recorded, State, Verdict, Warned};
+use super::format_landscape::{Covered, InState, Recorded, State, Warned};
 use super::held::code;
 use super::names::joined;
 use super::stage::Stage;
@@ -60,7 +60,7 @@ impl Stage {
     fn covered(&self, covered: &Covered, teller: &mut Teller<'_>) -> Result<Seen, ScenarioError> {
         let coverage = self.landscape()?.coverage(covered.environment.0.as_str())?;
         let mut wrong = Vec::new();
-        if Verdict::from(coverage.verdict) != covered.verdict {
+        if coverage.verdict != covered.verdict {
             wrong.push(format!("in all it is {}", coverage.verdict));
         }
         let row = |subject: &str| coverage.rows.iter().find(|row| row.subject == subject);
@@ -71,7 +71,7 @@ impl Stage {
         for (subject, wanted) in &covered.rows {
             match row(subject) {
                 None => wrong.push(missing(subject)),
-                Some(row) if Verdict::from(row.verdict) != *wanted => {
+                Some(row) if row.verdict != *wanted => {
                     wrong.push(format!("{subject} is {}: {}", row.verdict, row.why));
                 }
                 Some(_) => {}

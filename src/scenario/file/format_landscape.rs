@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::world::landscape::{self, KeyState};
+use crate::world::landscape::{KeyState, Verdict};
 
 use super::at::{Abridged, At, Several, Short};
 use super::format::{Act, one};
@@ -372,37 +372,6 @@ pub struct Covered {
     /// What that shows, in a sentence for the report.
     #[serde(default)]
     pub claim: Option<String>,
-}
-
-/// Whether something is under the customer's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// It is.
-    Covered,
-    /// It is, and cannot be read: the key was pulled.
-    Locked,
-    /// Some of it is.
-    Partial,
-    /// It is not.
-    NotCovered,
-    /// No policy reaches it.
-    Excluded,
-    /// It was deleted.
-    Deleted,
-}
-
-impl From<landscape::Verdict> for Verdict {
-    fn from(verdict: landscape::Verdict) -> Self {
-        match verdict {
-            landscape::Verdict::Covered => Self::Covered,
-            landscape::Verdict::Locked => Self::Locked,
-            landscape::Verdict::Partial => Self::Partial,
-            landscape::Verdict::NotCovered => Self::NotCovered,
-            landscape::Verdict::Excluded => Self::Excluded,
-            landscape::Verdict::Deleted => Self::Deleted,
-        }
-    }
 }
 
 /// Arguments of `state`.
