@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::crypto::Secret;
-use crate::resource::blob::{ContainerScope, Encryption, ProvidedKey, ScopeName};
+use crate::resource::blob::{ContainerInfo, ContainerScope, Encryption, ProvidedKey, ScopeName};
 
 use super::Admitted;
 use super::call::{BlobCall, Call};
@@ -18,7 +18,7 @@ pub(super) const SHA256: &str = "x-ms-encryption-key-sha256";
 pub(super) const SCOPE: &str = "x-ms-encryption-scope";
 
 /// What stands for no scope.
-pub(super) const NO_SCOPE: &str = "$account-encryption-key";
+const NO_SCOPE: &str = "$account-encryption-key";
 
 /// The encryption scope that a request names, or the signature that allows it (`ses`), which it must not contradict.
 pub(super) fn scope(head: &Head) -> Result<Option<ScopeName>, Fault> {
@@ -57,6 +57,14 @@ pub(super) fn container_scope(head: &Head) -> Result<Option<ContainerScope>, Fau
         )),
         NO_SCOPE => Ok(None),
         named => Ok(parse(DEFAULT, Some(named))?.map(|name| ContainerScope { name, only })),
+    }
+}
+
+/// The name of the scope that a container's new blobs are under, and whether no request may name another.
+pub(super) fn default_scope(container: &ContainerInfo) -> (&str, bool) {
+    match &container.scope {
+        Some(scope) => (scope.name.as_str(), scope.only),
+        None => (NO_SCOPE, false),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::resource::blob::{
     StorageAccount, UnderKey,
 };
 
-use super::encryption::NO_SCOPE;
+use super::encryption::default_scope;
 use super::fault::Fault;
 use super::head::Head;
 use super::out::{blob_type, http_time, lease_duration, lease_status, tier};
@@ -115,10 +115,8 @@ pub(super) fn containers(
         document.text("Last-Modified", &http_time(container.modified));
         document.text("Etag", &container.etag.to_string());
         lease(&mut document, container.lease.as_ref(), account.now());
-        let scope = container.scope.as_ref();
-        let name = scope.map_or(NO_SCOPE, |scope| scope.name.as_str());
+        let (name, only) = default_scope(container);
         document.text("DefaultEncryptionScope", name);
-        let only = scope.is_some_and(|scope| scope.only);
         document.text("DenyEncryptionScopeOverride", &only.to_string());
         document.text("HasImmutabilityPolicy", "false");
         document.text("HasLegalHold", "false");

@@ -15,7 +15,7 @@ use crate::resource::blob::{
 use crate::server::reply::{Reply, whole};
 
 use super::Admitted;
-use super::encryption::{NO_SCOPE, SCOPE, SHA256};
+use super::encryption::{SCOPE, SHA256, default_scope};
 use super::fault::Fault;
 use super::storage::is_encrypted;
 
@@ -84,11 +84,9 @@ impl Out {
         self.state(container.etag, container.modified);
         self.metadata(&container.metadata);
         self.lease(container.lease.as_ref(), now);
-        let scope = container.scope.as_ref();
-        let name = scope.map_or(NO_SCOPE, |scope| scope.name.as_str());
+        let (name, only) = default_scope(container);
         self.set("x-ms-default-encryption-scope", name);
-        let only = truth(scope.is_some_and(|scope| scope.only));
-        self.set("x-ms-deny-encryption-scope-override", only);
+        self.set("x-ms-deny-encryption-scope-override", truth(only));
         self.set("x-ms-has-immutability-policy", "false");
         self.set("x-ms-has-legal-hold", "false");
     }
