@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::aes::{BLOCK_LEN, SEMIBLOCK_LEN};
 use super::algorithm::Mode;
+use super::stack::scrubbed;
 use super::{
     EncryptionAlgorithm, KeyEncryptionKey, KeyKind, NONCE_LEN, SecretBytes, TAG_LEN, random_bytes,
 };
@@ -94,13 +95,12 @@ impl KeyEncryptionKey {
             Mode::Gcm => {
                 let nonce = random_bytes::<NONCE_LEN>();
                 let mut value = plaintext.to_vec();
-                let tag = self
-                    .gcm_key()
-                    .seal_in_place_separate_tag(
-                        (&nonce).into(),
-                        Aad::from(with.aad.unwrap_or_default()),
-                        &mut value,
-                    )
+                let aad = Aad::from(with.aad.unwrap_or_default());
+                let seal = || {
+                    self.gcm_key()
+                        .seal_in_place_separate_tag((&nonce).into(), aad, &mut value)
+                };
+                let tag = scrubbed(seal)
                     .map_err(|_| KeyUseError::Parameter("the value is too long for GCM"))?;
                 Ok(Ciphertext {
                     value,
@@ -114,7 +114,7 @@ impl KeyEncryptionKey {
                     None => random_bytes(),
                     Some(iv) => iv.try_into().map_err(|_| BAD_IV)?,
                 };
-                let value = self.cbc_encrypt(mode, plaintext, iv)?;
+                let value = scrubbed(|| self.cbc_encrypt(mode, plaintext, iv))?;
                 Ok(Ciphertext {
                     value,
                     iv: Some(iv.to_vec()),
@@ -140,7 +140,7 @@ impl KeyEncryptionKey {
         match mode {
             Mode::Rsa15 | Mode::Oaep | Mode::Oaep256 => {
                 with.none()?;
-                self.rsa_decrypt(mode, ciphertext)
+                scrubbed(|| self.rsa_decrypt(mode, ciphertext))
             }
             Mode::Gcm => {
                 let nonce: [u8; NONCE_LEN] = (with.iv.and_then(|iv| iv.try_into().ok())).ok_or(
@@ -151,9 +151,16 @@ impl KeyEncryptionKey {
                 )?;
                 let mut out = Zeroizing::new(vec![0; ciphertext.len()]);
                 let aad = Aad::from(with.aad.unwrap_or_default());
-                self.gcm_key()
-                    .open_separate_gather((&nonce).into(), aad, ciphertext, &tag, &mut out)
-                    .map_err(|_| KeyUseError::Failed)?;
+                let open = || {
+                    self.gcm_key().open_separate_gather(
+                        (&nonce).into(),
+                        aad,
+                        ciphertext,
+                        &tag,
+                        &mut out,
+                    )
+                };
+                scrubbed(open).map_err(|_| KeyUseError::Failed)?;
                 Ok(secret(&out))
             }
             Mode::Cbc | Mode::CbcPad => {
@@ -162,7 +169,7 @@ impl KeyEncryptionKey {
                     return Err(KeyUseError::Parameter("CBC takes no tag"));
                 }
                 let iv = (with.iv.and_then(|iv| iv.try_into().ok())).ok_or(BAD_IV)?;
-                self.cbc_decrypt(mode, ciphertext, iv)
+                scrubbed(|| self.cbc_decrypt(mode, ciphertext, iv))
             }
             Mode::Kw => Err(self.unsupported(algorithm)),
         }
@@ -186,7 +193,7 @@ impl KeyEncryptionKey {
                         "key wrap takes a multiple of 8 bytes, at least 16",
                     ));
                 }
-                Ok(self.aes_wrap(key))
+                Ok(scrubbed(|| self.aes_wrap(key)))
             }
             mode => self.rsa_encrypt(mode, key),
         }
@@ -203,8 +210,8 @@ impl KeyEncryptionKey {
     ) -> Result<SecretBytes, KeyUseError> {
         match self.mode(algorithm)? {
             Mode::Gcm | Mode::Cbc | Mode::CbcPad => Err(self.unsupported(algorithm)),
-            Mode::Kw => self.aes_unwrap(wrapped),
-            mode => self.rsa_decrypt(mode, wrapped),
+            Mode::Kw => scrubbed(|| self.aes_unwrap(wrapped)),
+            mode => scrubbed(|| self.rsa_decrypt(mode, wrapped)),
         }
     }
 

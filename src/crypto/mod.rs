@@ -16,6 +16,7 @@ mod passphrase;
 mod random;
 mod secret;
 mod signing;
+mod stack;
 
 pub use aead::{AeadKey, Backend, NONCE_LEN, Nonce, TAG_LEN, Tag, TagMismatch};
 pub use aead::{backend, select_backend};

@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{
     RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, UnparsedPublicKey, VerificationAlgorithm,
 };
 
+use super::stack::scrubbed;
 use super::{KeyEncryptionKey, KeyFamily, KeyKind, KeyUseError, PublicKey, SignatureAlgorithm};
 
 impl KeyEncryptionKey {
@@ -29,13 +30,14 @@ impl KeyEncryptionKey {
                     .rsa_signing()
                     .ok_or_else(|| cannot(self.kind(), algorithm))?;
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign_digest(encoding, &digest, &mut signature)
+                scrubbed(|| key.sign_digest(encoding, &digest, &mut signature))
                     .expect("every RSA size offered takes every digest");
                 Ok(signature)
             }
             None => {
                 let key = self.ec().ok_or_else(|| cannot(self.kind(), algorithm))?;
-                let signature = key.sign_digest(&digest).expect("the curve's own digest");
+                let signature =
+                    scrubbed(|| key.sign_digest(&digest)).expect("the curve's own digest");
                 Ok(signature.as_ref().to_vec())
             }
         }

@@ -51,13 +51,7 @@ pub(in crate::lab) fn dump(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
         return Ok(outcomes);
     };
     let (evidence, uses) = vault_key(&served, &made, &Needle::of(&bytes), dir.path())?;
-    outcomes.push(attack.declared(
-        part,
-        PROCESS,
-        evidence,
-        "the key that the vault had ready is wiped, and SQLite has its ciphertext only; but a key schedule that a library worked with on a thread's stack is not wiped until the stack is \
-         used again. Stop the server to have it gone.",
-    ));
+    outcomes.push(attack.outcome(Some(part), PROCESS, evidence));
     outcomes.push(attack.outcome(
         Some("uses of a server's key after it is disabled and after a seal"),
         PROCESS,
