@@ -211,7 +211,7 @@ fn what_a_dead_put_left_behind_is_collected_at_open() {
     let dir = fixture.account.dir().join("extents");
     let orphan = random_id(ExtentId::from_bytes).to_string();
     let foreign = "notes.txt";
-    for file in [orphan.clone() + ".tmp", orphan.clone(), foreign.into()] {
+    for file in [&orphan, foreign] {
         fs::write(dir.join(file), b"left behind").unwrap();
     }
     let fixture = fixture.reopen().unwrap();

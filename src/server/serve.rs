@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hyper_util::server::graceful::GracefulShutdown;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::thread::disable_transparent_huge_pages;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio::net::TcpListener;
@@ -132,6 +133,7 @@ impl Server {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Leaves::new(authority, wall)));
 
+        use_huge_pages(false);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("atrest-server")
@@ -230,7 +232,11 @@ impl Server {
         self.runtime.block_on(async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
-            let mut child = command.spawn()?;
+            // A process inherits it.
+            use_huge_pages(true);
+            let child = command.spawn();
+            use_huge_pages(false);
+            let mut child = child?;
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let mut ended = tokio::task::spawn_blocking(move || child.wait());
             loop {
@@ -294,4 +300,10 @@ pub fn log_to_stderr(format: LogFormat, quiet: bool) {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
+}
+
+/// Each of the server's many threads has a heap of its own, of which a huge page makes 2 MiB resident for a buffer
+/// of 64 KiB. A kernel that has none refuses, which is as good.
+fn use_huge_pages(allowed: bool) {
+    let _ = disable_transparent_huge_pages(!allowed);
 }

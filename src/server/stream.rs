@@ -11,12 +11,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 
-/// Pieces that wait.
+/// Pieces of an answer that wait.
 const WAITING: usize = 4;
+/// The same of a request, whose pieces are as long as what is read of a connection at once (32 KiB): enough
+/// that neither side is woken for each of them.
+const WAITING_IN: usize = 32;
 /// How long a client may take to take a piece.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest piece of an answer.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 256 << 10;
 
 /// A piece of what a client sends, or its end; without an end it was cut off.
 pub(super) enum Piece {
@@ -24,30 +27,58 @@ pub(super) enum Piece {
     End,
 }
 
+/// Sees each piece of a body as it is read.
+type Watch = Box<dyn FnMut(&Bytes) + Send>;
+
 /// Where a thread reads what a client sends.
 pub(super) struct Source {
-    pieces: Receiver<Piece>,
+    /// Nothing when all of it is here.
+    pieces: Option<Receiver<Piece>>,
     left: Bytes,
-    ended: bool,
+    watch: Option<Watch>,
 }
 
 /// Both ends of what a client sends.
 pub(super) fn source() -> (Sender<Piece>, Source) {
-    let (sender, pieces) = channel(WAITING);
+    let (sender, pieces) = channel(WAITING_IN);
     let source = Source {
-        pieces,
+        pieces: Some(pieces),
         left: Bytes::new(),
-        ended: false,
+        watch: None,
     };
     (sender, source)
 }
 
+impl Source {
+    /// A body that has arrived.
+    pub(super) fn whole(body: Bytes) -> Self {
+        Self {
+            pieces: None,
+            left: body,
+            watch: None,
+        }
+    }
+
+    /// Shows `watch` each piece from now on; it is dropped when the body ends.
+    pub(super) fn watch(&mut self, mut watch: Watch) {
+        watch(&self.left);
+        self.watch = self.pieces.is_some().then_some(watch);
+    }
+}
+
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.left.is_empty() && !self.ended {
-            match self.pieces.blocking_recv() {
-                Some(Piece::Bytes(bytes)) => self.left = bytes,
-                Some(Piece::End) => self.ended = true,
+        while let Some(pieces) = &mut self.pieces
+            && self.left.is_empty()
+        {
+            match pieces.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => {
+                    if let Some(watch) = &mut self.watch {
+                        watch(&bytes);
+                    }
+                    self.left = bytes;
+                }
+                Some(Piece::End) => (self.pieces, self.watch) = (None, None),
                 None => return Err(ErrorKind::UnexpectedEof.into()),
             }
         }

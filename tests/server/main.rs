@@ -16,6 +16,7 @@ mod fuzz;
 mod hostile;
 mod key_loss;
 mod killed;
+mod killed_blobs;
 mod plain;
 mod refusals;
 mod running;

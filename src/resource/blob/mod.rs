@@ -38,6 +38,7 @@ mod protected;
 mod reader;
 mod refusal;
 mod ring;
+mod rounds;
 mod scope;
 mod scope_name;
 mod sealing;

@@ -96,7 +96,11 @@ impl<'a> ExtentReader<'a> {
         let (freed, free) = ring.free;
         let (given, read) = thread::scope(|scope| {
             let reader = scope.spawn(move || self.open_batches(range, &free, &full));
-            let given = give(&opened, &freed, sink, allowed, progress);
+            let given = opened.iter().try_for_each(|batch| {
+                give(&batch.bytes[batch.range.clone()], sink, allowed, progress)?;
+                let _ = freed.send(batch);
+                Ok(())
+            });
             // The reader must not wait for buffers that will not come back.
             drop((opened, freed));
             (given, joined(reader))
@@ -112,12 +116,28 @@ impl<'a> ExtentReader<'a> {
         allowed: &dyn Fn() -> Result<(), ResourceError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ResourceError> {
-        let ring = Ring::new(2);
-        let (full, opened) = ring.full;
-        let (freed, free) = ring.free;
-        let read = self.open_batches(range, &free, &full);
-        drop(full);
-        give(&opened, &freed, sink, allowed, progress).and(read)
+        let mut chunks = self.chunks_of(&range);
+        let most = (chunks.end - chunks.start).min(BATCH_CHUNKS as u64);
+        let most = usize::try_from(most).expect("at most a batch");
+        let mut sealed = vec![0; most * self.layers().chunk_len()];
+        let mut plain = vec![0; most * CHUNK_LEN];
+        while !chunks.is_empty() {
+            let opened = self.open_next(&mut chunks, &range, &mut sealed, &mut plain)?;
+            give(&plain[opened], sink, allowed, progress)?;
+        }
+        Ok(())
+    }
+
+    fn layers(&self) -> Layers {
+        let cipher = self.cipher.as_ref();
+        cipher.map_or(Layers::One, ExtentCipher::layers)
+    }
+
+    /// The chunks that hold a range. Even an empty one has one, so that even an empty blob is authenticated.
+    fn chunks_of(&self, range: &Range<u64>) -> Range<u64> {
+        let chunk_len = CHUNK_LEN as u64;
+        let first = (range.start / chunk_len).min(chunk_count(self.len) - 1);
+        first..range.end.div_ceil(chunk_len).max(first + 1)
     }
 
     /// Ends early, without an error of its own, when the other side has gone: it has the cause.
@@ -127,45 +147,45 @@ impl<'a> ExtentReader<'a> {
         free: &Receiver<Batch>,
         full: &SyncSender<Batch>,
     ) -> Result<(), ResourceError> {
-        let chunk_len = CHUNK_LEN as u64;
-        let count = chunk_count(self.len);
-        // Even an empty range reads one chunk, so that even an empty blob is authenticated.
-        let mut index = (range.start / chunk_len).min(count - 1);
-        let end = range.end.div_ceil(chunk_len).max(index + 1);
-        let layers = self
-            .cipher
-            .as_ref()
-            .map_or(Layers::One, ExtentCipher::layers);
-        let mut sealed = vec![0; BATCH_CHUNKS * layers.chunk_len()];
-        while index < end {
+        let mut chunks = self.chunks_of(&range);
+        let mut sealed = vec![0; BATCH_CHUNKS * self.layers().chunk_len()];
+        while !chunks.is_empty() {
             let Ok(mut batch) = free.recv() else {
                 return Ok(());
             };
-            let chunks = (end - index).min(BATCH_CHUNKS as u64);
-            let first = index * chunk_len;
-            let plain_end = (first + chunks * chunk_len).min(self.len);
-            let plain_len = usize::try_from(plain_end - first).expect("at most a batch");
-            let plain = &mut batch.bytes[..plain_len];
-            match &self.cipher {
-                None => self.read_at(plain, first)?,
-                Some(cipher) => {
-                    let chunks = usize::try_from(chunks).expect("at most a batch");
-                    let tags = chunks * layers.overhead();
-                    let sealed = &mut sealed[..plain_len + tags];
-                    self.read_at(sealed, layers.chunk_at(index))?;
-                    self.unseal(cipher, index, sealed, plain)?;
-                }
-            }
-            let from = range.start.max(first) - first;
-            let to = range.end.min(plain_end).max(range.start) - first;
-            batch.range = usize::try_from(from).expect("at most a batch")
-                ..usize::try_from(to).expect("at most a batch");
+            batch.range = self.open_next(&mut chunks, &range, &mut sealed, &mut batch.bytes)?;
             if full.send(batch).is_err() {
                 return Ok(());
             }
-            index += chunks;
         }
         Ok(())
+    }
+
+    /// Opens the next chunks, at most a batch, into the start of `plain`; which bytes there are of the range.
+    fn open_next(
+        &self,
+        chunks: &mut Range<u64>,
+        range: &Range<u64>,
+        sealed: &mut [u8],
+        plain: &mut [u8],
+    ) -> Result<Range<usize>, ResourceError> {
+        let count = (chunks.end - chunks.start).min(BATCH_CHUNKS as u64);
+        let first = chunks.start * CHUNK_LEN as u64;
+        let end = (first + count * CHUNK_LEN as u64).min(self.len);
+        let usize = |n: u64| usize::try_from(n).expect("at most a batch");
+        let plain = &mut plain[..usize(end - first)];
+        match &self.cipher {
+            None => self.read_at(plain, first)?,
+            Some(cipher) => {
+                let layers = cipher.layers();
+                let sealed = &mut sealed[..plain.len() + usize(count) * layers.overhead()];
+                self.read_at(sealed, layers.chunk_at(chunks.start))?;
+                self.unseal(cipher, chunks.start, sealed, plain)?;
+            }
+        }
+        chunks.start += count;
+        let to = range.end.min(end).max(range.start);
+        Ok(usize(range.start.max(first) - first)..usize(to - first))
     }
 
     fn unseal(
@@ -211,19 +231,14 @@ impl<'a> ExtentReader<'a> {
 }
 
 fn give(
-    opened: &Receiver<Batch>,
-    freed: &SyncSender<Batch>,
+    bytes: &[u8],
     sink: &mut (dyn Write + Send),
     allowed: &dyn Fn() -> Result<(), ResourceError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), ResourceError> {
-    for batch in opened {
-        allowed()?;
-        let bytes = &batch.bytes[batch.range.clone()];
-        sink.write_all(bytes)
-            .map_err(|e| ResourceError::io(Path::new("the place that the data goes to"), e))?;
-        progress(bytes.len() as u64);
-        let _ = freed.send(batch);
-    }
+    allowed()?;
+    sink.write_all(bytes)
+        .map_err(|e| ResourceError::io(Path::new("the place that the data goes to"), e))?;
+    progress(bytes.len() as u64);
     Ok(())
 }

@@ -2,15 +2,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::base::{ExtentId, FileLock, Part, create_dir_private, within};
 use crate::resource::ResourceError;
 
-const TEMPORARY: &str = "tmp";
+use super::rounds::{Rounds, Since};
 
-/// The directory of an account's extents. A file there has the extent's identifier as its name, or
-/// that and `.tmp` while it is being written.
+/// The directory of an account's extents. A file there has the extent's identifier as its name.
 ///
 /// Who reads a blob opens its files first, so that they stay whatever is removed meanwhile. A blob of more
 /// extents than may be open at once is read under a lock instead, which removals wait for.
@@ -18,6 +17,8 @@ pub(super) struct ExtentStore {
     dir: PathBuf,
     /// Nothing refers to them; they could not be removed yet.
     unwanted: Mutex<Vec<ExtentId>>,
+    /// One sync of the directory makes the names of all that are written at once durable.
+    names: Arc<Rounds>,
 }
 
 impl ExtentStore {
@@ -26,6 +27,7 @@ impl ExtentStore {
         Self {
             dir,
             unwanted: Mutex::default(),
+            names: Arc::default(),
         }
     }
 
@@ -52,20 +54,22 @@ impl ExtentStore {
 
     /// Starts an extent. While it lives, no process collects garbage.
     pub(super) fn begin(&self, extent: ExtentId) -> Result<NewExtent, ResourceError> {
+        let since = self.names.since();
         let dir = self.writing()?;
         let path = self.path(extent);
-        let temporary = path.with_extension(TEMPORARY);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&temporary)
-            .map_err(|e| ResourceError::io(&temporary, e))?;
+            .open(&path)
+            .map_err(|e| ResourceError::io(&path, e))?;
         Ok(NewExtent {
             dir,
             file,
             path,
-            temporary: Some(temporary),
+            names: self.names.clone(),
+            since,
+            is_whole: false,
         })
     }
 
@@ -114,8 +118,8 @@ impl ExtentStore {
         Ok(files)
     }
 
-    /// Removes what interrupted puts left behind: temporary files, and extents that nothing refers
-    /// to. Does nothing while any process puts a blob, or reads a long one. Files with other names are let be.
+    /// Removes what interrupted puts left behind: extents that nothing refers to. Does nothing while any
+    /// process puts a blob, or reads a long one. Files with other names are let be.
     pub(super) fn collect_garbage(
         &self,
         is_referred_to: impl Fn(ExtentId) -> Result<bool, ResourceError>,
@@ -134,15 +138,11 @@ impl ExtentStore {
             return Ok(());
         };
         for path in self.files()? {
-            let extent = path
-                .file_stem()
-                .and_then(|stem| stem.to_str()?.parse::<ExtentId>().ok());
-            let garbage = match (extent, path.extension()) {
-                (Some(_), Some(ending)) => ending == TEMPORARY,
-                (Some(extent), None) => !is_referred_to(extent)?,
-                (None, _) => false,
-            };
-            if garbage {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let extent = name.and_then(|name| name.parse::<ExtentId>().ok());
+            if let Some(extent) = extent
+                && !is_referred_to(extent)?
+            {
                 fs::remove_file(&path).map_err(|e| ResourceError::io(&path, e))?;
             }
         }
@@ -150,12 +150,14 @@ impl ExtentStore {
     }
 }
 
-/// An extent that is being written under a temporary name; removed when dropped.
+/// An extent that is being written, and that nothing refers to; removed when dropped before it is whole.
 pub(super) struct NewExtent {
     dir: FileLock,
     file: File,
     path: PathBuf,
-    temporary: Option<PathBuf>,
+    names: Arc<Rounds>,
+    since: Since,
+    is_whole: bool,
 }
 
 impl NewExtent {
@@ -164,26 +166,26 @@ impl NewExtent {
         &self.file
     }
 
-    /// The path that it will have.
+    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives the file, which must be synced, its name, durably.
+    /// Makes the name of the file, which must be whole and synced, durable.
     pub(super) fn publish(&mut self) -> Result<(), ResourceError> {
-        if let Some(temporary) = self.temporary.take() {
-            fs::rename(&temporary, &self.path)
-                .and_then(|()| within(Part::Sync, || self.dir.file().sync_all()))
-                .map_err(|e| ResourceError::io(&self.path, e))?;
-        }
+        let synced = within(Part::Sync, || {
+            self.names.join(&self.since, || self.dir.file().sync_all())
+        });
+        synced.map_err(|e| ResourceError::io(&self.path, e))?;
+        self.is_whole = true;
         Ok(())
     }
 }
 
 impl Drop for NewExtent {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            let _ = fs::remove_file(temporary);
+        if !self.is_whole {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

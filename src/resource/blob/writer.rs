@@ -10,7 +10,7 @@ use rustix::fs::{Advice, fadvise};
 use crate::base::{Part, within};
 use crate::resource::ResourceError;
 
-use super::extent::{CHUNK_LEN, ExtentCipher, MAX_EXTENT_LEN};
+use super::extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, MAX_EXTENT_LEN};
 use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_MAX, joined};
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
@@ -30,19 +30,49 @@ pub(super) fn write_extent(
     allowed: &dyn Fn() -> Result<(), ResourceError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, ResourceError> {
-    let ring = Ring::new(BATCHES);
-    let (full, filled) = ring.full;
-    let (freed, free) = ring.free;
-    let (sealed, written) = thread::scope(|scope| {
-        let writer = scope.spawn(move || write_batches(file, filled, &freed));
-        let sealed = seal_batches(cipher, source, &free, &full, allowed, progress);
-        drop(full);
-        (sealed, within(Part::Wait, || joined(writer)))
-    });
-    written.map_err(|e| ResourceError::io(path, e))?;
-    let len = sealed?;
+    let mut chunks = Chunks::start(source)?;
+    let len = match chunks.is_last() {
+        true => write_short(file, path, cipher, &mut chunks, allowed, progress)?,
+        false => {
+            let ring = Ring::new(BATCHES);
+            let (full, filled) = ring.full;
+            let (freed, free) = ring.free;
+            let (sealed, written) = thread::scope(|scope| {
+                let writer = scope.spawn(move || write_batches(file, filled, &freed));
+                let sealed = seal_batches(cipher, chunks, &free, &full, allowed, progress);
+                drop(full);
+                (sealed, within(Part::Wait, || joined(writer)))
+            });
+            written.map_err(|e| ResourceError::io(path, e))?;
+            sealed?
+        }
+    };
     within(Part::Sync, || file.sync_all()).map_err(|e| ResourceError::io(path, e))?;
     Ok(len)
+}
+
+/// What is one chunk is written by this thread alone, in one piece.
+fn write_short(
+    mut file: &File,
+    path: &Path,
+    cipher: Option<&ExtentCipher>,
+    chunks: &mut Chunks<'_>,
+    allowed: &dyn Fn() -> Result<(), ResourceError>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64, ResourceError> {
+    allowed()?;
+    let mut bytes = Vec::with_capacity(ExtentHeader::LEN + SEALED_CHUNK_MAX);
+    if let Some(cipher) = cipher {
+        bytes.extend_from_slice(&cipher.header().to_bytes());
+    }
+    let at = bytes.len();
+    let overhead = cipher.map_or(0, |cipher| cipher.layers().overhead());
+    bytes.resize(at + chunks.len + overhead, 0);
+    let (len, _) = chunks.seal_next(cipher, &mut bytes[at..])?;
+    file.write_all(&bytes[..at + len])
+        .map_err(|e| ResourceError::io(path, e))?;
+    progress(chunks.total);
+    Ok(chunks.total)
 }
 
 fn write_batches(
@@ -72,13 +102,12 @@ fn write_batches(
 /// has gone: it has the cause.
 fn seal_batches(
     cipher: Option<&ExtentCipher>,
-    source: &mut (dyn Read + Send),
+    mut chunks: Chunks<'_>,
     free: &Receiver<Batch>,
     full: &SyncSender<Batch>,
     allowed: &dyn Fn() -> Result<(), ResourceError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, ResourceError> {
-    let mut chunks = Chunks::start(source)?;
     // What does not fit into a batch begins the next one.
     let mut carried = Vec::with_capacity(SEALED_CHUNK_MAX);
     if let Some(cipher) = cipher {
@@ -117,6 +146,7 @@ struct Chunks<'a> {
     next: Vec<u8>,
     /// Of `now`.
     len: usize,
+    next_len: usize,
     /// Of `now`.
     index: u64,
     /// Bytes read.
@@ -127,14 +157,38 @@ impl<'a> Chunks<'a> {
     fn start(source: &'a mut (dyn Read + Send)) -> Result<Self, ResourceError> {
         let mut now = vec![0; CHUNK_LEN];
         let len = fill(source, &mut now)?;
-        Ok(Self {
+        let mut chunks = Self {
             source,
             now,
-            next: vec![0; CHUNK_LEN],
+            next: Vec::new(),
             len,
+            next_len: 0,
             index: 0,
             total: len as u64,
-        })
+        };
+        chunks.look_ahead()?;
+        Ok(chunks)
+    }
+
+    /// Reads the chunk after `now`.
+    fn look_ahead(&mut self) -> Result<(), ResourceError> {
+        self.next_len = 0;
+        if self.len == CHUNK_LEN {
+            self.next.resize(CHUNK_LEN, 0);
+            self.next_len = fill(self.source, &mut self.next)?;
+        }
+        self.total += self.next_len as u64;
+        match self.total > MAX_EXTENT_LEN {
+            true => Err(ResourceError::Usage(
+                "the data is longer than a blob of one piece may be (4 TiB)".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether nothing follows `now`.
+    fn is_last(&self) -> bool {
+        self.next_len == 0
     }
 
     /// Seals the next chunk to the start of `out`; its length there, and whether it is the last.
@@ -143,11 +197,7 @@ impl<'a> Chunks<'a> {
         cipher: Option<&ExtentCipher>,
         out: &mut [u8],
     ) -> Result<(usize, bool), ResourceError> {
-        let next_len = match self.len {
-            CHUNK_LEN => fill(self.source, &mut self.next)?,
-            _ => 0,
-        };
-        let last = next_len == 0;
+        let last = self.is_last();
         let plain = &self.now[..self.len];
         let len = match cipher {
             None => {
@@ -166,14 +216,9 @@ impl<'a> Chunks<'a> {
             }
         };
         std::mem::swap(&mut self.now, &mut self.next);
-        self.len = next_len;
+        self.len = self.next_len;
         self.index += 1;
-        self.total += next_len as u64;
-        if self.total > MAX_EXTENT_LEN {
-            return Err(ResourceError::Usage(
-                "the data is longer than a blob of one piece may be (4 TiB)".to_owned(),
-            ));
-        }
+        self.look_ahead()?;
         Ok((len, last))
     }
 }

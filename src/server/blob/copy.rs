@@ -162,14 +162,15 @@ pub(super) fn appended(asked: &Admitted, path: &BlobPath) -> Result<Reply, Fault
         Ok(())
     })?;
     let (blob, offset) = done.ok_or_else(|| Fault::header("x-ms-copy-source"))?;
-    Ok(append::appended(asked, &blob, offset, &md5))
+    Ok(append::appended(asked, &blob, offset, Some(&md5)))
 }
 
 /// Reads the part of the source that `x-ms-source-range` names, of at most `max` bytes, into `put`, whose
 /// check fails when the digest is not the one that the request says; the digest.
 fn fed(asked: &Admitted, max: u64, put: &mut Put<'_>) -> Result<[u8; 16], Fault> {
     let (head, source) = (&asked.head, source(asked)?);
-    let mut checked = Checked::new([expected(head, "x-ms-source-content-md5")?]);
+    let right = expected(head, "x-ms-source-content-md5")?;
+    let (mut checked, digest) = Checked::inline([right]);
     let range = ByteRange::of_source(head)?;
     let mut refused = None;
     let from = source.blob();
@@ -190,7 +191,7 @@ fn fed(asked: &Admitted, max: u64, put: &mut Put<'_>) -> Result<[u8; 16], Fault>
         None => reader.map_err(|e| Fault::of(&e, false, false))?,
     };
     let fed = reader.feed(|source| {
-        let mut source = checked.reading(source);
+        let mut source = digest.reading(source);
         put(&mut source, &mut || checked.check().map(drop))
     });
     checked.agreed()?;

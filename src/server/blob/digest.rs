@@ -2,13 +2,17 @@
 //! protects nothing: that is what the chunks' tags are for.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use md5::{Digest, Md5};
+use hyper::body::Bytes;
+use md5::{Digest as _, Md5};
 
 use crate::resource::ResourceError;
+use crate::server::stream::Source;
 
 use super::fault::Fault;
 use super::head::Head;
@@ -62,42 +66,87 @@ impl Write for Sum {
     }
 }
 
-/// Digests what is read through it.
-pub(super) struct Digesting<R> {
-    source: R,
-    digest: Arc<Mutex<Md5>>,
-}
+/// Bodies that are longer are digested by a thread of their own, beside the one that seals them.
+const INLINE_MAX: u64 = 256 << 10;
+/// Pieces that may wait for it.
+const WAITING: usize = 32;
 
 /// The digest of a body, and what the request says that it is.
 pub(super) struct Checked {
     right: Vec<[u8; 16]>,
-    digest: Arc<Mutex<Md5>>,
+    state: State,
     differs: bool,
 }
 
+enum State {
+    Inline(Inline),
+    Beside(Option<JoinHandle<[u8; 16]>>),
+    Known([u8; 16]),
+}
+
 impl Checked {
-    pub(super) fn new(right: impl IntoIterator<Item = Option<[u8; 16]>>) -> Self {
-        Self {
-            right: right.into_iter().flatten().collect(),
-            digest: Arc::default(),
-            differs: false,
+    /// Of a body of about `length` bytes that `source` gives.
+    ///
+    /// # Errors
+    /// 503 when no thread can be started.
+    pub(super) fn of(
+        right: impl IntoIterator<Item = Option<[u8; 16]>>,
+        source: &mut Source,
+        length: u64,
+    ) -> Result<Self, Fault> {
+        let (mut checked, inline) = Self::inline(right);
+        if length <= INLINE_MAX {
+            source.watch(Box::new(move |piece| inline.update(piece)));
+            return Ok(checked);
         }
+        let (sender, pieces) = sync_channel::<Bytes>(WAITING);
+        let thread = thread::Builder::new().name("atrest-md5".into());
+        let thread = thread.spawn(move || {
+            let mut sum = Md5::new();
+            pieces.into_iter().for_each(|piece| sum.update(&piece));
+            sum.finalize().into()
+        });
+        let thread = thread.map_err(|error| {
+            tracing::error!(%error, "no thread could be started");
+            Fault::busy()
+        })?;
+        source.watch(Box::new(move |piece| {
+            // It ends when this is dropped, and not before.
+            let _ = sender.send(piece.clone());
+        }));
+        checked.state = State::Beside(Some(thread));
+        Ok(checked)
     }
 
-    /// The body as it is read.
-    pub(super) fn reading<R>(&self, source: R) -> Digesting<R> {
-        let digest = self.digest.clone();
-        Digesting { source, digest }
+    /// Of what will be read through the other.
+    pub(super) fn inline(right: impl IntoIterator<Item = Option<[u8; 16]>>) -> (Self, Inline) {
+        let inline = Inline::default();
+        let checked = Self {
+            right: right.into_iter().flatten().collect(),
+            state: State::Inline(inline.clone()),
+            differs: false,
+        };
+        (checked, inline)
     }
 
-    /// That of what was read so far.
-    pub(super) fn md5(&self) -> [u8; 16] {
-        let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
-        digest.clone().finalize().into()
+    /// That of all that was read. Asked when the body has ended.
+    pub(super) fn md5(&mut self) -> [u8; 16] {
+        let md5 = match &mut self.state {
+            State::Known(md5) => return *md5,
+            State::Inline(sum) => sum.lock().clone().finalize().into(),
+            State::Beside(thread) => {
+                let thread = thread.take().expect("after it was joined it is known");
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        };
+        self.state = State::Known(md5);
+        md5
     }
 
-    /// The same once all was read: an error, which keeps the body from being written, when it is another one
-    /// than the request says.
+    /// The same: an error, which keeps the body from being written, when it is another one than the request
+    /// says.
     pub(super) fn check(&mut self) -> Result<[u8; 16], ResourceError> {
         let md5 = self.md5();
         self.differs = self.right.iter().any(|right| *right != md5);
@@ -116,11 +165,38 @@ impl Checked {
     }
 }
 
+/// A digest that is made by who reads.
+#[derive(Clone, Default)]
+pub(super) struct Inline(Arc<Mutex<Md5>>);
+
+impl Inline {
+    fn lock(&self) -> MutexGuard<'_, Md5> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, bytes: &[u8]) {
+        self.lock().update(bytes);
+    }
+
+    /// `source` as it is read.
+    pub(super) fn reading<R>(self, source: R) -> Digesting<R> {
+        Digesting {
+            source,
+            digest: self,
+        }
+    }
+}
+
+/// Digests what is read through it.
+pub(super) struct Digesting<R> {
+    source: R,
+    digest: Inline,
+}
+
 impl<R: Read> Read for Digesting<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.source.read(buffer)?;
-        let mut digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner);
-        digest.update(&buffer[..len]);
+        self.digest.update(&buffer[..len]);
         Ok(len)
     }
 }

@@ -38,6 +38,12 @@ impl Fault {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
+    /// 503, when there is no turn or no thread for it now.
+    pub(super) fn busy() -> Self {
+        let why = "The server is currently unable to receive requests. Please retry your request.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServerBusy", why)
+    }
+
     /// 400, of a header.
     pub(super) fn header(name: &str) -> Self {
         let why = format!("The value of the HTTP header {name} is not in the correct format.");

@@ -20,7 +20,8 @@ const TRANSFERS_MAX: usize = 32;
 
 /// The storage accounts that are open.
 pub(in crate::server) struct Storage {
-    open: Mutex<HashMap<ResourceId, Open>>,
+    /// Each under a lock of its own, which is held while it is opened: others need not wait for that.
+    open: Mutex<HashMap<ResourceId, Arc<Mutex<Option<Open>>>>>,
     pub(super) transfers: Arc<Semaphore>,
 }
 
@@ -69,8 +70,12 @@ pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>
     let path = shared.workspace.path(&address).map_err(|e| failed(&e))?;
     let about = fs::metadata(&path).map_err(|e| failed(&e))?;
     let directory = (about.dev(), about.ino());
-    let mut open = (shared.storage.open.lock()).unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = open.get(&entry.id)
+    let place = {
+        let mut open = (shared.storage.open.lock()).unwrap_or_else(PoisonError::into_inner);
+        open.entry(entry.id).or_default().clone()
+    };
+    let mut open = place.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = &*open
         && known.directory == directory
     {
         return Ok(known.account.clone());
@@ -84,10 +89,11 @@ pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>
         }
         Err(e) => return Err(failed(&e)),
     };
-    let account = open
-        .entry(entry.id)
-        .insert_entry(Open { account, directory });
-    Ok(account.get().account.clone())
+    *open = Some(Open {
+        account: account.clone(),
+        directory,
+    });
+    Ok(account)
 }
 
 /// Whether what the account stores is sealed.

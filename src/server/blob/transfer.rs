@@ -1,12 +1,14 @@
 //! Blobs on their way in and out, in constant memory: a thread that may block seals or opens them, and
 //! waits for the client as the client waits for it.
+//!
+//! Over 400 lines because both directions, and every kind of body, share its limits, its turns and its refusals.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Either};
 use hyper::StatusCode;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
@@ -24,13 +26,17 @@ use super::head::Head;
 use super::out::Out;
 use super::range::ByteRange;
 use super::sas::permission_mismatch;
-use super::{Admitted, append, blocking, xml};
+use super::{Admitted, append, blocking, version, xml};
 
 /// How long a client may take to send a piece.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest blob of one piece, and the longest block (the service's limits).
 const BLOB_MAX: u64 = 5000 << 20;
 pub(super) const BLOCK_MAX: u64 = 4000 << 20;
+/// Shorter bodies are read before a thread is found for them, and shorter answers before they begin.
+const SHORT_MAX: u64 = 256 << 10;
+/// From here on the answer of a block tells its MD5 only when the request did.
+const DIGEST_ASKED_FOR: &str = "2019-02-02";
 /// The longest list of blocks: of 50,000.
 pub(super) const BLOCK_LIST_MAX: usize = 8 << 20;
 /// The longest other body that is no blob: ten tags.
@@ -50,12 +56,7 @@ pub(super) async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, Fault>
     let turn = shared.storage.transfers.clone().acquire_owned();
     match timeout(PATIENCE, turn).await {
         Ok(Ok(permit)) => Ok(permit),
-        _ => {
-            let why =
-                "The server is currently unable to receive requests. Please retry your request.";
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Err(Fault::new(status, "ServerBusy", why))
-        }
+        _ => Err(Fault::busy()),
     }
 }
 
@@ -76,7 +77,8 @@ pub(super) async fn drain(mut body: Incoming) {
 
 /// A body of at most `max` bytes.
 pub(super) async fn small(mut body: Incoming, max: usize) -> Result<Vec<u8>, Fault> {
-    let mut all = Vec::new();
+    let expected = body.size_hint().lower().min(SHORT_MAX);
+    let mut all = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
     while let Some(bytes) = next(&mut body).await? {
         if all.len() + bytes.len() > max {
             drain(body).await;
@@ -118,6 +120,14 @@ pub(super) async fn receive(
     mut body: Incoming,
 ) -> Result<Reply, Fault> {
     let permit = turn(shared).await?;
+    if length(&asked).is_ok_and(|length| length <= SHORT_MAX) {
+        let body = small(body, usize::MAX).await?;
+        return blocking(move || {
+            let _permit = permit;
+            write(&asked, Source::whole(body.into()))
+        })
+        .await;
+    }
     let (sender, source) = source();
     let written = tokio::spawn(blocking(move || {
         let _permit = permit;
@@ -149,27 +159,30 @@ async fn feed(body: &mut Incoming, sender: Sender<Piece>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn write(asked: &Admitted, source: Source) -> Result<Reply, Fault> {
-    let head = &asked.head;
-    let Call::Blob(call, path) = &asked.call else {
-        return Err(Fault::not_here("this operation"));
-    };
-    let max = match call {
-        BlobCall::Put => BLOB_MAX,
-        BlobCall::AppendBlock => APPEND_MAX,
+/// How many bytes will come: HTTP sees to it that not more do.
+fn length(asked: &Admitted) -> Result<u64, Fault> {
+    let max = match &asked.call {
+        Call::Blob(BlobCall::Put, _) => BLOB_MAX,
+        Call::Blob(BlobCall::AppendBlock, _) => APPEND_MAX,
         _ => BLOCK_MAX,
     };
-    let length = head.header("content-length")?.map(str::parse::<u64>);
-    match length {
-        Some(Ok(length)) if length <= max => {}
-        Some(Ok(_)) => return Err(too_large()),
-        Some(Err(_)) => return Err(Fault::header("Content-Length")),
+    match asked.head.header("content-length")?.map(str::parse) {
+        Some(Ok(length)) if length <= max => Ok(length),
+        Some(Ok(_)) => Err(too_large()),
+        Some(Err(_)) => Err(Fault::header("Content-Length")),
         None => {
             let status = StatusCode::LENGTH_REQUIRED;
             let why = "The Content-Length header was not specified.";
-            return Err(Fault::new(status, "MissingContentLengthHeader", why));
+            Err(Fault::new(status, "MissingContentLengthHeader", why))
         }
     }
+}
+
+fn write(asked: &Admitted, source: Source) -> Result<Reply, Fault> {
+    let Call::Blob(call, path) = &asked.call else {
+        return Err(Fault::not_here("this operation"));
+    };
+    length(asked)?;
     match call {
         BlobCall::Put => put(asked, path, source),
         BlobCall::AppendBlock => append::block(asked, path, source),
@@ -204,12 +217,24 @@ pub(super) fn tags(head: &Head) -> Result<Pairs, Fault> {
     )
 }
 
-fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
+/// The digest of the body of a block, where somebody wants it.
+pub(super) fn checked_block(
+    asked: &Admitted,
+    source: &mut Source,
+) -> Result<Option<Checked>, Fault> {
+    let right = expected(&asked.head, "content-md5")?;
+    match right.is_some() || version(&asked.head)? < DIGEST_ASKED_FOR {
+        true => Ok(Some(Checked::of([right], source, length(asked)?)?)),
+        false => Ok(None),
+    }
+}
+
+fn put(asked: &Admitted, path: &BlobPath, mut source: Source) -> Result<Reply, Fault> {
     let head = &asked.head;
-    let mut checked = Checked::new([
+    let right = [
         expected(head, "content-md5")?,
         expected(head, "x-ms-blob-content-md5")?,
-    ]);
+    ];
     let said = Attributes {
         properties: head.properties(true)?,
         tags: tags(head)?,
@@ -218,7 +243,7 @@ fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault
         tier: head.tier()?,
     };
     let conditions = write_conditions(asked)?;
-    let mut source = checked.reading(source);
+    let mut checked = Checked::of(right, &mut source, length(asked)?)?;
     let mut attributes = || {
         let content_md5 = Some(checked.check()?);
         Ok(Attributes {
@@ -243,26 +268,27 @@ fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault
     Ok(out.done())
 }
 
-fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
+fn put_block(asked: &Admitted, path: &BlobPath, mut source: Source) -> Result<Reply, Fault> {
     let head = &asked.head;
     let id = head.block_id()?;
     if head.header("content-length")? == Some("0") {
         return Err(Fault::header("Content-Length"));
     }
-    let mut checked = Checked::new([expected(head, "content-md5")?]);
-    let mut source = checked.reading(source);
-    let mut check = || checked.check().map(drop);
+    let mut checked = checked_block(asked, &mut source)?;
+    let mut check = || checked.as_mut().map_or(Ok(()), |c| c.check().map(drop));
     let lease = head.lease_id("x-ms-lease-id")?;
     let encryption = asked.encryption();
     let put =
         (asked.account).put_block_under(path, &id, &mut source, encryption, &mut check, lease);
-    checked.agreed()?;
+    checked.as_ref().map_or(Ok(()), Checked::agreed)?;
     let put = put.map_err(|e| match e {
         ResourceError::BadBlock(why) => Fault::bad("InvalidBlobOrBlock", why),
         e => write_refused(asked, &e),
     })?;
     let mut out = Out::new(StatusCode::CREATED);
-    out.md5("content-md5", &checked.md5());
+    if let Some(checked) = &mut checked {
+        out.md5("content-md5", &checked.md5());
+    }
     out.encryption(
         "x-ms-request-server-encrypted",
         asked,
@@ -272,8 +298,9 @@ fn put_block(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply,
     Ok(out.done())
 }
 
-/// Get Blob. The head is sent when the blob's manifest is authentic; each piece when its chunk is. What
-/// fails after that cuts the answer off before the length that its head says.
+/// Get Blob. What is short is answered when all of it is authentic. Else the head is sent when the blob's manifest
+/// is, each piece when its chunk is, and what fails after that cuts the answer off before the length that its head
+/// says.
 pub(super) async fn send(shared: &Arc<Shared>, asked: Arc<Admitted>) -> Result<Reply, Fault> {
     let permit = turn(shared).await?;
     let (begun, head) = oneshot::channel();
@@ -368,16 +395,20 @@ fn begin(asked: &Admitted, reader: &BlobReader<'_>) -> Result<(Reply, bool), Fau
             md5,
         );
     }
-    if head.header("x-ms-range-get-content-md5")? != Some("true") {
-        return Ok((out.done(), false));
-    }
-    if !is_part || range.end - range.start > DIGEST_MAX {
+    let wants_md5 = head.header("x-ms-range-get-content-md5")? == Some("true");
+    let length = range.end - range.start;
+    if wants_md5 && (!is_part || length > DIGEST_MAX) {
         return Err(Fault::header("x-ms-range-get-content-md5"));
+    }
+    if !wants_md5 && length > SHORT_MAX {
+        return Ok((out.done(), false));
     }
     let mut bytes = Vec::new();
     let read = reader.read(&mut bytes, &mut |_| ());
     read.map_err(|e| Fault::of(&e, true, false))?;
-    out.md5("content-md5", &md5(&bytes));
+    if wants_md5 {
+        out.md5("content-md5", &md5(&bytes));
+    }
     let reply = out.done();
     Ok((reply.map(|_| Either::Left(Bytes::from(bytes).into())), true))
 }

@@ -133,7 +133,7 @@ impl Catalog {
     /// what they must be any more.
     pub(in crate::resource::blob) fn replace(
         &self,
-        mut entry: Entry,
+        entry: Entry,
         manifest: &[u8],
         blocks: &[ListedBlock],
         extents: &[ExtentId],
@@ -141,6 +141,7 @@ impl Catalog {
         conditions: &Conditions,
     ) -> Result<Option<(Entry, Vec<ExtentId>)>, ResourceError> {
         self.write_unless_outdated(|c| {
+            let mut entry = entry.clone();
             exists(c, &entry.path)?;
             let at = BlobAt {
                 path: &entry.path,

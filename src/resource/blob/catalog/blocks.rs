@@ -36,17 +36,21 @@ impl Catalog {
         let [container, name] = names(path);
         self.write(|c| {
             exists(c, path)?;
-            let (count, length): (i64, Option<i64>) = c
+            let length: Option<i64> = c
                 .prepare_cached(
-                    "SELECT count(*), max(length(id)) FROM blocks WHERE container = ?1 AND blob = ?2",
+                    "SELECT length(id) FROM blocks WHERE container = ?1 AND blob = ?2 LIMIT 1",
                 )?
-                .query_row((container, name), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            if length.is_some_and(|length| length.unsigned_abs() != block.id.as_bytes().len() as u64) {
+                .query_row((container, name), |row| row.get(0))
+                .optional()?;
+            if length
+                .is_some_and(|length| length.unsigned_abs() != block.id.as_bytes().len() as u64)
+            {
                 let why = "all identifiers of a blob's blocks must have the same length";
                 return Err(ResourceError::BadBlock(why.into()).into());
             }
-            if count.unsigned_abs() >= BlockId::UNCOMMITTED_MAX as u64 {
-                let why = format!("a blob has at most {count} uncommitted blocks");
+            if !self.staging.may_add(c, path, self.writer.spoiled())? {
+                let max = BlockId::UNCOMMITTED_MAX;
+                let why = format!("a blob has at most {max} uncommitted blocks");
                 return Err(ResourceError::BadBlock(why).into());
             }
             let old = c

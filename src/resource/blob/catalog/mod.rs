@@ -1,4 +1,6 @@
 //! The catalog of an account: its containers, its blobs' names, and their blocks.
+//!
+//! Over 400 lines because the schema is one text, and what runs statements stands beside it.
 
 mod access_keys;
 mod appends;
@@ -12,15 +14,19 @@ mod policies;
 mod scopes;
 mod service;
 mod snapshots;
+mod staging;
 mod walk;
+mod writer;
 
+use std::any::Any;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,6 +36,8 @@ use crate::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase, database_
 
 use super::attributes::Etag;
 use super::key::HeldKey;
+use staging::Staging;
+use writer::Writer;
 
 pub(super) use blobs::Entry;
 pub(super) use blocks::StagedBlock;
@@ -111,14 +119,23 @@ const SCHEMA: &str = "
     CREATE INDEX blobs_with_tags ON blobs (container, name) WHERE tags <> '{}';
 ";
 
+/// Connections for reading that are kept, and what each keeps of the file (in KiB, negative as SQLite wants it).
+const READERS_KEPT: usize = 8;
+const READER_CACHE: i64 = -512;
+/// Statements that a connection keeps prepared: more than the catalog has.
+const STATEMENTS_KEPT: usize = 128;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The names of an account's blobs: a SQLite database, plain or sealed under the service's key.
 pub(super) struct Catalog {
     path: PathBuf,
     sealed: Option<SealedDatabase>,
-    connection: Mutex<Connection>,
     clock: RwLock<Arc<dyn Clock>>,
+    /// All changes of this process are made on one connection, in groups.
+    writer: Writer,
+    /// Reads have others, which see what was committed: nobody waits for a disk to read.
+    readers: Mutex<Vec<Connection>>,
+    staging: Staging,
 }
 
 impl Catalog {
@@ -146,7 +163,7 @@ impl Catalog {
             })
             .transpose()?;
         let catalog = Self::connect(path, sealed, OpenFlags::SQLITE_OPEN_CREATE)?;
-        catalog.run(|connection| {
+        let made = catalog.writer.alone(|connection| {
             connection.pragma_update(None, "journal_mode", "wal")?;
             let tx = connection.transaction()?;
             tx.execute_batch(SCHEMA)?;
@@ -162,7 +179,8 @@ impl Catalog {
             service::create(&tx)?;
             tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
             tx.commit()
-        })?;
+        });
+        made.map_err(|e| catalog.explain(e))?;
         Ok(catalog)
     }
 
@@ -203,27 +221,20 @@ impl Catalog {
         sealed: Option<SealedDatabase>,
         create: OpenFlags,
     ) -> Result<Self, ResourceError> {
-        let connection = match &sealed {
-            Some(database) => database.connect()?,
-            None => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                Connection::open_with_flags(path, flags | create)
-                    .and_then(|c| {
-                        c.busy_timeout(BUSY_TIMEOUT)?;
-                        c.pragma_update(None, "foreign_keys", true)?;
-                        Ok(c)
-                    })
-                    .map_err(|e| ResourceError::sqlite(path, e))?
-            }
-        };
+        let connection = connection(path, sealed.as_ref(), create)?;
         let catalog = Self {
             path: path.to_owned(),
             sealed,
-            connection: Mutex::new(connection),
             clock: RwLock::new(Arc::new(SystemClock)),
+            writer: Writer::new(connection),
+            readers: Mutex::default(),
+            staging: Staging::default(),
         };
         // A put is durable when it returns.
-        catalog.run(|c| c.pragma_update(None, "synchronous", "full"))?;
+        let full = catalog
+            .writer
+            .alone(|c| c.pragma_update(None, "synchronous", "full"));
+        full.map_err(|e| catalog.explain(e))?;
         Ok(catalog)
     }
 
@@ -280,49 +291,67 @@ impl Catalog {
         }
     }
 
+    /// Runs `work`, which only reads.
     fn run<T>(
         &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, ResourceError> {
-        let mut connection = self.lock();
-        work(&mut connection).map_err(|e| self.explain(e))
+        self.read(|c| Ok(work(c)?))
     }
 
-    /// Runs `work` in a transaction, which is taken back when it refuses.
+    /// Runs `work` in a transaction, which is taken back when it refuses; durable when this returns. It
+    /// may be run twice.
     fn write<T>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Refused>,
+        mut work: impl FnMut(&Connection) -> Result<T, Refused>,
     ) -> Result<T, ResourceError> {
-        let mut connection = self.lock();
-        let run = || {
-            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&tx)?;
-            tx.commit()?;
-            Ok(done)
-        };
-        run().map_err(|e| self.refused(e))
+        self.writer.write(&mut work).map_err(|e| self.refused(e))
     }
 
     /// The same for what may find that what it was made from is not there any more.
     fn write_unless_outdated<T>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Refused>,
+        mut work: impl FnMut(&Connection) -> Result<T, Refused>,
     ) -> Result<Option<T>, ResourceError> {
         let mut outdated = false;
-        let written =
-            self.write(|c| work(c).inspect_err(|e| outdated = matches!(e, Refused::Outdated)));
+        let written = self.write(|c| {
+            outdated = false;
+            work(c).inspect_err(|e| outdated = matches!(e, Refused::Outdated))
+        });
         match outdated {
             true => Ok(None),
             false => written.map(Some),
         }
     }
 
-    /// Runs `work`, which only reads.
+    /// Runs `work`, which only reads: all of it what was committed at one moment.
     fn read<T>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Refused>,
     ) -> Result<T, ResourceError> {
-        work(&self.lock()).map_err(|e| self.refused(e))
+        let idle = self.readers().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let new = connection(&self.path, self.sealed.as_ref(), OpenFlags::empty())?;
+                let set = (new.pragma_update(None, "cache_size", READER_CACHE))
+                    .and_then(|()| new.pragma_update(None, "query_only", true));
+                set.map_err(|e| self.explain(e))?;
+                new
+            }
+        };
+        let run = |sql| connection.prepare_cached(sql)?.execute(());
+        let read = run("BEGIN DEFERRED")
+            .map_err(Refused::from)
+            .and_then(|_| work(&connection));
+        // One that cannot end its transaction is not used again.
+        if connection.is_autocommit() || run("ROLLBACK").is_ok() {
+            let mut readers = self.readers();
+            if readers.len() < READERS_KEPT {
+                readers.push(connection);
+            }
+        }
+        read.map_err(|e| self.refused(e))
     }
 
     fn refused(&self, refused: Refused) -> ResourceError {
@@ -330,12 +359,12 @@ impl Catalog {
             Refused::Sqlite(e) => self.explain(e),
             Refused::Malformed | Refused::Outdated => self.malformed(BAD_ROW),
             Refused::Because(e) => *e,
+            Refused::Panicked(panic) => resume_unwind(panic),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A holder that panicked rolled its transaction back.
-        self.connection.lock().unwrap_or_else(|e| e.into_inner())
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.readers.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn explain(&self, error: rusqlite::Error) -> ResourceError {
@@ -353,6 +382,28 @@ impl Catalog {
     }
 }
 
+fn connection(
+    path: &Path,
+    sealed: Option<&SealedDatabase>,
+    create: OpenFlags,
+) -> Result<Connection, ResourceError> {
+    let connection = match sealed {
+        Some(database) => database.connect()?,
+        None => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            Connection::open_with_flags(path, flags | create)
+                .and_then(|c| {
+                    c.busy_timeout(BUSY_TIMEOUT)?;
+                    c.pragma_update(None, "foreign_keys", true)?;
+                    Ok(c)
+                })
+                .map_err(|e| ResourceError::sqlite(path, e))?
+        }
+    };
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    Ok(connection)
+}
+
 const BAD_ROW: &str = "a row of the catalog is malformed";
 
 /// Why a transaction was taken back.
@@ -362,6 +413,8 @@ enum Refused {
     /// What it was made from is not there any more.
     Outdated,
     Because(Box<ResourceError>),
+    /// What was done panicked.
+    Panicked(Box<dyn Any + Send>),
 }
 
 impl From<rusqlite::Error> for Refused {

@@ -54,8 +54,8 @@ impl Catalog {
         &self,
         scope: &ScopeRow,
     ) -> Result<(), ResourceError> {
-        let added = self.run(|c| {
-            c.execute(
+        let added = self.write(|c| {
+            Ok(c.execute(
                 "INSERT INTO scopes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
                 (
                     scope.id.as_bytes(),
@@ -68,7 +68,7 @@ impl Catalog {
                     scope.envelope.to_bytes(),
                     scope.infrastructure,
                 ),
-            )
+            )?)
         })?;
         match added {
             0 => Err(ResourceError::Exists(format!(
@@ -86,11 +86,11 @@ impl Catalog {
         enabled: bool,
     ) -> Result<ScopeRow, ResourceError> {
         let now = self.now().as_microsecond();
-        self.run(|c| {
-            c.execute(
+        self.write(|c| {
+            Ok(c.execute(
                 "UPDATE scopes SET enabled = ?2, modified = ?3 WHERE name = ?1 AND enabled <> ?2",
                 (name.as_str(), enabled, now),
-            )
+            )?)
         })?;
         self.scope(name)
     }
@@ -103,13 +103,13 @@ impl Catalog {
         customers: bool,
     ) -> Result<(), ResourceError> {
         let now = self.now().as_microsecond();
-        self.run(|c| {
+        self.write(|c| {
             c.execute(
                 "UPDATE scopes SET envelope = ?2, customers = ?3, modified = ?4 WHERE id = ?1",
                 (id.as_bytes(), envelope.to_bytes(), customers, now),
-            )
+            )?;
+            Ok(())
         })
-        .map(drop)
     }
 
     /// Every scope, by name.

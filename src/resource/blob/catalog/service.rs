@@ -42,7 +42,7 @@ impl Catalog {
     ) -> Result<(), ResourceError> {
         self.write(|c| {
             let mut all = properties(c)?;
-            all.extend(given);
+            all.extend(given.clone());
             c.execute("UPDATE service SET properties = ?1", [to_json(&all)])?;
             Ok(())
         })

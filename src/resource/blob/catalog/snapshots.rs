@@ -21,7 +21,7 @@ impl Catalog {
     pub(in crate::resource::blob) fn take_snapshot(
         &self,
         of: &Entry,
-        mut entry: Entry,
+        entry: Entry,
         manifest: &[u8],
         is_new_state: bool,
         conditions: &Conditions,
@@ -33,6 +33,7 @@ impl Catalog {
             if now.etag != of.etag || newest >= entry.snapshot {
                 return Err(Refused::Outdated);
             }
+            let mut entry = entry.clone();
             if is_new_state {
                 (entry.etag, entry.modified_micros) = self.next_change(c)?;
             }
