@@ -503,6 +503,11 @@ fn a_wrong_landscape_is_told_where_it_is_wrong_and_what_was_meant() {
         ),
         (
             line,
+            "- install: {environment: production, add-ins: [rcs]}\n",
+            "rcs is the service Regulatory Configuration Service (RCS), and no add-in",
+        ),
+        (
+            line,
             "- grant: {policy: cmk, by: evee}\n",
             "no person \"evee\" here; did you mean \"eve\"?",
         ),
@@ -775,6 +780,91 @@ fn what_was_never_readable_proves_nothing_by_being_unreadable() {
         &dir.path().join("again"),
     );
     assert_eq!(report.exit_code(), 0, "{:?}", bad(&report));
+}
+
+/// A landscape whose environment is stolen, and attacked after the key was revoked.
+const ATTACKED: &str = "\
+scenario: A stolen copy of an environment
+world:
+  vault: {purge-protection: true, keys: {customer-key: rsa-2048}}
+  environments:
+    production:
+      sql:
+        ledger: {protection: service, data: {sample: 300}}
+      storage:
+        papers: {protection: service, data: {sample: 300}}
+landscape:
+  tenants:
+    contoso:
+      project: erp
+      finance: {production: {}}
+      power: {org-production: {}}
+steps:
+  - step: Under a policy, stolen, and pulled
+    do:
+      - link: {finance: production, power: org-production}
+      - advance: 1 hour
+      - create-policy: {policy: cmk, tenant: contoso, key: customer-key}
+      - grant: cmk
+      - share-policy: {policy: cmk, with: contoso-admin}
+      - apply: {policy: cmk, to: org-production}
+      - readable: [sql/ledger, storage/papers]
+      - steal: loot
+      - revoke: cmk
+      - unreadable: {what: [sql/ledger, storage/papers], code: E_LOCKED}
+      - attack: {copy: loot, on: [sql/ledger, storage/papers], numbers: [1, 2, 3], verdict: holds}
+      - noise: {what: [sql/ledger, storage/papers], copy: loot}
+";
+
+#[test]
+fn a_stolen_environment_of_a_landscape_is_attacked_beside_a_twin_of_its_own_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = written(dir.path(), ATTACKED);
+    let scenario = Scenario::read(&file, None).unwrap();
+    let kept = dir.path().join("run");
+    let ran = scenario.run(&options(&kept, true), &mut Nobody).unwrap();
+    assert!(bad(&ran.report).is_empty(), "{:#?}", bad(&ran.report));
+    assert!(kept.join("twins/loot").is_dir());
+    // What the thief has is not where the plain twin is.
+    assert!(!kept.join("copies/loot/twins").exists());
+}
+
+#[test]
+fn attacks_without_a_control_are_not_told_as_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    // Copied after the key is gone: no control can be made any more.
+    let text = ATTACKED.replace("      - steal: loot\n", "").replace(
+        "      - attack:",
+        "      - disable: customer-key\n      - steal: loot\n      - attack:",
+    );
+    let report = run(
+        &Scenario::read(&written(dir.path(), &text), None).unwrap(),
+        &dir.path().join("run"),
+    );
+    assert_eq!(report.exit_code(), 1);
+    let failed: Vec<_> = report
+        .claims()
+        .iter()
+        .filter(|claim| claim.verdict == Verdict::Fails)
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    let summary = &failed[0].evidence.summary;
+    assert!(
+        summary.contains("copy it before its key is pulled"),
+        "{summary}"
+    );
+    let untried = report
+        .claims()
+        .iter()
+        .filter(|c| c.verdict == Verdict::NotTried);
+    assert!(untried.count() >= 1);
+    assert!(!dir.path().join("run/twins").exists());
+    // What could say `twin: true` must.
+    let other = GOOD.replace("twin: true, ", "").replace(
+        "- disable: customer-key\n",
+        "- attack: {copy: loot, numbers: [1]}\n",
+    );
+    assert!(wrong(&other).contains("twin: true"), "{}", wrong(&other));
 }
 
 #[test]

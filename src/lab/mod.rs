@@ -37,6 +37,6 @@ pub use report::{
     ReportSignature, SCHEMA, SIGNATURE_FILE, SIGNING_KEY, Signed, Step, Theft, Verification,
     Written, sign_report,
 };
-pub use scene::{STOLEN, Scene, set_scene};
+pub use scene::{STOLEN, Scene, exhibit, set_scene};
 pub use theft::{Manifest, StolenFile, steal};
 pub use verdict::{Control, Evidence, Finding, Tally, Verdict};

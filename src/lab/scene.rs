@@ -69,7 +69,6 @@ pub fn set_scene(
             continue;
         }
         let own = dir.join(format!("twin-{number}"));
-        create_dir_private(&own).map_err(|e| LabError::io(&own, e))?;
         match exhibit(workspace, &address, &entry, &stolen, &own) {
             Ok(exhibit) => scene.exhibits.push(exhibit),
             Err(LabError::Resource(e)) => {
@@ -118,13 +117,19 @@ fn beside_resources(
         .collect())
 }
 
-fn exhibit(
+/// A resource as it lies in the copy of `workspace` at `stolen`, and an unprotected twin of it, with the same rows or
+/// blobs, that is made in the directory `own`: the control of what is tried on it. **`own` then holds plaintext.**
+///
+/// # Errors
+/// [`LabError::Resource`] when the owner's key does not open it now: then nothing can be proved of it.
+pub fn exhibit(
     workspace: &Workspace,
     address: &ResourceAddress,
     entry: &ResourceEntry,
     stolen: &Path,
     own: &Path,
 ) -> Result<Exhibit, LabError> {
+    create_dir_private(own).map_err(|e| LabError::io(own, e))?;
     let live = workspace.path(address)?;
     let inside = live.strip_prefix(workspace.dir());
     let protected = StolenCopy {

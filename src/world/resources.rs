@@ -200,13 +200,27 @@ impl Workspace {
     /// # Errors
     /// Why it cannot.
     pub fn check_access(&self, address: &ResourceAddress) -> Result<(), WorldError> {
+        self.check_access_through(address, &self.wrapper_at(address)?)
+    }
+
+    /// The same, through `wrapper`.
+    pub(super) fn check_access_through(
+        &self,
+        address: &ResourceAddress,
+        wrapper: &Wrapper,
+    ) -> Result<(), WorldError> {
+        let (path, ResourceEntry { id, protection, .. }) = self.find(address, address.kind)?;
         match address.kind {
-            Kind::Sql => self.open_sql(address).map(drop),
-            // A storage account opens, and lists, without its customer's key.
-            Kind::Storage => {
-                let account = self.open_storage(address)?;
-                key_is_given(&account, &self.wrapper_at(address)?)
+            Kind::Sql => {
+                let keeper = self.keeper(address)?;
+                SqlDatabase::open_fresh(&path, id, protection, wrapper, &keeper)?;
+                Ok(())
             }
+            // A storage account opens, and lists, without its customer's key.
+            Kind::Storage => key_is_given(
+                &StorageAccount::open(&path, id, protection, wrapper)?,
+                wrapper,
+            ),
         }
     }
 

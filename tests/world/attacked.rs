@@ -6,7 +6,9 @@ use atrest::crypto::KeyKind;
 use atrest::resource::Protection;
 use atrest::sqlite::PageSize;
 use atrest::vault::{KeyOperation, KeySpec, KeyUpdate, KeyVault};
-use atrest::world::landscape::{CoveredBy, EventFilter, KeyState, LANDSCAPE, Permission, Rule};
+use atrest::world::landscape::{
+    CoveredBy, Duty, EventFilter, KeyState, LANDSCAPE, Permission, PowerKind, Rule,
+};
 use atrest::world::{ResourceAddress, WhichVault, WorldError};
 use rusqlite::Connection;
 
@@ -331,4 +333,135 @@ fn a_deleted_vault_takes_no_grants_and_is_not_recovered_after_its_time() {
     stage.days(7);
     let refused = landscape.recover_vault(&vault).unwrap_err().to_string();
     assert!(refused.contains("retention"), "{refused}");
+}
+
+#[test]
+fn an_offer_or_a_service_is_not_told_as_an_add_in_that_supports_the_policy() {
+    let stage = Stage::protected();
+    let landscape = stage.landscape();
+    for no_add_in in ["rcs", "lcs", "finance", "cloud-hosted"] {
+        let told = landscape.install_add_in(&finance("prod"), &no_add_in.parse().unwrap());
+        let told = told.unwrap_err().to_string();
+        assert!(told.contains("no add-in"), "{told}");
+    }
+    // The control: what no row names is an add-in.
+    let other = "inventory-visibility".parse().unwrap();
+    let found = landscape.install_add_in(&finance("prod"), &other).unwrap();
+    assert_eq!(found.add_ins, [other].into());
+}
+
+#[test]
+fn the_same_command_given_again_after_a_crash_is_no_error_and_changes_nothing() {
+    let stage = Stage::protected();
+    let before = stage.state("org-prod");
+    stage.hours(2);
+    let again = stage.apply("cmk", &["org-prod"]).unwrap();
+    assert_eq!((again.resources, again.environments.len()), (0, 0));
+    assert_eq!(stage.state("org-prod"), before);
+    // Another policy's it is not.
+    stage.policy("other", KEY).unwrap();
+    stage.grant("other");
+    let other = stage.apply("other", &["org-prod"]).unwrap_err();
+    assert!(
+        other.to_string().contains("remove it from that one first"),
+        "{other}"
+    );
+}
+
+#[test]
+fn an_environment_in_which_something_does_not_open_is_not_told_as_enabled() {
+    let stage = Stage::protected();
+    stage.set_enabled(None, false);
+    stage.set_enabled(None, true);
+    let file = stage.path().join("environments/prod/sql/axdb.db");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let enable = || stage.landscape().enable(&power("org-prod"), &admin());
+    enable().unwrap_err();
+    assert!(matches!(stage.state("org-prod"), KeyState::Locked { .. }));
+    assert_eq!(count(&stage, "EnvironmentEnabled"), 0);
+    std::fs::write(&file, &whole).unwrap();
+    enable().unwrap();
+    assert!(matches!(stage.state("org-prod"), KeyState::Cmk { .. }));
+    assert_eq!(count(&stage, "EnvironmentEnabled"), 1);
+}
+
+#[test]
+fn nothing_is_installed_in_an_environment_that_is_gone_nor_is_it_changed() {
+    let stage = Stage::with(atrest::world::landscape::Profile::Seed2022);
+    stage.finance("second", "westeurope".parse().unwrap());
+    stage.power("org-second", |new| new.kind = PowerKind::Sandbox);
+    stage.link("second", "org-second").unwrap();
+    stage.hours(1);
+    let offer = "finance".parse().unwrap();
+    let add_in = "tax-calculation".parse().unwrap();
+    let landscape = stage.landscape();
+    landscape.install_offer(&finance("second"), &offer).unwrap();
+    stage.apply("cmk", &["org-second"]).unwrap();
+    stage.set_enabled(None, false);
+    stage.days(8);
+    let (name, org) = (finance("second"), power("org-second"));
+    assert_eq!(rule(landscape.install_offer(&name, &offer)), Rule::Gone);
+    assert_eq!(rule(landscape.install_add_in(&name, &add_in)), Rule::Gone);
+    assert_eq!(
+        rule(landscape.set_power(&org, Some(false), None, None)),
+        Rule::Gone
+    );
+}
+
+#[test]
+fn what_is_done_to_policies_and_vaults_is_not_done_twice_nor_to_the_providers() {
+    let stage = Stage::protected();
+    let landscape = stage.landscape();
+    let policy = "cmk".parse().unwrap();
+    let usage = |told: Result<(), WorldError>, words: &str| {
+        let told = told.unwrap_err();
+        assert!(matches!(told, WorldError::Usage(_)), "{told}");
+        assert!(told.to_string().contains(words), "{told}");
+    };
+    usage(
+        landscape.restore_policy(&policy, &vault_admin()).map(drop),
+        "not deleted",
+    );
+    landscape.delete_policy(&policy, &vault_admin()).unwrap();
+    let deleted = landscape
+        .get::<atrest::world::landscape::Policy>("cmk")
+        .unwrap();
+    stage.days(1);
+    usage(
+        landscape.delete_policy(&policy, &vault_admin()).map(drop),
+        "undelete",
+    );
+    let still = landscape
+        .get::<atrest::world::landscape::Policy>("cmk")
+        .unwrap();
+    assert_eq!(still.deleted, deleted.deleted);
+    landscape.restore_policy(&policy, &vault_admin()).unwrap();
+    usage(
+        landscape.delete_vault(&WhichVault::Provider).map(drop),
+        "the provider's vault",
+    );
+    landscape.delete_vault(&WhichVault::Customer).unwrap();
+    stage.days(91);
+    landscape.purge_vault(&WhichVault::Customer).unwrap();
+    usage(
+        landscape.purge_vault(&WhichVault::Customer).map(drop),
+        "was purged on",
+    );
+}
+
+#[test]
+fn who_was_made_an_approver_when_is_in_the_audit_records() {
+    let stage = Stage::protected();
+    stage.person("mallory", Some("contoso"), &[Duty::LockboxApprover], false);
+    let filter = EventFilter {
+        subject: Some("mallory".into()),
+        ..EventFilter::default()
+    };
+    let events = stage.landscape().events(&filter).unwrap();
+    let [event] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(event.operation, "DutiesChanged");
+    assert!(event.detail.contains("approver"), "{event:?}");
 }

@@ -237,6 +237,26 @@ fn every_entity_is_listed_and_shown_for_machines_too() {
     ] {
         assert_eq!(shell.json(line)[field], value, "{line}");
     }
+    let policy = shell.json("policy show cmk");
+    assert_eq!(policy["state"], "Healthy");
+    assert_eq!(policy["environments"]["org-prod"], "Encrypted");
+    assert_eq!(policy["version_states"].as_object().unwrap().len(), 1);
+    let said = shell.refused("lockbox list --status pending");
+    assert!(said.contains("expected one of Action needed"), "{said}");
+    // Given again, it is done already.
+    assert_eq!(shell.json("policy apply cmk org-prod")["resources"], 0);
+    shell.ok("policy revoke cmk --permission unwrapKey");
+    let why = shell.json("policy show cmk")["cannot_be_used"].to_string();
+    assert!(why.contains("lacks unwrapKey"), "{why}");
+    let shown = shell.ok("env show org-prod");
+    assert!(
+        shown.contains("lacks unwrapKey") && shown.contains("30 days"),
+        "{shown}"
+    );
+    shell.ok("policy grant cmk");
+    let shown = shell.ok("env show org-prod");
+    assert!(shown.contains("`atrest env enable org-prod`"), "{shown}");
+    shell.ok("env enable org-prod");
     let read = "lockbox read sam org-prod-dataverse/sql/dataverse SELECT";
     assert!(shell.refused(read).contains("E_NO_GRANT (K3)"));
     assert!(

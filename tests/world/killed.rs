@@ -1,6 +1,6 @@
 //! A process that applies a policy to one environment, removes one, or makes an environment is killed at each step;
-//! one that applies a policy to many, restores, copies, resets, integrates or migrates, at any moment. The next one
-//! ends what was begun.
+//! one that applies a policy to many, backs up, restores, copies, resets, integrates or migrates, at any moment. The
+//! next one ends what was begun; it may be killed, too.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
@@ -61,11 +61,11 @@ fn one_that_is_killed() {
             landscape.create_finance(&[new], &die).unwrap();
         }
         "apply-all" => {
-            let all: Vec<PowerName> = landscape
-                .all::<PowerEnvironment>()
-                .unwrap()
-                .into_iter()
-                .map(|p| p.name)
+            let all = landscape.all::<PowerEnvironment>().unwrap().into_iter();
+            // Of the larger world those that are integrated, with five resources each.
+            let all: Vec<PowerName> = all
+                .filter(|power| power.name.as_str() != "org-prod" || power.linked.is_some())
+                .map(|power| power.name)
                 .collect();
             landscape
                 .apply(&"cmk".parse().unwrap(), &all, &admin(), &die)
@@ -88,14 +88,24 @@ fn one_that_is_killed() {
                 .unwrap(),
         ),
         "migrate" => drop(landscape.migrate(&finance("hr")).unwrap()),
+        "resume" => landscape.catch_up().unwrap(),
+        "backup" => drop(
+            landscape
+                .back_up(&power("org-prod"), &"late".parse().unwrap(), &admin())
+                .unwrap(),
+        ),
         other => panic!("{other}"),
     }
 }
 
 fn child(stage: &Stage, what: &str, step: u64) -> std::process::Child {
+    child_in(stage.path(), what, step)
+}
+
+fn child_in(dir: &Path, what: &str, step: u64) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["killed::one_that_is_killed", "--exact"])
-        .env(DIR, stage.path())
+        .env(DIR, dir)
         .env(WHAT, what)
         .env(STEP, step.to_string())
         .stdout(Stdio::null())
@@ -379,4 +389,142 @@ fn killed_at_any_moment_no_resource_is_lost_and_the_next_run_ends_it() {
             }
         }
     }
+}
+
+/// Environments of the larger world, and resources in each.
+const MANY: u64 = 60;
+const EACH: u64 = 5;
+
+/// A world of so many environments with so many resources each, not under a policy. Some hold something.
+fn many() -> (Stage, Vec<ResourceAddress>) {
+    let stage = Stage::with(Profile::Seed2022);
+    let region: atrest::world::landscape::Region = "westeurope".parse().unwrap();
+    let landscape = stage.landscape();
+    let (finances, powers): (Vec<_>, Vec<_>) = (0..MANY)
+        .map(|n| {
+            let name = finance(&format!("env-{n}"));
+            let mut new = NewFinance::usual(name, "erp".parse().unwrap(), region.clone());
+            new.databases.push("retail".parse().unwrap());
+            let tenant = "contoso".parse().unwrap();
+            let power = PowerEnvironment::usual(power(&format!("org-{n}")), tenant, region.clone());
+            (new, power)
+        })
+        .unzip();
+    landscape.create_finance(&finances, &quiet).unwrap();
+    landscape.create_power(&powers, &quiet).unwrap();
+    for (finance, power) in finances.iter().zip(&powers) {
+        landscape
+            .link(&finance.name, &power.name, &admin())
+            .unwrap();
+    }
+    stage.hours(1);
+    let mut filled = Vec::new();
+    for n in (0..MANY).step_by(9) {
+        filled.extend(of(&landscape, &format!("org-{n}")));
+    }
+    filled.iter().for_each(|address| stage.fill(address));
+    drop(landscape);
+    (stage, filled)
+}
+
+/// What a process finds that comes after all that were killed: everything done, and nothing lost; or, when the
+/// first was killed before it had written what it is to do, nothing done.
+fn all_or_nothing(dir: &Path, filled: &[ResourceAddress]) -> bool {
+    let workspace = open(dir);
+    let landscape = Landscape::open(&workspace).unwrap();
+    landscape.catch_up().unwrap();
+    let mut powers = landscape.all::<PowerEnvironment>().unwrap();
+    powers.retain(|power| power.linked.is_some());
+    assert_eq!(powers.len() as u64, MANY);
+    let is_done = powers[0].key != KeyState::Mmk;
+    for power in powers {
+        let is_right = match &power.key {
+            KeyState::Cmk { .. } => is_done,
+            state => !is_done && *state == KeyState::Mmk,
+        };
+        assert!(is_right, "{}: {:?}", power.name, power.key);
+        let resources = landscape.resources_of(&power);
+        assert_eq!(resources.len() as u64, EACH);
+        for address in resources {
+            let key = workspace.key_version(&address).unwrap().unwrap();
+            assert_eq!(key.name.as_str() == KEY, is_done, "{address}: {key}");
+            workspace.check_access(&address).unwrap();
+        }
+    }
+    for address in filled {
+        assert_eq!(read(&workspace, address).unwrap(), MARKER, "{address}");
+    }
+    is_done
+}
+
+#[test]
+fn a_policy_on_many_environments_is_applied_in_the_end_however_often_it_is_killed() {
+    let (stage, filled) = many();
+    let all = MANY * EACH;
+    let copy = || {
+        let world = crate::scratch::Scratch::new();
+        copy_all(stage.path(), world.path());
+        world
+    };
+    // At the first steps, in the midst, and at the last.
+    for step in [1, all / 2, all] {
+        let world = copy();
+        let status = child_in(world.path(), "apply-all", step).wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "step {step}");
+        assert!(all_or_nothing(world.path(), &filled), "step {step}");
+    }
+    // At any moment; and whoever goes on with it is killed at any moment, too.
+    let world = copy();
+    let began = Instant::now();
+    assert!(
+        child_in(world.path(), "apply-all", u64::MAX)
+            .wait()
+            .unwrap()
+            .success()
+    );
+    let took = began.elapsed();
+    for chain in 1..=3 {
+        let world = copy();
+        let mut child = child_in(world.path(), "apply-all", u64::MAX);
+        std::thread::sleep(took * chain / 4);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for round in 1..=6 {
+            let mut child = child_in(world.path(), "resume", u64::MAX);
+            std::thread::sleep(took * (round + chain) / 24);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        all_or_nothing(world.path(), &filled);
+    }
+}
+
+#[test]
+fn a_backup_that_was_killed_leaves_no_copy_that_nobody_knows_of() {
+    let stage = Stage::protected();
+    for round in 0..12 {
+        let mut child = child(&stage, "backup", u64::MAX);
+        std::thread::sleep(Duration::from_millis(25) * round);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let landscape = stage.landscape();
+        landscape.catch_up().unwrap();
+        let known: BTreeSet<_> = landscape
+            .all::<atrest::world::landscape::Backup>()
+            .unwrap()
+            .into_iter()
+            .map(|backup| backup.name.to_string())
+            .collect();
+        let found: BTreeSet<_> = std::fs::read_dir(stage.path().join("backups"))
+            .map(|all| all.map(|one| one.unwrap().file_name().into_string().unwrap()))
+            .map_or_else(|_| BTreeSet::new(), Iterator::collect);
+        assert_eq!(known, found, "round {round}");
+        if !known.is_empty() {
+            landscape.reset(&power("org-prod"), &admin()).unwrap();
+            stage.apply("cmk", &["org-prod"]).unwrap();
+        }
+    }
+    // The control, whatever the machine's speed: left alone, it makes one.
+    assert!(child(&stage, "backup", u64::MAX).wait().unwrap().success());
+    assert!(stage.path().join("backups/late").is_dir());
 }

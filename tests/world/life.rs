@@ -1,9 +1,9 @@
 //! An environment's life: under the policy, locked, unlocked, taken from it, deleted.
 
-use atrest::vault::KeyVault;
+use atrest::vault::{KeyUpdate, KeyVault};
 use atrest::world::landscape::{
-    FinanceEnvironment, KeyState, Permission, PowerEnvironment, Rule, SqlState, VersionState,
-    lcs_resources, rcs_resources,
+    Backup, FinanceEnvironment, KeyState, Permission, PowerEnvironment, PowerKind, Rule, SqlState,
+    StorageState, VersionState, lcs_resources, rcs_resources,
 };
 
 use crate::stage::*;
@@ -220,4 +220,140 @@ fn a_clock_runs_only_when_it_is_told_to_and_goes_on_from_where_it_stood() {
     assert!(stopped >= moved.to);
     tick();
     assert_eq!(landscape.now().unwrap(), stopped);
+}
+
+#[test]
+fn storage_is_forbidden_for_as_long_as_the_environment_is_locked() {
+    let stage = Stage::protected();
+    let storage = |expected| {
+        assert_eq!(stage.state("org-prod").storage(), expected);
+        let opens = stage.reads("prod/storage/documents");
+        assert_eq!(opens, expected == StorageState::Ok, "{expected:?}");
+    };
+    storage(StorageState::Ok);
+    stage.set_enabled(None, false);
+    storage(StorageState::Forbidden);
+    stage.set_enabled(None, true);
+    storage(StorageState::Forbidden);
+    let landscape = stage.landscape();
+    landscape.enable(&power("org-prod"), &admin()).unwrap();
+    storage(StorageState::Ok);
+}
+
+#[test]
+fn a_backup_is_kept_for_its_days_and_its_bytes_go_with_it() {
+    let stage = Stage::protected();
+    stage.power("sandbox", |new| new.kind = PowerKind::Sandbox);
+    // Production, and without D365 apps.
+    stage.power("bare", |new| new.d365_apps = false);
+    let landscape = stage.landscape();
+    for name in ["org-prod", "sandbox", "bare"] {
+        let backup = format!("of-{name}").parse().unwrap();
+        // A sandbox has D365 apps, too; it is no production environment.
+        landscape.back_up(&power(name), &backup, &admin()).unwrap();
+    }
+    let left = || -> Vec<String> {
+        let all = stage.landscape().all::<Backup>().unwrap();
+        let names: Vec<_> = all.iter().map(|backup| backup.name.to_string()).collect();
+        for name in ["of-org-prod", "of-sandbox", "of-bare"] {
+            let is_there = stage.path().join("backups").join(name).exists();
+            assert_eq!(is_there, names.iter().any(|known| known == name), "{name}");
+        }
+        names
+    };
+    stage.hours(7 * 24 - 1);
+    assert_eq!(left(), ["of-bare", "of-org-prod", "of-sandbox"]);
+    stage.hours(1);
+    assert_eq!(left(), ["of-org-prod"]);
+    stage.hours(21 * 24 - 1);
+    assert_eq!(left(), ["of-org-prod"]);
+    stage.hours(1);
+    assert_eq!(left(), [""; 0]);
+}
+
+#[test]
+fn how_long_databases_take_to_pick_a_version_up_is_what_was_set() {
+    let stage = Stage::protected();
+    stage.landscape().set_sql_pick_up(5).unwrap();
+    let new = stage.vault().rotate_key(&KEY.parse().unwrap()).unwrap().kid;
+    let is_new = || {
+        let address = "prod/sql/axdb".parse().unwrap();
+        stage.workspace.key_version(&address).unwrap().unwrap() == new
+    };
+    let minutes = |n| {
+        let by = jiff::SignedDuration::from_mins(n);
+        stage.landscape().advance(by).unwrap();
+    };
+    minutes(4);
+    assert!(!is_new());
+    minutes(1);
+    assert!(is_new());
+}
+
+#[test]
+fn a_reset_takes_data_and_backups_and_the_policy_with_it() {
+    let stage = Stage::protected();
+    let landscape = stage.landscape();
+    let org = power("org-prod");
+    landscape
+        .back_up(&org, &"b".parse().unwrap(), &admin())
+        .unwrap();
+    assert!(stage.reads("prod/sql/axdb") && stage.reads("prod/storage/documents"));
+    landscape.reset(&org, &admin()).unwrap();
+    assert_eq!(stage.state("org-prod"), KeyState::Mmk);
+    assert_eq!(landscape.all::<Backup>().unwrap(), []);
+    assert!(!stage.path().join("backups/b").exists());
+    let all = stage.environment();
+    assert_eq!(all.len(), 4);
+    for address in all {
+        let version = stage.workspace.key_version(&address).unwrap().unwrap();
+        assert_eq!(version.key(), stage.workspace.service_key());
+        assert!(stage.read(&address).is_err(), "{address} is not empty");
+    }
+    // The key is missed by nobody any more.
+    let used = stage.vault().key(&KEY.parse().unwrap(), None).unwrap().kid;
+    assert_eq!(landscape.needs(&used).unwrap(), [""; 0]);
+}
+
+/// SP 800-57 part 1, 7: pre-activation, active, suspended, deactivated, destroyed.
+#[test]
+fn the_state_of_each_version_is_what_the_vault_does_with_it() {
+    let stage = Stage::protected_for_a_week();
+    let key = KEY.parse().unwrap();
+    let states = || {
+        let landscape = stage.landscape();
+        let policy = landscape.get("cmk").unwrap();
+        let states = landscape.version_states(&policy).unwrap().into_iter();
+        states.map(|(_, state)| state).collect::<Vec<_>>()
+    };
+    let at = |hours| {
+        let now = stage.landscape().now().unwrap();
+        Some(now + jiff::SignedDuration::from_hours(hours))
+    };
+    let set = |update: &KeyUpdate| drop(stage.vault().update_key(&key, None, update).unwrap());
+    assert_eq!(states(), [VersionState::Active]);
+    set(&KeyUpdate {
+        not_before: Some(at(1)),
+        ..KeyUpdate::default()
+    });
+    assert_eq!(states(), [VersionState::PreActivation]);
+    stage.hours(1);
+    assert_eq!(states(), [VersionState::Active]);
+    set(&KeyUpdate {
+        enabled: Some(false),
+        ..KeyUpdate::default()
+    });
+    assert_eq!(states(), [VersionState::Suspended]);
+    set(&KeyUpdate {
+        enabled: Some(true),
+        expires: Some(at(1)),
+        ..KeyUpdate::default()
+    });
+    assert_eq!(states(), [VersionState::Active]);
+    stage.hours(1);
+    assert_eq!(states(), [VersionState::Deactivated]);
+    stage.vault().delete_key(&key).unwrap();
+    assert_eq!(states(), [VersionState::Suspended], "it can be recovered");
+    stage.days(8);
+    assert_eq!(states(), [VersionState::Destroyed]);
 }

@@ -639,22 +639,6 @@ fn no_key() -> Rule {
     rule(refused)
 }
 
-fn copy_all(from: &std::path::Path, to: &std::path::Path) {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.unwrap();
-        let target = to.join(entry.path().strip_prefix(from).unwrap());
-        let target = if entry.path() == from {
-            to.to_owned()
-        } else {
-            target
-        };
-        match entry.file_type().is_dir() {
-            true => std::fs::create_dir_all(target).unwrap(),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
-
 fn purge_protected() -> Rule {
     let stage = Stage::protected();
     let landscape = stage.landscape();
@@ -1019,4 +1003,77 @@ fn no_command_beside_the_policy_moves_a_resource_of_an_environment() {
             .create_policy(&policy, &vault_admin())
             .is_err()
     );
+}
+
+#[test]
+fn no_request_for_access_comes_about_that_the_rules_do_not_know() {
+    let stage = Stage::protected();
+    let landscape = stage.landscape();
+    let tenant = "contoso".parse().unwrap();
+    let sam = stage.person("sam", None, &[Duty::ProviderEngineer], false);
+    let kim = stage.person("kim", None, &[Duty::ProviderEngineer], false);
+    stage.power("wild", |new| new.managed = false);
+    let good = NewRequest {
+        environment: power("org-prod"),
+        engineer: sam.clone(),
+        internal_approver: kim,
+        support_request: "2401-7".into(),
+        reason: "a corrupt index".into(),
+        scope: Vec::new(),
+        hours: 8,
+    };
+    landscape.set_lockbox(&tenant, true).unwrap();
+    stage.hours(23);
+    let early = landscape.request_access(&good).unwrap_err();
+    assert!(
+        early.to_string().contains("not on"),
+        "within a day: {early}"
+    );
+    stage.hours(1);
+    let made = landscape.request_access(&good).unwrap();
+    assert_eq!(made.scope.len(), 4, "all of the environment");
+    assert_eq!(
+        made.expires,
+        made.requested + jiff::SignedDuration::from_hours(96)
+    );
+    let with = |change: &dyn Fn(&mut NewRequest)| {
+        let mut new = good.clone();
+        change(&mut new);
+        landscape.request_access(&new)
+    };
+    assert_eq!(
+        rule(with(&|new| new.environment = power("wild"))),
+        Rule::NotManaged
+    );
+    assert_eq!(
+        rule(with(&|new| new.internal_approver = sam.clone())),
+        Rule::Forbidden,
+        "the own"
+    );
+    assert_eq!(
+        rule(with(&|new| new.internal_approver = approver())),
+        Rule::Forbidden,
+        "no engineer"
+    );
+    assert_eq!(
+        rule(with(&|new| new.engineer = admin())),
+        Rule::Forbidden,
+        "no engineer"
+    );
+    let outside = "lcs-erp/storage/assets"
+        .parse::<atrest::world::ResourceAddress>()
+        .unwrap();
+    for refused in [
+        with(&|new| new.hours = 0),
+        with(&|new| new.hours = 9),
+        with(&|new| new.reason = "  ".into()),
+        with(&|new| new.scope = vec![outside.clone()]),
+    ] {
+        assert!(matches!(refused, Err(WorldError::Usage(_))), "{refused:?}");
+    }
+    let all = landscape.all::<LockboxRequest>().unwrap();
+    assert_eq!(all.len(), 1, "what was refused left none");
+    // Switched off, none is made; who was let in is still bound by what was approved.
+    landscape.set_lockbox(&tenant, false).unwrap();
+    assert!(landscape.request_access(&good).is_err());
 }

@@ -375,3 +375,20 @@ pub fn data_of(stage: &Stage, addresses: &[ResourceAddress]) -> Vec<Vec<u8>> {
     }
     all
 }
+
+/// Copies a directory with all that is in it.
+pub fn copy_all(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.unwrap();
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        let target = if entry.path() == from {
+            to.to_owned()
+        } else {
+            target
+        };
+        match entry.file_type().is_dir() {
+            true => std::fs::create_dir_all(target).unwrap(),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}

@@ -54,8 +54,8 @@ enum Command {
     /// List the requests
     List {
         /// Only those: Action needed, Approved, Denied, Expired or Access ended
-        #[arg(long, value_name = "STATUS")]
-        status: Option<String>,
+        #[arg(long, value_name = "STATUS", value_parser = status)]
+        status: Option<&'static str>,
         /// Only those for this environment
         #[arg(long, value_name = "ENVIRONMENT")]
         environment: Option<PowerName>,
@@ -185,7 +185,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             all.retain(|request| {
                 status
                     .as_ref()
-                    .is_none_or(|s| request.state.word().eq_ignore_ascii_case(s))
+                    .is_none_or(|status| request.state.word() == *status)
                     && environment
                         .as_ref()
                         .is_none_or(|e| request.environment == *e)
@@ -290,6 +290,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         )
     })?;
     Ok(Outcome::Holds)
+}
+
+/// A status, in whichever case.
+fn status(text: &str) -> Result<&'static str, String> {
+    let mut all = RequestStatus::WORDS.into_iter();
+    let found = all.find(|word| word.eq_ignore_ascii_case(text));
+    found.ok_or_else(|| format!("expected one of {}", RequestStatus::WORDS.join(", ")))
 }
 
 fn decided_by(request: &LockboxRequest) -> String {

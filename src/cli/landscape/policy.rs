@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
+
 use crate::base::KeyName;
 use crate::crypto::KeyKind;
 use crate::world::NamedKey;
 use crate::world::landscape::{
     Applied, NewPolicy, Permission, PersonName, Policy, PolicyName, PowerEnvironment, PowerName,
-    Region, TenantName,
+    Region, TenantName, VersionState,
 };
 
 use super::vault::{VaultArgs, change_vault};
@@ -253,13 +255,14 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     let policy: Policy = landscape.get(name.as_str())?;
     let trigger = landscape.trigger(&policy, landscape.now()?)?;
-    let of = landscape.all::<PowerEnvironment>()?.into_iter();
-    let of = of.filter(|power| power.key.policy() == Some(&policy.name));
-    let of: Vec<_> = of
+    let mut members = landscape.all::<PowerEnvironment>()?;
+    members.retain(|power| power.key.policy() == Some(&policy.name));
+    let of: Vec<_> = members
+        .iter()
         .map(|power| format!("{} ({})", power.name, power.key.word()))
         .collect();
-    let versions = landscape.version_states(&policy).unwrap_or_default();
-    let versions = versions.iter().map(|(version, state)| {
+    let states = landscape.version_states(&policy).unwrap_or_default();
+    let versions = states.iter().map(|(version, state)| {
         format!(
             "{} ({})",
             version.get(..8).unwrap_or(version),
@@ -267,7 +270,17 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         )
     });
     let versions: Vec<_> = versions.collect();
-    output.answer(&policy, |text| {
+    let shown = Shown {
+        policy: &policy,
+        state: word(&policy),
+        cannot_be_used: trigger.as_deref(),
+        version_states: states.iter().cloned().collect(),
+        environments: members
+            .iter()
+            .map(|power| (power.name.as_str(), power.key.word()))
+            .collect(),
+    };
+    output.answer(&shown, |text| {
         let grants = policy.grants.iter().map(|grant| grant.name());
         lines(
             text,
@@ -285,12 +298,26 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                 ("readers", joined(&policy.readers)),
                 ("made by", policy.created_by.to_string()),
                 ("state", word(&policy).to_owned()),
-                ("cannot be used", trigger.unwrap_or_else(|| "-".into())),
+                (
+                    "cannot be used",
+                    trigger.clone().unwrap_or_else(|| "-".into()),
+                ),
                 ("environments", joined(of)),
             ],
         )
     })?;
     Ok(Outcome::Holds)
+}
+
+/// A policy, and what follows from the vault and the environments.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    policy: &'a Policy,
+    state: &'static str,
+    cannot_be_used: Option<&'a str>,
+    version_states: BTreeMap<String, VersionState>,
+    environments: BTreeMap<&'a str, &'static str>,
 }
 
 fn word(policy: &Policy) -> &'static str {

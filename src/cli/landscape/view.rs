@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::world::landscape::{Backup, FinanceEnvironment, Landscape, PowerEnvironment, SqlState};
+use crate::world::landscape::{
+    Backup, FinanceEnvironment, KeyState, Landscape, Link, NOT_LINKED, PowerEnvironment, SqlState,
+    StorageState,
+};
 
 use super::{joined, lines, list, spelled, time};
 use crate::cli::{CliError, Context, Outcome};
@@ -24,6 +27,10 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     power: Option<PowerEnvironment>,
     sql: Option<SqlState>,
+    storage: Option<StorageState>,
+    /// What Dataverse answers to the question for the linked environment, when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_linked: Option<&'static str>,
     resources: Vec<String>,
 }
 
@@ -126,6 +133,10 @@ pub fn show(landscape: &Landscape<'_>, name: &str, context: &Context) -> Result<
             Some(power) => Some(power.key.sql(landscape.now()?)),
             None => None,
         },
+        storage: power.as_ref().map(|power| power.key.storage()),
+        not_linked: power
+            .as_ref()
+            .and_then(|power| power.linked.is_none().then_some(NOT_LINKED)),
         resources: resources.iter().map(ToString::to_string).collect(),
         finance,
         power,
@@ -139,7 +150,7 @@ pub fn show(landscape: &Landscape<'_>, name: &str, context: &Context) -> Result<
                     ("kind", spelled(&finance.kind)),
                     ("project", finance.project.to_string()),
                     ("region", finance.region.to_string()),
-                    ("integration", finance.link.word().to_owned()),
+                    ("integration", integration(&finance.link)),
                     ("offers", joined(&finance.offers)),
                     ("add-ins", joined(&finance.add_ins)),
                 ],
@@ -155,6 +166,14 @@ pub fn show(landscape: &Landscape<'_>, name: &str, context: &Context) -> Result<
                     ("region", power.region.to_string()),
                     ("managed", yes(power.managed)),
                     ("D365 apps", yes(power.d365_apps)),
+                    ("licensed", yes(power.licensed)),
+                    (
+                        "linked to",
+                        match &power.linked {
+                            Some(finance) => finance.to_string(),
+                            None => format!("nothing ({NOT_LINKED})"),
+                        },
+                    ),
                     ("key", power.key.word().to_owned()),
                     (
                         "policy",
@@ -162,11 +181,78 @@ pub fn show(landscape: &Landscape<'_>, name: &str, context: &Context) -> Result<
                     ),
                 ],
             )?;
+            lines(text, &trouble(power))?;
             if let Some(sql) = shown.sql {
                 lines(text, &[("SQL databases", format!("{sql:?}"))])?;
+            }
+            if let Some(storage) = shown.storage {
+                lines(text, &[("storage accounts", format!("{storage:?}"))])?;
             }
         }
         lines(text, &[("resources", joined(&shown.resources))])
     })?;
     Ok(Outcome::Holds)
+}
+
+fn integration(link: &Link) -> String {
+    let word = link.word();
+    match link {
+        Link::InProgress { power, .. } => format!("{word}, with {power}"),
+        Link::Failed { power, why, .. } => format!("{word}, with {power}: {why}"),
+        Link::None | Link::Completed { .. } => word.to_owned(),
+    }
+}
+
+/// Why an environment is not in use, or not all of it under its policy, and what becomes of it.
+fn trouble(power: &PowerEnvironment) -> Vec<(&'static str, String)> {
+    match &power.key {
+        KeyState::Locked {
+            since,
+            trigger,
+            restored,
+            ..
+        } => vec![
+            ("locked", format!("since {}: {trigger}", time(*since))),
+            match restored {
+                Some(_) => (
+                    "next",
+                    format!(
+                        "`atrest env enable {}`: the key can be used again",
+                        power.name
+                    ),
+                ),
+                None => {
+                    let after = power.kind.deleted_after().as_hours() / 24;
+                    (
+                        "next",
+                        format!(
+                            "give the access to the key back; after {after} days it is deleted"
+                        ),
+                    )
+                }
+            },
+        ],
+        KeyState::Partial { why, policy, .. } => vec![
+            ("failed", why.clone()),
+            (
+                "next",
+                format!(
+                    "put that right, and `atrest policy apply {policy} {}`",
+                    power.name
+                ),
+            ),
+        ],
+        KeyState::Warning { what, .. } => vec![(
+            "warning",
+            format!("{what} stay under the Microsoft-managed key"),
+        )],
+        KeyState::Deleted { at, .. } => vec![(
+            "deleted",
+            format!("on {}, with its data and backups", time(*at)),
+        )],
+        KeyState::Mmk
+        | KeyState::Applying { .. }
+        | KeyState::Cmk { .. }
+        | KeyState::Reverting { .. } => Vec::new(),
+    }
 }

@@ -553,8 +553,8 @@ impl Check {
             for place in what.iter() {
                 self.is_in_copy(copy, place, true);
             }
-        } else if let Some(all) = self.names.copies.get(&copy.value.0)
-            && !all.values().any(|twin| *twin)
+        } else if self.names.copies.contains_key(&copy.value.0)
+            && self.names.attacked(&copy.value.0).is_empty()
         {
             self.say(
                 copy.position,
@@ -577,7 +577,7 @@ impl Check {
                 let unknown = Problem::unknown(place.position, &kind, &address.to_string(), known);
                 self.problems.push(unknown);
             }
-            Some(false) if twin => {
+            Some(false) if twin && !self.names.is_in_landscape(&address) => {
                 self.say(
                     place.position,
                     format!("{address} has no twin; say `twin: true` of it"),

@@ -80,6 +80,9 @@ impl Check {
         for offer in &finance.offers {
             self.product(offer, ProductKind::Offer, profile);
         }
+        for add_in in &finance.add_ins {
+            self.add_in(add_in, profile);
+        }
         let kind = finance.kind.as_ref().map(|kind| kind.0);
         if kind == Some(FinanceKind::HrStandalone) && !finance.offers.is_empty() {
             let what = "Human Resources Standalone runs nothing else: leave `offers` out";
@@ -105,14 +108,23 @@ impl Check {
     fn product(&mut self, id: &At<Product>, kind: ProductKind, profile: Profile) {
         let of_kind = || profile.products().iter().filter(|p| p.kind == kind);
         if !of_kind().any(|product| product.id == id.value.0.as_str()) {
-            let word = match kind {
-                ProductKind::Offer => "offer",
-                ProductKind::AddIn => "add-in",
-                ProductKind::Service => "service",
-            };
             let known = of_kind().map(|product| product.id);
-            let unknown = Problem::unknown(id.position, word, id.value.0.as_str(), known);
+            let unknown = Problem::unknown(id.position, kind.word(), id.value.0.as_str(), known);
             self.problems.push(unknown);
+        }
+    }
+
+    /// Any name is that of an add-in, but for those of other things.
+    fn add_in(&mut self, id: &At<Product>, profile: Profile) {
+        let row = profile.product(id.value.0.as_str());
+        if let Some(row) = row.filter(|row| row.kind != ProductKind::AddIn) {
+            let what = format!(
+                "{} is the {} {}, and no add-in",
+                row.id,
+                row.kind.word(),
+                row.name
+            );
+            self.say(id.position, what);
         }
     }
 
@@ -136,6 +148,9 @@ impl Check {
                 self.finance_name(&install.environment);
                 for offer in &install.offers {
                     self.product(offer, ProductKind::Offer, profile);
+                }
+                for add_in in &install.add_ins {
+                    self.add_in(add_in, profile);
                 }
                 if install
                     .add_ins

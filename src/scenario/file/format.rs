@@ -266,7 +266,7 @@ pub enum Act {
     /// Read everything in a resource as an engineer of the provider's.
     ReadAs(ReadAs),
     /// Run attacks of the lab on copies, each on the protected resource and on its twin; `atrest prove --list`
-    /// lists them.
+    /// lists them. Of a landscape's resource the twin is made when it is copied.
     Attack(Attack),
     /// Read and write from several threads while something else is done.
     Load(Load),
@@ -393,7 +393,7 @@ pub struct Attack {
     pub copy: At<Label>,
     /// Numbers of attacks.
     pub numbers: Vec<At<u8>>,
-    /// On which resources; on all of the copy that have a twin when nothing is said.
+    /// On which resources; when nothing is said on all of the copy that have a twin, or else on all of the landscape's.
     #[serde(default)]
     pub on: Option<Several<Place>>,
     /// What every attack must come to: `holds`, or what is declared not to be protected as well (`acceptable`, when

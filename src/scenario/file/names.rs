@@ -49,6 +49,8 @@ pub(super) struct EstateNames {
     pub(super) requests: BTreeSet<Name>,
     /// Backups of environments.
     pub(super) backups: BTreeSet<Name>,
+    /// The environments of the working directory that its resources are in.
+    places: BTreeSet<Name>,
 }
 
 /// The person of a tenant who has this duty when the landscape begins.
@@ -185,8 +187,36 @@ impl Names {
     pub(super) fn make(&mut self, address: &ResourceAddress) {
         if let Some(environment) = &address.environment {
             self.environments.entry(environment.clone()).or_default();
+            self.estate.places.insert(environment.clone());
         }
         self.resources.entry(address.to_string()).or_default();
+    }
+
+    /// Whether a resource is the landscape's: it can have no twin beside it, and one is made of a copy of it.
+    pub(super) fn is_in_landscape(&self, address: &ResourceAddress) -> bool {
+        let environment = address.environment.as_ref();
+        environment.is_some_and(|environment| self.estate.places.contains(environment))
+    }
+
+    /// What is attacked in a copy of which nothing more is said: what has a twin, or else what is the landscape's.
+    pub(super) fn attacked(&self, copy: &Name) -> Vec<ResourceAddress> {
+        let Some(all) = self.copies.get(copy) else {
+            return Vec::new();
+        };
+        let parsed = |(address, _): (&String, _)| address.parse().ok();
+        let twins: Vec<_> = all
+            .iter()
+            .filter(|(_, twin)| **twin)
+            .filter_map(parsed)
+            .collect();
+        match twins.is_empty() {
+            false => twins,
+            true => {
+                let all = all.iter().filter_map(parsed);
+                all.filter(|address| self.is_in_landscape(address))
+                    .collect()
+            }
+        }
     }
 
     /// A resource is made.

@@ -1,6 +1,6 @@
 //! The world that a story acts on, and what the runner knows of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,15 +12,16 @@ use crate::scenario::figures::{size, things};
 use crate::scenario::teller::Teller;
 use crate::vault::{KeyVault, LocalVault};
 use crate::world::landscape::{Refusal, RequestName};
-use crate::world::{Kind, Name, ResourceAddress, WhichVault, Workspace};
+use crate::world::{Kind, Name, ResourceAddress, WhichVault, Workspace, WorldError};
 
+use super::at::{At, Several};
 use super::data;
-use super::format::{Managed, Resource, Script};
+use super::format::{Act, Managed, Resource, Script};
 use super::govern::Kept;
 use super::held::{Held, Loaded};
 use super::making::{default_key, make_stranger, make_world, markers};
 use super::names::{Names, Site, twin};
-use super::words::Key;
+use super::words::{Key, Place};
 use crate::base::ManualClock;
 
 /// What the runner knows of a resource.
@@ -42,6 +43,8 @@ pub(super) struct Copy {
     pub(super) known: BTreeMap<String, Known>,
     /// Each resource as the thief has it.
     pub(super) stolen: BTreeMap<String, StolenCopy>,
+    /// Twins that were made of the copy, of resources that have none beside them.
+    twins: BTreeMap<String, StolenCopy>,
 }
 
 /// The world that the story acts on.
@@ -64,10 +67,12 @@ pub(super) struct Stage {
     /// Requests of Customer Lockbox, by the names that the steps give them.
     pub(super) requests: BTreeMap<Name, RequestName>,
     default_key: Option<Key>,
+    /// Copies that are attacked later in the story, and what of each; all of it when nothing is said.
+    to_attack: Vec<(Name, Option<Vec<ResourceAddress>>)>,
 }
 
 /// What lies in the scenario's directory beside the report.
-pub(super) const INSIDE: [&str; 4] = ["world", "strangers", "copies", "scratch"];
+pub(super) const INSIDE: [&str; 5] = ["world", "strangers", "copies", "twins", "scratch"];
 
 impl Stage {
     /// Builds the world and fills it.
@@ -105,6 +110,7 @@ impl Stage {
             kept: BTreeMap::new(),
             requests: BTreeMap::new(),
             default_key: default_key(script),
+            to_attack: to_attack(script),
         };
         stage.fill(script, teller)?;
         stage.settle(script, teller)?;
@@ -249,6 +255,7 @@ impl Stage {
             dir,
             known: BTreeMap::new(),
             stolen: BTreeMap::new(),
+            twins: BTreeMap::new(),
         };
         for (address, entry) in self.world.resources() {
             let whole = address.to_string();
@@ -270,8 +277,50 @@ impl Stage {
             copy.stolen.insert(whole, stolen);
         }
         self.names.copy(name);
+        self.make_twins(name, &mut copy, teller)?;
         self.copies.insert(name.clone(), copy);
         Ok(manifest)
+    }
+
+    /// Makes twins of those resources of a copy that are attacked later and have none: of the very bytes that were
+    /// copied, and now, since the key may be pulled by then.
+    fn make_twins(
+        &self,
+        name: &Name,
+        copy: &mut Copy,
+        teller: &mut Teller<'_>,
+    ) -> Result<(), ScenarioError> {
+        let mut wanted = BTreeSet::new();
+        for (_, on) in self.to_attack.iter().filter(|(of, _)| of == name) {
+            let all = match on {
+                Some(on) => on.iter().map(|address| self.resolve(address)).collect(),
+                None => self.names.attacked(name),
+            };
+            wanted.extend(all.into_iter().map(|address| address.to_string()));
+        }
+        for whole in wanted {
+            let address: ResourceAddress = whole.parse().map_err(WorldError::from)?;
+            if self.has_twin(&address) || !self.names.is_in_landscape(&address) {
+                continue;
+            }
+            let (address, entry) = self.world.resource(&address)?;
+            let own = self.dir.join("twins").join(name.as_str());
+            let own = own.join(copy.twins.len().to_string());
+            let made = lab::exhibit(&self.world, &address, &entry, &copy.dir, &own);
+            let made = made.map_err(|e| {
+                let why = format!(
+                    "the control of the attacks on {name} is made when it is copied, and cannot be: {e}; copy it before \
+                     its key is pulled"
+                );
+                ScenarioError::input(whole.as_ref(), why)
+            })?;
+            copy.twins.insert(whole.clone(), made.twin);
+            teller.fact(
+                &whole,
+                format!("an unprotected twin made of {name}, for the attacks on it"),
+            );
+        }
+        Ok(())
     }
 
     /// Brings a copy back.
@@ -304,14 +353,8 @@ impl Stage {
         copy: &Name,
         on: Option<Vec<ResourceAddress>>,
     ) -> Result<Lab, ScenarioError> {
+        let on = on.unwrap_or_else(|| self.names.attacked(copy));
         let copy = &self.copies[copy];
-        let on = on.unwrap_or_else(|| {
-            let of = copy
-                .stolen
-                .keys()
-                .filter_map(|address| address.parse().ok());
-            of.filter(|address| self.has_twin(address)).collect()
-        });
         let mut exhibits = Vec::new();
         let mut canaries = CanarySet::default();
         let share = CanarySet::MAX / on.len().max(1);
@@ -321,7 +364,10 @@ impl Stage {
                 name: address.to_string(),
                 kind: address.kind.into(),
                 protected: stolen(&address),
-                twin: stolen(&twin(&address)),
+                twin: match copy.twins.get(&address.to_string()) {
+                    Some(made) => made.clone(),
+                    None => stolen(&twin(&address)),
+                },
             };
             let known = &copy.known[&address.to_string()];
             match known.markers.is_empty() {
@@ -371,6 +417,34 @@ impl Stage {
         let files = things(manifest.files.len() as u64, "file");
         format!("{files}, {}", size(manifest.bytes()))
     }
+}
+
+/// Which copies are attacked in a story, or looked at by detectors, and what of each.
+fn to_attack(script: &Script) -> Vec<(Name, Option<Vec<ResourceAddress>>)> {
+    fn places(what: &Several<Place>) -> Vec<ResourceAddress> {
+        what.iter().map(|place| place.value.0.clone()).collect()
+    }
+    fn walk(acts: &[At<Act>], all: &mut Vec<(Name, Option<Vec<ResourceAddress>>)>) {
+        for act in acts {
+            match &act.value {
+                Act::Attack(attack) => {
+                    let on = attack.on.as_ref().map(places);
+                    all.push((attack.copy.value.0.clone(), on));
+                }
+                Act::Noise(noise) => {
+                    all.push((noise.copy.value.0.clone(), Some(places(&noise.what))));
+                }
+                Act::Load(load) => walk(&load.during, all),
+                _ => {}
+            }
+        }
+    }
+    let mut all = Vec::new();
+    script
+        .steps
+        .iter()
+        .for_each(|step| walk(&step.acts, &mut all));
+    all
 }
 
 /// Distinctive pieces of a plain twin.

@@ -57,7 +57,8 @@ impl Applied {
 
 impl Landscape<'_> {
     /// Adds environments to a policy, by their Dataverse names: every environment-specific resource of each,
-    /// and of what is linked to it, goes under the policy's key. The same command goes on after a failure.
+    /// and of what is linked to it, goes under the policy's key. The same command goes on after a failure; what
+    /// is under the policy by then is left as it is.
     ///
     /// # Errors
     /// The rules I5 to I7, P1 to P6, L2; nothing is changed then. What fails half way leaves the environment
@@ -74,8 +75,8 @@ impl Landscape<'_> {
         let environments: Vec<_> = named.into_iter().collect();
         let environments = environments.as_slice();
         match self.begin_apply(&turn, policy, environments, by) {
-            Ok(warnings) => {
-                let value = self.finish_apply(turn.now, policy, environments, progress)?;
+            Ok((left, warnings)) => {
+                let value = self.finish_apply(turn.now, policy, &left, progress)?;
                 Ok(Told { value, warnings })
             }
             Err(e) => {
@@ -133,7 +134,9 @@ impl Landscape<'_> {
 
     /// Goes on with what was interrupted: the process that began it is dead, since this one has the turn.
     pub(super) fn go_on(&self) -> Result<(), WorldError> {
-        let powers = self.all::<PowerEnvironment>()?;
+        let powers = self
+            .store()
+            .read(|tx| tx.powers_in("applying", "reverting"))?;
         let mut begun: Vec<(PolicyName, bool, PowerName, Timestamp)> = Vec::new();
         for power in powers {
             match power.key {
@@ -167,7 +170,7 @@ impl Landscape<'_> {
         name: &PolicyName,
         environments: &[PowerName],
         by: &PersonName,
-    ) -> Result<Vec<Refusal>, WorldError> {
+    ) -> Result<(Vec<PowerName>, Vec<Refusal>), WorldError> {
         let policy: Policy = self.get(name.as_str())?;
         if policy.deleted.is_some() {
             return Err(WorldError::Usage(format!("the policy {name} was deleted")));
@@ -194,17 +197,20 @@ impl Landscape<'_> {
         self.check_vault_and_key(&tenant, &policy, turn.now)?;
         self.check_grants(&policy)?;
         self.use_version(&policy.name, &self.newest(&policy)?)?;
-        self.store().write(|tx| {
-            for mut power in powers {
+        let left = powers.into_iter().filter(|power| !is_under(power));
+        let left = self.store().write(|tx| {
+            let mut names = Vec::new();
+            for mut power in left {
                 power.key = KeyState::Applying {
                     policy: name.clone(),
                     started: turn.now,
                 };
                 tx.put(&power)?;
+                names.push(power.name);
             }
-            Ok(())
+            Ok(names)
         })?;
-        Ok(warnings)
+        Ok((left, warnings))
     }
 
     fn finish_apply(
@@ -290,6 +296,11 @@ impl Landscape<'_> {
 struct Done<'a> {
     event: &'static str,
     state: &'a dyn Fn(&PowerEnvironment) -> KeyState,
+}
+
+/// Whether all stores of an environment are under its policy's key, and it is in use.
+pub(super) fn is_under(power: &PowerEnvironment) -> bool {
+    matches!(power.key, KeyState::Cmk { .. } | KeyState::Warning { .. })
 }
 
 /// The state of an environment all of whose stores are under the policy's key.

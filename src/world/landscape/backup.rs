@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,6 +16,7 @@ use crate::world::{BACKUPS, Kind, Name, ResourceAddress, Workspace, WorldError};
 
 use super::Landscape;
 use super::clock;
+use super::create::unowned;
 use super::eligible::{find_power, locked};
 use super::entities::{Backup, BackupPart, Duty, PowerEnvironment, PowerKind};
 use super::events::by_provider;
@@ -27,6 +28,8 @@ use super::turn::Turn;
 
 /// What the settings begin with that say which reset is under way.
 pub(super) const RESETTING: &str = "resetting:";
+/// What the settings begin with that say which backup is being made.
+const BACKING_UP: &str = "backing-up:";
 /// How often a database is copied until nobody committed meanwhile.
 const TRIES: usize = 16;
 
@@ -55,11 +58,10 @@ impl Landscape<'_> {
         {
             return Err(WorldError::Exists(format!("the backup {name}")));
         }
-        let dir = self.workspace.dir().join(BACKUPS).join(name.as_str());
-        let beside = dir.with_extension("new");
-        for left in [&dir, &beside] {
-            clear(left)?;
-        }
+        // Whoever is killed from here on leaves files that no backup tells of: the next one takes them away.
+        let setting = format!("{BACKING_UP}{name}");
+        self.store().write(|tx| tx.set(&setting, ""))?;
+        let (dir, beside) = self.clear_backup(name)?;
         let mut parts = Vec::new();
         for address in self.resources_of(&power) {
             let (address, entry) = self.workspace.resource(&address)?;
@@ -93,6 +95,7 @@ impl Landscape<'_> {
         };
         self.store().write(|tx| {
             tx.add(&backup)?;
+            tx.unset(&setting)?;
             let mut event = by_provider(turn.now, "EnvironmentBackedUp", environment, name);
             event.actor = by.to_string();
             tx.record(&event)
@@ -173,6 +176,7 @@ impl Landscape<'_> {
         progress: Progress<'_>,
     ) -> Result<Vec<String>, WorldError> {
         let turn = self.begin()?;
+        self.store().read(|tx| unowned(tx, place))?;
         // What does not open is taken away again, which must not take what was there before.
         if self.workspace.read_config()?.environment(place).is_ok() {
             return Err(WorldError::Exists(format!("the environment {place}")));
@@ -218,22 +222,33 @@ impl Landscape<'_> {
     }
 
     pub(super) fn forget_old_backups(&self, now: Timestamp) -> Result<(), WorldError> {
-        for backup in self.all::<Backup>()? {
-            if backup.expires <= now {
-                self.remove_backup(&backup)?;
-            }
+        let expired = self.store().read(|tx| tx.backups_expired(now))?;
+        expired
+            .iter()
+            .try_for_each(|backup| self.remove_backup(backup))
+    }
+
+    /// Takes away what was copied of backups that were not made to the end.
+    pub(super) fn clear_unfinished_backups(&self) -> Result<(), WorldError> {
+        for (setting, _) in self.store().read(|tx| tx.settings(BACKING_UP))? {
+            self.clear_backup(&setting[BACKING_UP.len()..].parse()?)?;
+            self.store().write(|tx| tx.unset(&setting))?;
         }
         Ok(())
     }
 
+    /// Takes the files of a backup away: where they are, and where they are while it is being made.
+    fn clear_backup(&self, name: &BackupName) -> Result<(PathBuf, PathBuf), WorldError> {
+        let dir = self.workspace.dir().join(BACKUPS).join(name.as_str());
+        let beside = dir.with_extension("new");
+        for left in [&dir, &beside] {
+            clear(left)?;
+        }
+        Ok((dir, beside))
+    }
+
     fn remove_backup(&self, backup: &Backup) -> Result<(), WorldError> {
-        clear(
-            &self
-                .workspace
-                .dir()
-                .join(BACKUPS)
-                .join(backup.name.as_str()),
-        )?;
+        self.clear_backup(&backup.name)?;
         self.store()
             .write(|tx| tx.remove::<Backup>(backup.name.as_str()))
     }

@@ -8,6 +8,7 @@ use crate::world::bulk::{NewPlace, Progress};
 use crate::world::{Kind, Name, ResourceAddress, WorldError};
 
 use super::Landscape;
+use super::eligible::{find_power, locked};
 use super::entities::{
     Duty, Entity, FinanceEnvironment, FinanceKind, Person, PowerEnvironment, PowerKind, Project,
     Tenant, power_place,
@@ -112,11 +113,18 @@ impl Landscape<'_> {
 
     /// Registers the Power Platform resource provider with the tenant's subscription, or takes it back.
     pub fn register_provider(&self, tenant: &TenantName, on: bool) -> Result<Tenant, WorldError> {
-        let _turn = self.begin()?;
+        let turn = self.begin()?;
         self.store().write(|tx| {
             let mut found: Tenant = tx.get(tenant.as_str())?;
             found.provider_registered = on;
             tx.put(&found)?;
+            let detail = if on { "registered" } else { "unregistered" };
+            tx.record(&by_provider(
+                turn.now,
+                "ResourceProviderChanged",
+                tenant,
+                detail,
+            ))?;
             Ok(found)
         })
     }
@@ -260,13 +268,17 @@ impl Landscape<'_> {
         licensed: Option<bool>,
         capacity_mib: Option<u32>,
     ) -> Result<PowerEnvironment, WorldError> {
-        let _turn = self.begin()?;
+        let turn = self.begin()?;
         self.store().write(|tx| {
-            let mut found: PowerEnvironment = tx.get(name.as_str())?;
+            let mut found = find_power(tx, name)?;
+            if matches!(found.key, KeyState::Deleted { .. }) {
+                return Err(locked(&found));
+            }
             found.managed = managed.unwrap_or(found.managed);
             found.licensed = licensed.unwrap_or(found.licensed);
             found.capacity_mib = capacity_mib.unwrap_or(found.capacity_mib);
             tx.put(&found)?;
+            tx.record(&by_provider(turn.now, "EnvironmentChanged", name, ""))?;
             Ok(found)
         })
     }

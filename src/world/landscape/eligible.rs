@@ -93,6 +93,9 @@ pub(super) fn may_have_policy(
         KeyState::Locked { .. } | KeyState::Deleted { .. } => return Err(locked(power)),
         KeyState::Mmk => {}
         KeyState::Partial { policy: same, .. } if *same == policy.name => {}
+        // Who gives a command again after an interruption, which the next command ended, is told no other thing.
+        KeyState::Cmk { policy: same, .. } | KeyState::Warning { policy: same, .. }
+            if *same == policy.name => {}
         other => {
             return Err(WorldError::Usage(format!(
                 "{name} is {} by the policy {}; remove it from that one first",

@@ -85,8 +85,8 @@ pub(super) fn by_provider(
 
 /// Forgets records of Customer Lockbox after their time.
 pub(super) fn forget_old_records(tx: &Tx<'_>, now: Timestamp) -> Result<(), WorldError> {
-    for (seq, event) in tx.events()? {
-        if event.operation.starts_with("Lockbox") && clock::after(event.time, KEPT) < now {
+    for (seq, event) in tx.lockbox_events()? {
+        if clock::after(event.time, KEPT) < now {
             tx.forget_event(seq)?;
         }
     }

@@ -7,6 +7,8 @@ use super::entities::{FinanceEnvironment, FinanceKind, Project};
 use super::events::by_provider;
 use super::names::FinanceName;
 use super::products::{HR_STANDALONE, ProductId, ProductKind, Profile};
+use super::rules::Rule;
+use super::turn::refused;
 
 impl Landscape<'_> {
     /// Installs an offer in a finance-and-operations environment.
@@ -15,7 +17,7 @@ impl Landscape<'_> {
         environment: &FinanceName,
         offer: &ProductId,
     ) -> Result<FinanceEnvironment, WorldError> {
-        let _turn = self.begin()?;
+        let turn = self.begin()?;
         let profile = self.profile()?;
         match profile.product(offer.as_str()) {
             Some(row) if row.kind == ProductKind::Offer && row.id != HR_STANDALONE => {}
@@ -23,6 +25,7 @@ impl Landscape<'_> {
         }
         self.store().write(|tx| {
             let mut found: FinanceEnvironment = tx.get(environment.as_str())?;
+            not_deleted(&found)?;
             if found.kind == FinanceKind::HrStandalone {
                 return Err(WorldError::Usage(format!(
                     "{environment} is Human Resources Standalone, and runs nothing else; migrate it first \
@@ -31,6 +34,7 @@ impl Landscape<'_> {
             }
             found.offers.insert(offer.clone());
             tx.put(&found)?;
+            tx.record(&by_provider(turn.now, "OfferInstalled", environment, offer))?;
             Ok(found)
         })
     }
@@ -41,14 +45,39 @@ impl Landscape<'_> {
         environment: &FinanceName,
         add_in: &ProductId,
     ) -> Result<FinanceEnvironment, WorldError> {
-        let _turn = self.begin()?;
+        let turn = self.begin()?;
+        let profile = self.profile()?;
+        // What is said of add-ins that are not listed is not said of offers and services.
+        if let Some(other) = profile
+            .product(add_in.as_str())
+            .filter(|row| row.kind != ProductKind::AddIn)
+        {
+            return Err(WorldError::Usage(format!(
+                "{add_in} is the {} {}, and no add-in; {}",
+                other.kind.word(),
+                other.name,
+                match other.kind {
+                    ProductKind::Offer => "install it with `atrest offer install`",
+                    _ => "the report has it by itself where it is used",
+                }
+            )));
+        }
         let mut found: FinanceEnvironment = self.get(environment.as_str())?;
-        if self.profile()?.add_in(add_in.as_str()).support == super::Support::UsesRcs {
+        not_deleted(&found)?;
+        if profile.add_in(add_in.as_str()).support == super::Support::UsesRcs {
             let project: Project = self.get(found.project.as_str())?;
             self.begin_rcs(&project.tenant)?;
         }
         found.add_ins.insert(add_in.clone());
-        self.store().write(|tx| tx.put(&found))?;
+        self.store().write(|tx| {
+            tx.put(&found)?;
+            tx.record(&by_provider(
+                turn.now,
+                "AddInInstalled",
+                environment,
+                add_in,
+            ))
+        })?;
         Ok(found)
     }
 
@@ -83,13 +112,24 @@ pub(super) fn no_such(profile: Profile, kind: ProductKind, id: &ProductId) -> Wo
         .iter()
         .filter(|p| p.kind == kind && p.id != HR_STANDALONE);
     let known: Vec<_> = known.map(|p| p.id).collect();
-    let word = match kind {
-        ProductKind::Offer => "offer",
-        ProductKind::AddIn => "add-in",
-        ProductKind::Service => "service",
-    };
     WorldError::Usage(format!(
-        "{id} is no {word} of the profile {profile}: expected one of {}",
+        "{id} is no {} of the profile {profile}: expected one of {}",
+        kind.word(),
         known.join(", ")
     ))
+}
+
+/// Nothing is installed in what was deleted with its Power Platform environment.
+fn not_deleted(environment: &FinanceEnvironment) -> Result<(), WorldError> {
+    match environment.deleted {
+        None => Ok(()),
+        Some(at) => refused(
+            Rule::Gone,
+            format_args!(
+                "{} was deleted on {at}, since it was locked for too long",
+                environment.name
+            ),
+            "make another environment",
+        ),
+    }
 }

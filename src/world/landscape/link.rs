@@ -17,6 +17,8 @@ use super::state::{KeyState, Link};
 use super::store::Tx;
 use super::turn::refused;
 
+/// What Dataverse answers when an organisation that is not linked is asked for the environment that it is linked to.
+pub const NOT_LINKED: &str = "0x80048d0b";
 /// How long the integration takes.
 pub(super) const LINK_TAKES: SignedDuration = SignedDuration::from_hours(1);
 /// The database capacity that it takes, in MiB.
@@ -76,7 +78,8 @@ impl Landscape<'_> {
     /// Ends the integrations that are due at `now`.
     pub(super) fn settle_links(&self, now: Timestamp) -> Result<(), WorldError> {
         self.store().write(|tx| {
-            for mut environment in tx.all::<FinanceEnvironment>()? {
+            let begun = now.checked_sub(LINK_TAKES).unwrap_or(Timestamp::MIN);
+            for mut environment in tx.links_begun(begun)? {
                 let Link::InProgress { power, started } = environment.link.clone() else {
                     continue;
                 };
@@ -190,10 +193,8 @@ fn obstacle(
             "integrate with another one: it is one to one, and for good",
         )));
     }
-    for other in tx.all::<FinanceEnvironment>()? {
-        if other.name != *name
-            && matches!(&other.link, Link::InProgress { power, .. } if power == target)
-        {
+    for other in tx.being_linked_with(target)? {
+        if other.name != *name {
             return Ok(Some(Rule::LinkIrreversible.broken(
                 format_args!("{target} is being integrated with {}", other.name),
                 "integrate with another one: it is one to one, and for good",

@@ -62,15 +62,24 @@ pub enum RequestStatus {
 }
 
 impl RequestStatus {
+    /// Every [`word`](Self::word).
+    pub const WORDS: [&'static str; 5] = [
+        "Action needed",
+        "Approved",
+        "Denied",
+        "Expired",
+        "Access ended",
+    ];
+
     /// As the admin centre calls it.
     pub fn word(&self) -> &'static str {
-        match self {
-            Self::ActionNeeded => "Action needed",
-            Self::Approved { .. } => "Approved",
-            Self::Denied { .. } => "Denied",
-            Self::Expired { .. } => "Expired",
-            Self::Ended { .. } => "Access ended",
-        }
+        Self::WORDS[match self {
+            Self::ActionNeeded => 0,
+            Self::Approved { .. } => 1,
+            Self::Denied { .. } => 2,
+            Self::Expired { .. } => 3,
+            Self::Ended { .. } => 4,
+        }]
     }
 }
 
@@ -213,7 +222,7 @@ impl Landscape<'_> {
                     new.scope.clone()
                 }
             };
-            let number = tx.all::<LockboxRequest>()?.len() + 1;
+            let number = tx.count::<LockboxRequest>()? + 1;
             let request = LockboxRequest {
                 name: format!("lb-{number:05}").parse()?,
                 support_request: new.support_request.clone(),

@@ -8,9 +8,7 @@ use crate::world::{ResourceAddress, WorldError};
 use super::Landscape;
 use super::coverage::{CoverageRow, CoveredBy, Verdict};
 use super::entities::{FinanceEnvironment, FinanceKind, Policy, PowerEnvironment, Tenant};
-use super::products::{
-    CLOUD_HOSTED, HR_STANDALONE, LCS, Product, ProductKind, Profile, RCS, Source, Support,
-};
+use super::products::{CLOUD_HOSTED, HR_STANDALONE, LCS, Product, Profile, RCS, Source, Support};
 use super::state::KeyState;
 
 /// A look at one environment.
@@ -244,11 +242,7 @@ impl Look<'_> {
         let Source { title, as_of } = product.source;
         CoverageRow {
             subject,
-            kind: match product.kind {
-                ProductKind::Offer => "offer",
-                ProductKind::AddIn => "add-in",
-                ProductKind::Service => "service",
-            },
+            kind: product.kind.word(),
             verdict,
             protected: match verdict {
                 Verdict::Covered | Verdict::Locked => self.customers_key(),

@@ -11,6 +11,7 @@ mod backup;
 mod clock;
 mod coverage;
 mod create;
+mod due;
 mod eligible;
 mod entities;
 mod events;
@@ -48,6 +49,7 @@ pub use entities::{
 pub use events::{Event, EventFilter};
 pub use gate::Gate;
 pub(in crate::world) use gate::owner;
+pub use link::NOT_LINKED;
 pub use lockbox::{Decision, LockboxRequest, NewRequest, RequestStatus};
 pub use names::{
     BackupName, FinanceName, PersonName, PolicyName, PowerName, ProjectName, RequestName,
@@ -60,7 +62,7 @@ pub use region::Region;
 pub use restoring::Restored;
 pub use rules::{Refusal, Rule, Severity, Told};
 pub use services::{lcs_place, lcs_resources, rcs_resources};
-pub use state::{KeyState, Link, LockboxSwitch, SqlState};
+pub use state::{KeyState, Link, LockboxSwitch, SqlState, StorageState};
 pub use store::{LANDSCAPE, Store};
 pub use tick::Advanced;
 pub use turn::{Landscape, Start};

@@ -6,6 +6,7 @@ use crate::world::WorldError;
 
 use super::Landscape;
 use super::entities::{Duty, Person, Tenant};
+use super::events::by_provider;
 use super::names::{PersonName, TenantName};
 use super::rules::Rule;
 use super::store::Tx;
@@ -31,7 +32,7 @@ impl Landscape<'_> {
         duties: &BTreeSet<Duty>,
         licensed: bool,
     ) -> Result<Person, WorldError> {
-        let _turn = self.begin()?;
+        let turn = self.begin()?;
         if tenant.is_none() && duties.iter().any(|duty| *duty != Duty::ProviderEngineer) {
             return Err(WorldError::Usage(format!(
                 "{name}: who administers or approves something belongs to a tenant; name it"
@@ -52,7 +53,14 @@ impl Landscape<'_> {
             if let Some(tenant) = tenant {
                 tx.get::<Tenant>(tenant.as_str())?;
             }
-            tx.put(&person)
+            tx.put(&person)?;
+            // Who may approve, and since when, is of interest to whoever reviews approvals.
+            let duties: Vec<_> = duties.iter().map(|duty| duty.word()).collect();
+            let detail = match duties.is_empty() {
+                true => "nothing".to_owned(),
+                false => duties.join(", "),
+            };
+            tx.record(&by_provider(turn.now, "DutiesChanged", name, detail))
         })?;
         Ok(person)
     }

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::base::KeyName;
 use crate::crypto::random_bytes;
 use crate::world::{WhichVault, WorldError};
 
 use super::Landscape;
-use super::entities::{Duty, Permission, Person, Policy, Tenant, WhichVaultText};
+use super::entities::{Duty, Permission, Person, Policy, Tenant, VaultFacts, WhichVaultText};
 use super::events::by_provider;
 use super::names::{PersonName, PolicyName, TenantName};
 use super::people::with_duty;
 use super::region::Region;
+use super::store::Tx;
 
 /// A policy to be made.
 #[derive(Clone, Debug)]
@@ -87,18 +90,16 @@ impl Landscape<'_> {
         permissions: &[Permission],
         by: &PersonName,
     ) -> Result<Policy, WorldError> {
-        let found: Policy = self.get(policy.as_str())?;
-        if self
-            .facts(&found)?
-            .is_some_and(|facts| facts.deleted.is_some())
-        {
-            return Err(WorldError::Usage(format!(
-                "the vault {} is deleted, and its grants with it: recover it first (`atrest policy vault {} --recover`)",
-                found.vault.0, found.vault.0
-            )));
-        }
-        self.change_policy(policy, by, "PolicyIdentityGranted", |policy| {
+        self.change_policy(policy, by, "PolicyIdentityGranted", |tx, policy, _| {
+            let vault = &policy.vault.0;
+            let facts: Option<VaultFacts> = tx.find(vault.name())?;
+            if facts.is_some_and(|facts| facts.deleted.is_some()) {
+                return Err(WorldError::Usage(format!(
+                    "the vault {vault} is deleted, and its grants with it: recover it first (`atrest policy vault {vault} --recover`)"
+                )));
+            }
             policy.grants.extend(permissions);
+            Ok(())
         })
     }
 
@@ -109,8 +110,9 @@ impl Landscape<'_> {
         permissions: &[Permission],
         by: &PersonName,
     ) -> Result<Policy, WorldError> {
-        self.change_policy(policy, by, "PolicyIdentityRevoked", |policy| {
+        self.change_policy(policy, by, "PolicyIdentityRevoked", |_, policy, _| {
             policy.grants.retain(|grant| !permissions.contains(grant));
+            Ok(())
         })
     }
 
@@ -121,9 +123,10 @@ impl Landscape<'_> {
         reader: &PersonName,
         by: &PersonName,
     ) -> Result<Policy, WorldError> {
-        let _: Person = self.get(reader.as_str())?;
-        self.change_policy(policy, by, "PolicyReaderAdded", |policy| {
+        self.change_policy(policy, by, "PolicyReaderAdded", |tx, policy, _| {
+            let _: Person = tx.get(reader.as_str())?;
             policy.readers.insert(reader.clone());
+            Ok(())
         })
     }
 
@@ -133,9 +136,15 @@ impl Landscape<'_> {
         policy: &PolicyName,
         by: &PersonName,
     ) -> Result<Policy, WorldError> {
-        let now = self.now()?;
-        self.change_policy(policy, by, "PolicyDeleted", |policy| {
-            policy.deleted = Some(now)
+        self.change_policy(policy, by, "PolicyDeleted", |_, policy, now| {
+            if let Some(at) = policy.deleted {
+                let name = &policy.name;
+                return Err(WorldError::Usage(format!(
+                    "the policy {name} was deleted on {at}; `atrest policy undelete {name}` makes it again"
+                )));
+            }
+            policy.deleted = Some(now);
+            Ok(())
         })
     }
 
@@ -145,7 +154,15 @@ impl Landscape<'_> {
         policy: &PolicyName,
         by: &PersonName,
     ) -> Result<Policy, WorldError> {
-        self.change_policy(policy, by, "PolicyRestored", |policy| policy.deleted = None)
+        self.change_policy(policy, by, "PolicyRestored", |_, policy, _| {
+            match policy.deleted.take() {
+                Some(_) => Ok(()),
+                None => Err(WorldError::Usage(format!(
+                    "the policy {} is not deleted",
+                    policy.name
+                ))),
+            }
+        })
     }
 
     fn change_policy(
@@ -153,13 +170,13 @@ impl Landscape<'_> {
         name: &PolicyName,
         by: &PersonName,
         operation: &str,
-        change: impl FnOnce(&mut Policy),
+        change: impl FnOnce(&Tx<'_>, &mut Policy, Timestamp) -> Result<(), WorldError>,
     ) -> Result<Policy, WorldError> {
         let turn = self.begin()?;
         let changed = self.store().write(|tx| {
             let mut policy: Policy = tx.get(name.as_str())?;
             with_duty(tx, by, &policy.tenant, Duty::VaultAdmin)?;
-            change(&mut policy);
+            change(tx, &mut policy, turn.now)?;
             tx.put(&policy)?;
             let mut event = by_provider(turn.now, operation, name, "");
             event.actor = by.to_string();

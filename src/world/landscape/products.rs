@@ -80,6 +80,17 @@ pub enum ProductKind {
     Service,
 }
 
+impl ProductKind {
+    /// As it is called.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::AddIn => "add-in",
+            Self::Service => "service",
+        }
+    }
+}
+
 /// What the documentation says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

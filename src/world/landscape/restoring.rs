@@ -149,6 +149,7 @@ impl Landscape<'_> {
 
     /// Goes on with restores, copies and resets that were interrupted.
     pub(super) fn go_on_restores(&self) -> Result<(), WorldError> {
+        self.clear_unfinished_backups()?;
         let (restores, resets) = self
             .store()
             .read(|tx| Ok((tx.settings(UNDER_WAY)?, tx.settings(RESETTING)?)))?;

@@ -198,6 +198,25 @@ impl KeyState {
     }
 }
 
+/// What Azure Storage says of an account whose key may not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum StorageState {
+    /// In use.
+    Ok,
+    /// Every request for what is under the key is answered 403, at once.
+    Forbidden,
+}
+
+impl KeyState {
+    /// The state of the environment's storage accounts.
+    pub fn storage(&self) -> StorageState {
+        match self {
+            Self::Locked { .. } | Self::Deleted { .. } => StorageState::Forbidden,
+            _ => StorageState::Ok,
+        }
+    }
+}
+
 /// A tenant's switch of Customer Lockbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]

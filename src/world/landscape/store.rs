@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 use crate::vault::revision;
 use crate::world::WorldError;
 
+use super::due::INDEXES;
 use super::entities::Entity;
 use super::events::Event;
 
@@ -72,6 +73,7 @@ impl Store {
         let made = Self::over(beside.clone(), flags)?;
         made.run(|conn| {
             conn.execute_batch(SCHEMA)?;
+            conn.execute_batch(INDEXES)?;
             for (name, value) in settings {
                 conn.execute("INSERT INTO setting VALUES (?1, ?2)", (name, value))?;
             }
@@ -109,7 +111,7 @@ impl Store {
         }
         let version = number("PRAGMA user_version")?;
         match version {
-            VERSION => Ok(()),
+            VERSION => self.run(|conn| conn.execute_batch(INDEXES)),
             newer if newer > VERSION => Err(WorldError::Newer {
                 path: self.path.display().to_string(),
                 version: newer.unsigned_abs(),
@@ -117,6 +119,20 @@ impl Store {
             }),
             _ => Err(malformed(&self.path, "no such format version")),
         }
+    }
+
+    /// Counts the steps of SQLite's machine from now on.
+    #[cfg(test)]
+    pub(super) fn count_steps(&self) -> std::sync::Arc<std::sync::atomic::AtomicU64> {
+        let steps = std::sync::Arc::<std::sync::atomic::AtomicU64>::default();
+        let counted = steps.clone();
+        let count = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            false
+        };
+        let set = self.lock().progress_handler(1, Some(count));
+        set.expect("a handler can be set");
+        steps
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -233,14 +249,34 @@ impl Tx<'_> {
 
     /// Every one of that kind, by name.
     pub(super) fn all<E: Entity>(&self) -> Result<Vec<E>, WorldError> {
+        let sql = "SELECT body FROM entity WHERE kind = ?1 ORDER BY name";
+        self.bodies(sql, &[&E::KIND])
+    }
+
+    /// What `sql` selects: bodies of one kind.
+    pub(super) fn bodies<T: serde::de::DeserializeOwned>(
+        &self,
+        sql: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<Vec<T>, WorldError> {
         let get = || {
-            let sql = "SELECT body FROM entity WHERE kind = ?1 ORDER BY name";
             let mut query = self.tx.prepare_cached(sql)?;
-            let rows = query.query_map([E::KIND], |row| row.get::<_, String>(0))?;
+            let rows = query.query_map(values, |row| row.get::<_, String>(0))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         let bodies = get().map_err(|e| failed(self.path, e))?;
         bodies.iter().map(|body| self.parse(body)).collect()
+    }
+
+    /// How many there are of a kind.
+    pub(super) fn count<E: Entity>(&self) -> Result<u64, WorldError> {
+        let get = || {
+            let sql = "SELECT count(*) FROM entity WHERE kind = ?1";
+            let mut query = self.tx.prepare_cached(sql)?;
+            query.query_row([E::KIND], |row| row.get::<_, i64>(0))
+        };
+        let count = get().map_err(|e| failed(self.path, e))?;
+        Ok(count.unsigned_abs())
     }
 
     /// The same, to be looked up by name.
@@ -300,10 +336,19 @@ impl Tx<'_> {
 
     /// The audit records with their numbers, oldest first.
     pub(super) fn events(&self) -> Result<Vec<(i64, Event)>, WorldError> {
+        self.events_by("SELECT seq, body FROM event ORDER BY seq")
+    }
+
+    /// The same, of Customer Lockbox.
+    pub(super) fn lockbox_events(&self) -> Result<Vec<(i64, Event)>, WorldError> {
+        self.events_by(
+            "SELECT seq, body FROM event WHERE substr(body ->> '$.operation', 1, 7) = 'Lockbox' ORDER BY seq",
+        )
+    }
+
+    fn events_by(&self, sql: &str) -> Result<Vec<(i64, Event)>, WorldError> {
         let get = || {
-            let mut query = self
-                .tx
-                .prepare_cached("SELECT seq, body FROM event ORDER BY seq")?;
+            let mut query = self.tx.prepare_cached(sql)?;
             let rows = query.query_map((), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<(i64, String)>>>()
         };

@@ -7,11 +7,12 @@ use serde::Serialize;
 use crate::world::{Kind, WorldError};
 
 use super::Landscape;
+use super::apply::is_under;
 use super::clock;
 use super::entities::{Backup, FinanceEnvironment, Policy, PowerEnvironment, PowerKind, Tenant};
 use super::events::{by_provider, forget_old_records};
 use super::link::LINK_TAKES;
-use super::lockbox::{LockboxRequest, RequestStatus, SWITCHING};
+use super::lockbox::{RequestStatus, SWITCHING};
 use super::state::{KeyState, Link, LockboxSwitch};
 use super::store::Tx;
 
@@ -167,12 +168,8 @@ impl Landscape<'_> {
             ));
         }
         let powers = self.all::<PowerEnvironment>()?;
-        let under = |power: &&PowerEnvironment| match &power.key {
-            KeyState::Cmk { policy: of, .. } | KeyState::Warning { policy: of, .. } => {
-                *of == policy.name
-            }
-            _ => false,
-        };
+        let under =
+            |power: &&PowerEnvironment| is_under(power) && power.key.policy() == Some(&policy.name);
         let powers: Vec<_> = powers.iter().filter(under).collect();
         let mut due = Vec::new();
         for power in &powers {
@@ -222,7 +219,8 @@ impl Landscape<'_> {
     }
 
     fn delete_what_was_locked_too_long(&self, now: Timestamp) -> Result<(), WorldError> {
-        for mut power in self.all::<PowerEnvironment>()? {
+        let locked = self.store().read(|tx| tx.powers_in("locked", "locked"))?;
+        for mut power in locked {
             let KeyState::Locked { policy, since, .. } = &power.key else {
                 continue;
             };
@@ -271,7 +269,7 @@ impl Landscape<'_> {
                     tx.record(&by_provider(at, "LockboxPolicyChanged", &tenant.name, "on"))?;
                 }
             }
-            for mut request in tx.all::<LockboxRequest>()? {
+            for mut request in tx.requests_open()? {
                 let (state, operation, at) = match &request.state {
                     RequestStatus::ActionNeeded if request.expires <= now => {
                         let at = request.expires;
@@ -298,7 +296,7 @@ impl Landscape<'_> {
                 due.push(clock::after(since, SWITCHING));
             }
         }
-        for request in self.all::<LockboxRequest>()? {
+        for request in self.store().read(|tx| tx.requests_open())? {
             match request.state {
                 RequestStatus::ActionNeeded => due.push(request.expires),
                 RequestStatus::Approved { until, .. } => due.push(until),
@@ -311,12 +309,14 @@ impl Landscape<'_> {
     /// The next time after `after` at which something is due.
     fn next_due(&self, after: Timestamp) -> Result<Option<Timestamp>, WorldError> {
         let mut due = self.lockbox_due()?;
-        for finance in self.all::<FinanceEnvironment>()? {
+        let begun = self.store().read(|tx| tx.links_begun(Timestamp::MAX))?;
+        for finance in begun {
             if let Link::InProgress { started, .. } = finance.link {
                 due.push(clock::after(started, LINK_TAKES));
             }
         }
-        for power in self.all::<PowerEnvironment>()? {
+        let locked = self.store().read(|tx| tx.powers_in("locked", "locked"))?;
+        for power in locked {
             if let KeyState::Locked { since, .. } = power.key {
                 due.push(clock::after(since, power.kind.deleted_after()));
             }

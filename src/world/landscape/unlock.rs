@@ -63,13 +63,10 @@ impl Landscape<'_> {
                 why: format!("{address}: not under the policy's key"),
             },
         };
-        // The resources open for an environment that is enabled.
-        self.store().write(|tx| tx.put(&enabled))?;
-        for address in self.resources_of(&enabled) {
-            if let Err(e) = self.workspace.check_access(&address) {
-                self.store().write(|tx| tx.put(&power))?;
-                return Err(e);
-            }
+        // Past the gate, which is closed until it is enabled: that the policy lets them through is known.
+        let through = self.workspace.wrapper();
+        for address in &addresses {
+            self.workspace.check_access_through(address, &through)?;
         }
         let sql = match healed {
             true => "SQL databases healed by themselves",
@@ -78,6 +75,7 @@ impl Landscape<'_> {
             }
         };
         self.store().write(|tx| {
+            tx.put(&enabled)?;
             let mut event = by_provider(now, "EnvironmentEnabled", environment, sql);
             event.actor = by.to_string();
             tx.record(&event)

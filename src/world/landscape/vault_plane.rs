@@ -129,7 +129,12 @@ impl Landscape<'_> {
                     "wait, or recover it",
                 );
             }
-            facts.purged = Some(now);
+            if let Some(at) = facts.purged.replace(now) {
+                return Err(WorldError::Usage(format!(
+                    "the vault {} was purged on {at}",
+                    facts.name
+                )));
+            }
             Ok(())
         })
     }
@@ -140,6 +145,12 @@ impl Landscape<'_> {
         operation: &str,
         change: impl FnOnce(&mut VaultFacts, Timestamp) -> Result<(), WorldError>,
     ) -> Result<VaultFacts, WorldError> {
+        if *vault == WhichVault::Provider {
+            return Err(WorldError::Usage(
+                "the provider's vault is not the customer's to change; name one of the customer's"
+                    .into(),
+            ));
+        }
         let turn = self.begin()?;
         let mut facts = self.vault_facts(vault)?;
         if let Err(e) = change(&mut facts, turn.now) {
