@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use super::medium::{Code, Medium};
-use super::page_file::Origin;
 use super::shared::Shared;
 use super::stream_file::{JOURNAL_CHUNK, StreamFile};
 use super::tracker::Free;
@@ -99,10 +98,8 @@ impl JournalFile {
             }
             (Some((at, number)), len) if at == offset && len == page => {
                 let trailer = &mut buf[page - TRAILER_LEN..];
-                main.file.expect(Origin::Journal {
-                    page: number,
-                    trailer: (&*trailer).try_into().expect("32 bytes"),
-                });
+                let was = (&*trailer).try_into().expect("32 bytes");
+                main.file.expect_journaled(number, was);
                 trailer.fill(0);
             }
             _ => (),

@@ -2,11 +2,12 @@ use std::collections::HashMap;
 
 use super::medium::{Code, Medium};
 use super::record::{Pages, Record};
-use super::tracker::{add_held, remove_held};
+use super::tracker::{ROOM, add_held, remove_held};
 use super::unit::{UnitId, Units};
 use super::wal_frames::LoggedFrame;
 
 /// What the frames of a write-ahead log mean for the sum of the main file's pages.
+#[derive(Default)]
 pub(super) struct Overlay(HashMap<u64, Overlaid>);
 
 struct Overlaid {
@@ -19,12 +20,19 @@ struct Overlaid {
 impl Overlay {
     /// Of these frames of the log with the salts `log`, from its first one on.
     pub(super) fn new(record: &Record, log: &[u8; 8], frames: &[LoggedFrame]) -> Self {
+        Self::default().of(record, log, frames)
+    }
+
+    /// The same, in the room of this one.
+    pub(super) fn of(mut self, record: &Record, log: &[u8; 8], frames: &[LoggedFrame]) -> Self {
         let taken_in = if record.log == *log {
             record.log_frames
         } else {
             0
         };
-        let mut pages: HashMap<u64, Overlaid> = HashMap::new();
+        let pages = &mut self.0;
+        pages.clear();
+        pages.shrink_to(ROOM);
         for (index, frame) in (0u64..).zip(frames) {
             let taken_in = index < taken_in;
             let page = pages.entry(frame.page).or_insert(Overlaid {
@@ -36,7 +44,7 @@ impl Overlay {
             }
             page.newest = frame.id;
         }
-        Self(pages)
+        self
     }
 
     /// The identity by which the record counts `page`, when the log holds it.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::Conversion;
 use super::header::BLOCK_LEN;
 use super::medium::{Code, Medium, read_whole};
+use super::overlay::Overlay;
 use super::page_freshness::SeenPages;
 use super::shared::Shared;
 use super::side::{self, Side};
@@ -32,6 +33,10 @@ pub(super) struct PageFile {
     pub(super) tracker: Option<Tracker>,
     /// What was read from a journal or log to be written here next.
     pub(super) origin: Option<Origin>,
+    /// What was read, when that is a page of the log. It is kept, so that a checkpoint allocates nothing for a page.
+    pub(super) logged: Vec<u8>,
+    /// Of the last checkpoint: its room is the next one's.
+    pub(super) overlay: Overlay,
     pub(super) checkpoint: Checkpoint,
     /// The last frame of the log that the checkpoint copied.
     pub(super) copied: Option<u64>,
@@ -57,13 +62,8 @@ pub(super) enum Origin {
         page: u64,
         trailer: [u8; TRAILER_LEN],
     },
-    /// The log: the page there, in this frame, gets this identity and has these bytes.
-    Log {
-        frame: u64,
-        page: u64,
-        id: UnitId,
-        plain: Vec<u8>,
-    },
+    /// The log: the page there gets this identity, and has the bytes [`PageFile::logged`].
+    Log { page: u64, id: UnitId },
 }
 
 /// Length of the header at the beginning of page 1 (SQLite's file format, section 1.3).
@@ -85,6 +85,8 @@ impl PageFile {
             known_pages: 0,
             auto_vacuum,
             origin: None,
+            logged: Vec::new(),
+            overlay: Overlay::default(),
             checkpoint: Checkpoint::No,
             copied: None,
             seen: SeenPages::default(),
@@ -206,12 +208,7 @@ impl PageFile {
                 self.units.seal_again(place, &id, plain, sealed)?;
                 Ok(sealed.ends_with(&trailer))
             }
-            Some(Origin::Log {
-                page,
-                id,
-                plain: logged,
-                ..
-            }) if page == number && logged == plain => {
+            Some(Origin::Log { page, id }) if page == number && self.logged == plain => {
                 self.units.seal_again(place, &id, plain, sealed)?;
                 Ok(true)
             }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::medium::{Code, Medium, read_whole};
-use super::overlay::Overlay;
 use super::page_file::{Checkpoint, Origin, PageFile, pages_of, trailer_offset};
 use super::position::{LogPosition, Position};
 use super::record::Record;
@@ -21,13 +20,14 @@ impl PageFile {
         count: u64,
     ) -> Result<(), Code> {
         let record = tracker::newest(&mut self.units, medium)?;
-        let overlay = Overlay::new(&record, log.salts, log.frames);
+        let overlay = std::mem::take(&mut self.overlay).of(&record, log.salts, log.frames);
         // What is counted by what the file holds must be there to stay before the record says so,
         // and the record before what it does not count any more goes.
         if overlay.skips(&record, count) {
             medium.sync()?;
         }
         let pages = overlay.taken_in(&record, &mut self.units, medium, count)?;
+        self.overlay = overlay;
         let frames = log.frames.len() as u64;
         if pages == record.now && record.log == *log.salts && record.log_frames == frames {
             return Ok(());
@@ -248,14 +248,20 @@ impl PageFile {
         }
     }
 
-    /// A page was read that SQLite may write here next.
-    pub(super) fn expect(&mut self, origin: Origin) {
-        if let Origin::Log { frame, .. } = origin {
-            self.copied = self.copied.max(Some(frame));
-        }
+    /// Page `page`, which had this trailer here, was read from the journal: SQLite may write it next.
+    pub(super) fn expect_journaled(&mut self, page: u64, trailer: [u8; TRAILER_LEN]) {
         if self.tracker.is_some() {
-            self.origin = Some(origin);
+            self.origin = Some(Origin::Journal { page, trailer });
         }
+    }
+
+    /// Page `page` was read from frame `frame` of the log, by a checkpoint that writes it next, with the identity
+    /// that it has there.
+    pub(super) fn expect_logged(&mut self, frame: u64, page: u64, id: UnitId, plain: &[u8]) {
+        self.copied = self.copied.max(Some(frame));
+        self.logged.clear();
+        self.logged.extend_from_slice(plain);
+        self.origin = Some(Origin::Log { page, id });
     }
 
     /// Whether pages that are read from the log go into this file, which then wants to know whence.

@@ -1,6 +1,6 @@
 //! Keeps the freshness record of a main file while pages of it are written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::medium::{Code, Medium};
 use super::page_file::trailer_offset;
@@ -20,6 +20,9 @@ pub(super) struct Tracker {
     /// What the journal says of free pages.
     free: FreePages,
 }
+
+/// Entries for which what follows transactions and checkpoints keeps room from one to the next, so that they allocate nothing.
+pub(super) const ROOM: usize = 4096;
 
 /// What a journal says of the free pages that its transaction may use again. SQLite writes over them
 /// without a word in the journal, since what they hold is of no use to anyone; so a journal leads back to
@@ -57,7 +60,20 @@ struct FreePages {
     told: Free,
     /// The trunk after the last one; 0 for none.
     next: u64,
-    leaves: BTreeSet<u64>,
+    leaves: HashSet<u64>,
+}
+
+impl FreePages {
+    /// The set keeps its room, so that the next transaction allocates none; but not that of a huge one.
+    fn forget(&mut self) {
+        let mut leaves = std::mem::take(&mut self.leaves);
+        leaves.clear();
+        leaves.shrink_to(ROOM);
+        *self = Self {
+            leaves,
+            ..Self::default()
+        };
+    }
 }
 
 /// The trunk after this one, and its leaves.
@@ -101,7 +117,7 @@ impl Tracker {
     /// that keeps its lock.
     pub(super) fn begin_journal(&mut self) {
         self.let_go();
-        self.free = FreePages::default();
+        self.free.forget();
     }
 
     /// This page goes into the journal, as it was before the transaction. Whether [`Tracker::free`] has
@@ -151,7 +167,7 @@ impl Tracker {
     pub(super) fn restores(&mut self, version: u64, free: Free) {
         if self.transaction.is_none() && self.restoring.is_none() {
             self.restoring = Some(version);
-            self.free = FreePages::default();
+            self.free.forget();
         }
         self.restores_more(free);
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::medium::{Code, Medium, read_whole};
-use super::page_file::{Origin, PageFile};
+use super::page_file::PageFile;
 use super::position::LogPosition;
 use super::shared::Shared;
 use super::unit::{ID_LEN, Place, TRAILER_LEN, UnitId, UnitKind, Units, copied, id_of};
@@ -109,6 +109,7 @@ impl WalFile {
         self.log = Some(Log::new(
             header.try_into().expect("its part is that long"),
             id_of(&sealed),
+            self.log.take(),
         ));
         self.followed = true;
         medium.write_at(&sealed, 0)
@@ -297,12 +298,11 @@ impl WalFile {
     /// Tells the main file that the page in `self.sealed` was read, which a checkpoint copies there.
     fn expect(&self, main: &mut Option<Main<'_>>, frame: u64, page: u64, plain: &[u8]) {
         if let Some(main) = main.as_mut().filter(|main| main.file.wants_origin()) {
-            main.file.expect(Origin::Log {
-                frame,
-                page,
-                id: copied(id_of(&self.sealed)),
-                plain: plain[..self.page - TRAILER_LEN].to_vec(),
-            });
+            let (id, plain) = (
+                copied(id_of(&self.sealed)),
+                &plain[..self.page - TRAILER_LEN],
+            );
+            main.file.expect_logged(frame, page, id, plain);
         }
     }
 

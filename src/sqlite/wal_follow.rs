@@ -111,7 +111,8 @@ impl WalFile {
         };
         if !known {
             let header = self.open_header(medium)?;
-            self.log = header.map(|(header, id)| Log::new(&header, id));
+            let before = self.log.take();
+            self.log = header.map(|(header, id)| Log::new(&header, id, before));
         }
         let Some(mut log) = self.log.take() else {
             return Ok(());

@@ -1,5 +1,6 @@
 //! What stands in a write-ahead log: its header, its frames' headers, and what is known of them.
 
+use super::tracker::ROOM;
 use super::unit::{ID_LEN, Place, TRAILER_LEN, UnitId, UnitKind, copied, id_of};
 
 // What SQLite sees (its file format, section 4).
@@ -49,12 +50,16 @@ pub(super) struct Generation<'a> {
 }
 
 impl Log {
-    pub(super) fn new(header: &[u8; HEADER_LEN], id: UnitId) -> Self {
+    /// One that begins with this header, in the room of the one that was known before.
+    pub(super) fn new(header: &[u8; HEADER_LEN], id: UnitId, before: Option<Self>) -> Self {
+        let mut frames = before.map_or(Vec::new(), |log| log.frames);
+        frames.clear();
+        frames.shrink_to(ROOM);
         Self {
             salts: header[16..24].try_into().expect("8 bytes"),
             checkpoint: u32::from_be_bytes(header[12..16].try_into().expect("4 bytes")),
             id,
-            frames: Vec::new(),
+            frames,
         }
     }
 
