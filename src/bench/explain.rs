@@ -4,9 +4,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use rusqlite::params;
-use serde::Serialize;
 
-use crate::base::{Part, Recorded, record, within};
+use crate::base::{Part, record, within};
 use crate::crypto::{KeyKind, Secret};
 use crate::resource::blob::{BlobName, BlobPath};
 use crate::sqlite::PageSize;
@@ -14,11 +13,9 @@ use crate::vault::{KeyVault, KeyWrapper};
 use crate::world::WhichVault;
 
 use super::load::{Served, request_to};
+use super::parts::{Explained, Round, Rounds};
 use super::plan::Plan;
 use super::{BenchError, files, places};
-
-/// How far the parts may be from the whole.
-const ADDS_UP: f64 = 0.10;
 
 /// A vault that is not there.
 const NOBODY: &str = "nobody.vault.azure.net";
@@ -48,34 +45,6 @@ impl Operation {
     }
 }
 
-/// One part of it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Share {
-    /// What is done.
-    pub part: String,
-    /// How long, in nanoseconds, for one operation.
-    pub ns: f64,
-    /// How often in one operation.
-    pub times: f64,
-}
-
-/// A whole and its parts.
-#[derive(Clone, Debug, Serialize)]
-pub struct Explained {
-    /// What was done.
-    pub operation: String,
-    /// The time of one (mean of the middle half of the rounds), measured without a look inside, in nanoseconds.
-    pub whole_ns: f64,
-    /// Its parts, the largest first.
-    pub parts: Vec<Share>,
-    /// Their sum.
-    pub sum_ns: f64,
-    /// Whether that is within a tenth of the whole.
-    pub adds_up: bool,
-    /// What has to be known to read it.
-    pub notes: Vec<String>,
-}
-
 /// Measures one operation as a whole and in parts, in turn.
 pub fn explain(operation: Operation, plan: &Plan) -> Result<Explained, BenchError> {
     match operation {
@@ -85,114 +54,39 @@ pub fn explain(operation: Operation, plan: &Plan) -> Result<Explained, BenchErro
     }
 }
 
-fn name(part: Part) -> &'static str {
-    match part {
-        Part::Rest => "everything else in this program",
-        Part::Sqlite => "SQLite's own work",
-        Part::SealedFile => "sealed files: pages, journals, logs, freshness",
-        Part::Aead => "AES-256-GCM",
-        Part::Derive => "key derivation and expansion",
-        Part::Wrap => "the vault's key: wrap and unwrap",
-        Part::Audit => "the audit record: made, authenticated, inserted",
-        Part::System => "system calls and copies out of the mapping",
-        Part::Sync => "waiting for the disk (sync)",
-        Part::Wait => "waiting for the other thread",
-    }
+/// How long rounds are taken at most.
+fn most(plan: &Plan) -> Duration {
+    Duration::from_secs(plan.scale.of(8, 30, 120))
 }
 
-/// Rounds of a whole without, and one with a look inside, in turn.
-struct Rounds {
-    whole: Vec<f64>,
-    recorded: Vec<Recorded>,
-    /// Operations in each round.
-    operations: f64,
-}
-
-impl Rounds {
-    fn take(
-        rounds: usize,
-        operations: u32,
-        mut round: impl FnMut() -> Result<(), BenchError>,
-    ) -> Result<Self, BenchError> {
-        let mut taken = Self {
-            whole: vec![],
-            recorded: vec![],
-            operations: f64::from(operations),
-        };
-        round()?;
-        // Each goes first as often as the other: what comes with every second round, such as a checkpoint, would be in
-        // one of them only.
-        for turn in (0..rounds).flat_map(|n| [n % 2 == 0, n % 2 == 1]) {
-            if turn {
-                let begun = Instant::now();
-                round()?;
-                taken.whole.push(begun.elapsed().as_nanos() as f64);
-            } else {
-                let (done, recorded) = record(&mut round);
+/// Rounds of `operations`: `work` does them, once without and once with a look inside.
+fn rounds(
+    plan: &Plan,
+    operations: u32,
+    mut work: impl FnMut() -> Result<(), BenchError>,
+) -> Result<Rounds, BenchError> {
+    Rounds::take(operations, plan.samples(), most(plan), |number| {
+        let mut whole = 0.0;
+        let mut recorded = None;
+        // Each goes first as often as the other: what comes with every second time, such as a checkpoint, would be
+        // in one of them only.
+        for looks in [number % 2 == 1, number % 2 == 0] {
+            if looks {
+                let (done, found) = record(&mut work);
                 done?;
-                taken.recorded.push(recorded);
+                recorded = Some(found);
+            } else {
+                let begun = Instant::now();
+                work()?;
+                whole = begun.elapsed().as_nanos() as f64;
             }
         }
-        Ok(taken)
-    }
-
-    fn whole(&self) -> f64 {
-        middle(&self.whole) / self.operations
-    }
-
-    /// The mean of each part over the middle half of the rounds: medians of parts would not add up. What
-    /// looking costs is taken off each part.
-    fn parts(&self) -> Vec<Share> {
-        let sum = |r: &Recorded| r.times.iter().sum::<Duration>();
-        let mut rounds: Vec<&Recorded> = self.recorded.iter().collect();
-        rounds.sort_by_key(|r| sum(r));
-        let quarter = rounds.len() / 4;
-        let middle = &rounds[quarter..rounds.len() - quarter];
-        let look = cost_of_a_look();
-        let count = middle.len() as f64 * self.operations;
-        let parts = Part::ALL.into_iter().map(|part| {
-            let of = |r: &&Recorded| r.times[part as usize].as_nanos() as f64;
-            let often = |r: &&Recorded| r.counts[part as usize] as f64;
-            let times = middle.iter().map(often).sum::<f64>() / count;
-            Share {
-                part: name(part).to_owned(),
-                ns: (middle.iter().map(of).sum::<f64>() / count - times * look).max(0.0),
-                times,
-            }
-        });
-        let mut parts: Vec<Share> = parts.filter(|share| share.ns > 0.0).collect();
-        parts.sort_by(|a, b| b.ns.total_cmp(&a.ns));
-        parts
-    }
-}
-
-/// The mean of the middle half.
-fn middle(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let quarter = sorted.len() / 4;
-    let middle = &sorted[quarter..sorted.len() - quarter];
-    middle.iter().sum::<f64>() / middle.len() as f64
-}
-
-/// What one part that is recorded and does nothing takes, in nanoseconds.
-fn cost_of_a_look() -> f64 {
-    const LOOKS: u32 = 10_000;
-    let begun = Instant::now();
-    record(|| (0..LOOKS).for_each(|_| within(Part::Aead, || ())));
-    begun.elapsed().as_nanos() as f64 / f64::from(LOOKS)
-}
-
-fn explained(operation: String, whole: f64, parts: Vec<Share>, notes: Vec<String>) -> Explained {
-    let sum: f64 = parts.iter().map(|share| share.ns).sum();
-    Explained {
-        operation,
-        whole_ns: whole,
-        parts,
-        sum_ns: sum,
-        adds_up: (sum / whole - 1.0).abs() <= ADDS_UP,
-        notes,
-    }
+        Ok(Round {
+            whole,
+            recorded: recorded.expect("one of the two looks"),
+            beside: 0.0,
+        })
+    })
 }
 
 fn sql(plan: &Plan) -> Result<Explained, BenchError> {
@@ -218,7 +112,7 @@ fn sql(plan: &Plan) -> Result<Explained, BenchError> {
     connection.execute_batch("COMMIT")?;
     let mut update = connection.prepare("UPDATE t SET body = ?2 WHERE id = ?1")?;
     let mut n = 0;
-    let rounds = Rounds::take(plan.samples(), changes, || {
+    let rounds = rounds(plan, changes, || {
         for _ in 0..changes {
             n += 1;
             let row = params![n * 48_611 % ROWS, [n as u8; 100]];
@@ -226,12 +120,11 @@ fn sql(plan: &Plan) -> Result<Explained, BenchError> {
         }
         Ok(())
     })?;
-    Ok(explained(
+    Ok(rounds.explained(
         "a transaction that changes one row of a sealed database (write-ahead log, synchronous = NORMAL), with its \
          share of a checkpoint"
             .to_owned(),
-        rounds.whole(),
-        rounds.parts(),
+        "",
         vec![
             "What SQLite does by itself with the index of the log is in SQLite's own work.".to_owned(),
             "Pages pass from SQLite's buffer through AES-256-GCM into the buffer that is written: there is no copy beside it. \
@@ -252,15 +145,14 @@ fn blob(plan: &Plan) -> Result<Explained, BenchError> {
     let from = dir.path().join("from");
     fs::write(&from, vec![0x5a; size as usize]).map_err(|e| BenchError::io(&from, e))?;
     let name = BlobPath::in_default(BlobName::parse("object").expect("a valid name"));
-    let rounds = Rounds::take(plan.samples(), 1, || {
+    let rounds = rounds(plan, 1, || {
         let mut source = files::open(&from)?;
         account.put(&name, &mut source, &mut |_| ())?;
         Ok(())
     })?;
-    Ok(explained(
+    Ok(rounds.explained(
         format!("a blob of {} KiB that is put", size >> 10),
-        rounds.whole(),
-        rounds.parts(),
+        "",
         vec![
             "Parts of the thread that reads and seals, from the call to its return. Another thread writes meanwhile; what this one waits \
              for it is a part, what it does is not."
@@ -288,47 +180,38 @@ fn vault(plan: &Plan) -> Result<Explained, BenchError> {
     let path = "/keys/customer-key//unwrapkey";
     let nobody = request_to(NOBODY, &token, "POST", path, body);
     let (mut connection, mut refused) = (served.connect()?, served.connect_to(NOBODY)?);
-    let (mut whole, mut round_trip) = (vec![], vec![]);
-    let mut here = Rounds::take(0, often, || Ok(()))?;
-    for round in 0..=plan.samples() {
-        let each = |times: &mut Vec<f64>, begun: Instant| {
-            if round > 0 {
-                times.push(begun.elapsed().as_nanos() as f64 / f64::from(often));
-            }
-        };
+    let repeat = |work: &mut dyn FnMut() -> Result<(), BenchError>| {
         let begun = Instant::now();
-        for _ in 0..often {
-            connection.ask(&request)?;
-        }
-        each(&mut whole, begun);
-        let begun = Instant::now();
-        for _ in 0..often {
-            refused.ask_for(404, &nobody)?;
-        }
-        each(&mut round_trip, begun);
-        let uses = || -> Result<(), BenchError> {
-            for _ in 0..often {
-                vault.unwrap_key(&kid, wrapped.algorithm, &wrapped.bytes)?;
+        (0..often).try_for_each(|_| work())?;
+        Ok::<_, BenchError>(begun.elapsed().as_nanos() as f64)
+    };
+    let rounds = Rounds::take(often, plan.samples(), most(plan), |number| {
+        let (mut whole, mut beside, mut recorded) = (0.0, 0.0, None);
+        // Each goes first as often as the others.
+        for turn in 0..3 {
+            match (number + turn) % 3 {
+                0 => whole = repeat(&mut || connection.ask(&request))?,
+                1 => beside = repeat(&mut || refused.ask_for(404, &nobody))?,
+                _ => {
+                    let mut unwrap = || {
+                        vault.unwrap_key(&kid, wrapped.algorithm, &wrapped.bytes)?;
+                        Ok(())
+                    };
+                    let (done, found) = record(|| repeat(&mut unwrap));
+                    done?;
+                    recorded = Some(found);
+                }
             }
-            Ok(())
-        };
-        let (done, recorded) = record(uses);
-        done?;
-        if round > 0 {
-            here.recorded.push(recorded);
         }
-    }
-    let mut parts = here.parts();
-    parts.push(Share {
-        part: "TLS, HTTP, two processes that wake each other".to_owned(),
-        ns: middle(&round_trip),
-        times: 1.0,
-    });
-    parts.sort_by(|a, b| b.ns.total_cmp(&a.ns));
-    Ok(explained(
+        Ok(Round {
+            whole,
+            recorded: recorded.expect("one of the three looks"),
+            beside,
+        })
+    })?;
+    Ok(rounds.explained(
         "a key unwrapped by RSA-OAEP-256 (RSA-2048) through the server, one client on one connection".to_owned(),
-        middle(&whole),
-        parts,
+        "TLS, HTTP, two processes that wake each other",
         vec![
             "TLS and HTTP: a request as long, for a vault that is not there, which the server refuses before it asks one. All other parts: the same \
              use of the same vault's directory, in this process. What SQLite, sealed files and the sync do beside the audit record, they do to commit it."
@@ -336,32 +219,4 @@ fn vault(plan: &Plan) -> Result<Explained, BenchError> {
             "Checking the token's right to the key is in neither, nor is the way between the server's threads.".to_owned(),
         ],
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A control on both sides: a sum that is a tenth off is said to add up, and one that is off by more is not.
-    #[test]
-    fn parts_that_miss_more_than_a_tenth_are_not_said_to_add_up() {
-        let of = |parts: [f64; 2]| {
-            let parts = parts.map(|ns| Share {
-                part: String::new(),
-                ns,
-                times: 1.0,
-            });
-            explained(String::new(), 1000.0, parts.into(), vec![])
-        };
-        assert_eq!(of([400.0, 505.0]).sum_ns, 905.0);
-        for (parts, adds_up) in [
-            ([400.0, 600.0], true),
-            ([400.0, 505.0], true),
-            ([400.0, 695.0], true),
-            ([400.0, 495.0], false),
-            ([400.0, 705.0], false),
-        ] {
-            assert_eq!(of(parts).adds_up, adds_up, "{parts:?}");
-        }
-    }
 }

@@ -42,15 +42,38 @@ pub(super) fn of_median(samples: &[f64]) -> Interval {
     })
 }
 
+/// The middle half of what is sorted.
+pub(super) fn middle_half<T>(sorted: &[T]) -> &[T] {
+    let quarter = sorted.len() / 4;
+    &sorted[quarter..sorted.len() - quarter]
+}
+
+/// The mean of the middle half: as deaf to wild samples as the median, and sums of means are means of sums.
+pub(super) fn middle(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = middle_half(&sorted);
+    middle.iter().sum::<f64>() / middle.len() as f64
+}
+
 /// The ratio of the medians of what was sampled in turn: rounds are drawn, not samples, so that
 /// what slowed a whole round down slows both.
 pub(super) fn of_paired_ratio(candidate: &[f64], baseline: &[f64]) -> Interval {
+    of_paired(candidate, baseline, median)
+}
+
+/// The same of the means of the middle halves.
+pub(super) fn of_paired_middles(candidate: &[f64], baseline: &[f64]) -> Interval {
+    of_paired(candidate, baseline, middle)
+}
+
+fn of_paired(candidate: &[f64], baseline: &[f64], middle: fn(&[f64]) -> f64) -> Interval {
     let rounds = candidate.len().min(baseline.len());
     let (candidate, baseline) = (&candidate[..rounds], &baseline[..rounds]);
-    interval(median(candidate) / median(baseline), rounds, |draw| {
+    interval(middle(candidate) / middle(baseline), rounds, |draw| {
         let of = |samples: &[f64]| {
             let values: Vec<f64> = draw.iter().map(|&at| samples[at]).collect();
-            median(&values)
+            middle(&values)
         };
         of(candidate) / of(baseline)
     })

@@ -1,4 +1,4 @@
-use crate::bench::{self, Operation, Plan, time_text};
+use crate::bench::{self, AddsUp, Operation, Plan, time_text};
 use crate::cli::{CliError, Output, table};
 
 /// Prints where the time of one operation goes.
@@ -17,11 +17,21 @@ pub(super) fn run(operation: Operation, plan: &Plan, output: Output) -> Result<(
         let sum = explained.sum_ns;
         rows.push(vec!["sum of the parts".to_owned(), share(sum), time_text(sum), String::new()]);
         text.push_str(&table(&["part", "of the whole", "time", "times"], &[1, 2, 3], &rows));
+        let of = explained.of_whole;
+        let measured = format!(
+            "the sum is {:.3} of it ({:.3} to {:.3} in 95 % of draws, from {} rounds)",
+            of.median, of.low, of.high, explained.rounds
+        );
         match explained.adds_up {
-            true => writeln!(text, "The parts add up to the whole within a tenth.")?,
-            false => writeln!(
+            AddsUp::Yes => writeln!(text, "The parts add up to the whole within a tenth: {measured}.")?,
+            AddsUp::No => writeln!(
                 text,
-                "THE PARTS DO NOT ADD UP to the whole within a tenth: something is missing, or the machine was disturbed. Repeat it."
+                "THE PARTS DO NOT ADD UP to the whole within a tenth: {measured}. Something is missing, or counted twice."
+            )?,
+            AddsUp::NotKnown => writeln!(
+                text,
+                "WHETHER THE PARTS ADD UP within a tenth IS NOT KNOWN: {measured}. The machine was disturbed: repeat it on a quieter \
+                 one, or with --full."
             )?,
         }
         for note in &explained.notes {
