@@ -21,6 +21,7 @@ use atrest::resource::sql::SqlDatabase;
 use atrest::resource::{ProtectedResource, Protection, Wrapper};
 use atrest::sqlite::PageSize;
 use keys::TestVault;
+use serde_json::Value;
 
 const CANARIES: [&str; 2] = [
     "Kim Akers, IBAN NL91ABNA0417164300",
@@ -115,6 +116,7 @@ impl Crime {
                 name: "another tenant's vault".to_owned(),
                 wrapper: TestVault::new(),
             }],
+            vaults: Vec::new(),
             canaries,
             seed: 7,
             scratch: self.dir.path().join("scratch"),
@@ -396,7 +398,7 @@ fn a_proof_leaves_the_users_data_alone_and_names_what_lies_beside_it_in_plain() 
     let told = atrest(&work, &["--json", "prove", "--only", "1,2,7,18,20,24"]);
     assert_eq!(before, data());
     assert_eq!(names, std::fs::read_dir(&work).unwrap().count());
-    let report: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let report: Value = serde_json::from_str(&told).unwrap();
     let claims = report["claims"].as_array().unwrap();
     let of_backup = claims
         .iter()
@@ -422,6 +424,259 @@ fn a_proof_leaves_the_users_data_alone_and_names_what_lies_beside_it_in_plain() 
         assert_eq!(done.status.code(), Some(2), "{done:?}");
         assert!(String::from_utf8_lossy(&done.stderr).contains("nothing was tried"));
     }
+}
+
+/// Claims of one attack on a database, and how the run ended, where only these programs are on the search path.
+fn proved_with(work: &Path, attack: &str, programs: &[(&str, &str)]) -> (Vec<Value>, i32) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = tempfile::tempdir().unwrap();
+    for (name, does) in programs {
+        let program = path.path().join(name);
+        std::fs::write(&program, format!("#!/bin/sh\n{does}\n")).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_atrest"));
+    command.arg("--dir").arg(work).args(["--json", "prove"]);
+    command.args(["--only", attack]);
+    let done = command.env("PATH", path.path()).output().unwrap();
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let claims = report["claims"].as_array().unwrap().clone();
+    (claims, done.status.code().unwrap())
+}
+
+/// The verdict and the summary of the claim whose name ends so.
+fn told<'a>(claims: &'a [Value], ending: &str) -> Option<(&'a str, &'a str)> {
+    let ends = |c: &&Value| c["id"].as_str().unwrap().ends_with(ending);
+    let claim = claims.iter().find(ends)?;
+    let summary = claim["evidence"]["summary"].as_str().unwrap();
+    Some((claim["verdict"].as_str().unwrap(), summary))
+}
+
+/// A tool that dies has found nothing in the protected copy, either.
+#[test]
+fn a_tool_that_fails_is_neither_taken_for_one_that_found_nothing_nor_for_one_that_is_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path();
+    atrest(work, &["init", "--key-kind", "oct-256"]);
+    atrest(work, &["sql", "create", "ledger"]);
+    let rows = "CREATE TABLE person (name TEXT, note TEXT);
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
+        INSERT INTO person SELECT 'Kim Akers, number ' || i, 'IBAN NL91ABNA' || (417164300 + i) FROM n";
+    atrest(work, &["sql", "exec", "ledger", rows]);
+    let dies = |name| (name, "echo it cannot go on >&2; exit 3");
+    let killed = |name| (name, "kill -9 $$");
+    let finds = (
+        "yara",
+        "/usr/bin/grep -q 'SQLite format 3' \"$3\" && echo '0x0:$sqlite: SQLite'; exit 0",
+    );
+    // The controls: none of them, and one that works.
+    let (none, code) = proved_with(work, "2", &[]);
+    assert_eq!(
+        (told(&none, "standard-tools"), code),
+        (None, 0),
+        "{none:#?}"
+    );
+    let (works, code) = proved_with(work, "2", &[finds]);
+    let (verdict, _) = told(&works, "standard-tools").unwrap();
+    assert_eq!((verdict, code), ("holds", 0), "{works:#?}");
+    // With each other one broken, in either way.
+    let broken = [
+        finds,
+        dies("foremost"),
+        dies("ent"),
+        killed("photorec"),
+        killed("binwalk"),
+    ];
+    let (claims, code) = proved_with(work, "2", &broken);
+    let (verdict, summary) = told(&claims, "standard-tools").unwrap();
+    assert_eq!((verdict, code), ("holds", 1), "{claims:#?}");
+    assert!(!summary.contains("ent"), "{summary}");
+    for (tool, how) in [
+        ("foremost", "exit status: 3, and said: it cannot go on"),
+        ("ent", "exit status: 3"),
+        ("photorec", "signal: 9"),
+        ("binwalk", "signal: 9"),
+    ] {
+        let ending = format!("standard-tools--{tool}");
+        let (verdict, summary) = told(&claims, &ending).unwrap();
+        assert_eq!(verdict, "inconclusive", "{tool}");
+        let failed = format!("{tool} failed: {how}");
+        assert!(summary.starts_with(&failed), "{summary}");
+    }
+    // All of them broken.
+    let (claims, _) = proved_with(work, "2", &[dies("yara")]);
+    assert!(told(&claims, "standard-tools").is_none());
+    assert_eq!(
+        told(&claims, "standard-tools--yara").unwrap().0,
+        "inconclusive"
+    );
+    // What traces.
+    let part = "while-the-program-does-the-same-work";
+    let (absent, code) = proved_with(work, "12", &[]);
+    assert_eq!((told(&absent, part), code), (None, 0));
+    let whole = "while-it-works";
+    assert!(
+        told(&absent, whole)
+            .unwrap()
+            .1
+            .contains("strace is not installed")
+    );
+    let (failed, code) = proved_with(work, "12", &[dies("strace")]);
+    let (verdict, summary) = told(&failed, part).unwrap();
+    assert_eq!((verdict, code), ("inconclusive", 1), "{failed:#?}");
+    assert!(
+        summary.contains("strace failed: exit status: 3"),
+        "{summary}"
+    );
+    assert!(!told(&failed, whole).unwrap().1.contains("not installed"));
+    let part = "dumps-of-a-server-s-process--by-gcore";
+    let (failed, code) = proved_with(work, "21", &[dies("gcore")]);
+    let (verdict, summary) = told(&failed, part).unwrap();
+    assert_eq!((verdict, code), ("inconclusive", 1), "{failed:#?}");
+    assert!(
+        summary.contains("gcore failed: exit status: 3"),
+        "{summary}"
+    );
+}
+
+/// What `prove` says of a resource whose key is gone, and what it ends with.
+#[test]
+fn what_a_purge_erased_is_shown_to_be_erased_and_a_key_that_can_come_back_is_no_erasure() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path();
+    atrest(work, &["init", "--key-kind", "oct-256"]);
+    atrest(work, &["sql", "create", "ledger"]);
+    let rows = "CREATE TABLE person (name TEXT); INSERT INTO person VALUES ('Kim Akers')";
+    atrest(work, &["sql", "exec", "ledger", rows]);
+    let prove = |only: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_atrest"));
+        command.arg("--dir").arg(work).args(["--json", "prove"]);
+        command.args(["--only", only]).output().unwrap()
+    };
+    let claims = |done: &std::process::Output| -> Vec<Value> {
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        report["claims"].as_array().unwrap().clone()
+    };
+    // Deleted, it can be recovered: nothing is erased, nothing is proved, and the error says what to do.
+    atrest(work, &["key", "delete", "customer-key"]);
+    let deleted = prove("1");
+    let told_of = claims(&deleted);
+    let (verdict, summary) = told(&told_of, "twin/production/sql/ledger").unwrap();
+    assert_eq!((verdict, deleted.status.code()), ("inconclusive", Some(1)));
+    assert!(
+        summary.contains("recover it with `atrest key recover`"),
+        "{summary}"
+    );
+    assert!(told(&told_of, "erased/production/sql/ledger").is_none());
+    // Purged, it is gone.
+    atrest(work, &["key", "purge", "customer-key"]);
+    let purged = prove("32");
+    let told_of = claims(&purged);
+    let (verdict, summary) = told(&told_of, "erased/production/sql/ledger").unwrap();
+    assert_eq!(
+        (verdict, purged.status.code()),
+        ("holds", Some(0)),
+        "{told_of:#?}"
+    );
+    assert!(summary.contains("no detector raises an alarm"), "{summary}");
+    let (verdict, summary) = told(&told_of, "twin/production/sql/ledger").unwrap();
+    assert_eq!(verdict, "not-tried");
+    assert!(summary.contains("Its key was purged"), "{summary}");
+    // What was chosen cannot be tried on it, which is no success.
+    let in_vain = prove("1");
+    assert_eq!(in_vain.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&in_vain.stderr).contains("nothing was tried"));
+    // Bytes that are no noise are not erased, whatever became of the key.
+    let file = work.join("environments/production/sql/ledger.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes.extend(b"Kim Akers, and her account. ".repeat(1000));
+    std::fs::write(&file, bytes).unwrap();
+    let altered = prove("32");
+    let told_of = claims(&altered);
+    let (verdict, _) = told(&told_of, "erased/production/sql/ledger").unwrap();
+    assert_eq!((verdict, altered.status.code()), ("fails", Some(1)));
+}
+
+#[test]
+fn the_attacks_on_vaults_are_tried_on_copies_of_the_users_own_and_say_what_a_passphrase_keeps_from_them()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path();
+    atrest(work, &["init", "--key-kind", "oct-256"]);
+    atrest(work, &["sql", "create", "ledger"]);
+    for _ in 0..3 {
+        atrest(work, &["key", "rotate", "customer-key"]);
+    }
+    atrest(work, &["vault", "create", "guarded", "--purge-protection"]);
+    atrest(
+        work,
+        &[
+            "key", "create", "kept", "--kind", "oct-256", "--vault", "guarded",
+        ],
+    );
+    let (claims, code) = proved_with(work, "28,29,31,32", &[]);
+    assert_eq!(code, 0, "{claims:#?}");
+    let of = |vault: &str, number: u8, part: &str| {
+        let id = format!("attack-{number}/the-vault-{vault}/{part}");
+        let (verdict, _) = told(&claims, &id).unwrap_or_else(|| panic!("{id}: {claims:#?}"));
+        verdict.to_owned()
+    };
+    let parts = [
+        (29, "by-who-has-the-file-and-not-the-root-key"),
+        (29, "by-who-has-the-root-key-and-changes-rows"),
+        (31, "opened-by-who-has-its-files-and-not-the-root-key"),
+        (
+            31,
+            "a-key-that-is-purged-in-a-copy--by-who-has-the-file-and-the-root-key",
+        ),
+        (32, "the-backup-of-a-key--made-by-a-copy"),
+    ];
+    for (number, part) in parts {
+        assert_eq!(of("customer", number, part), "holds", "{number} {part}");
+    }
+    assert_eq!(of("customer", 28, "what-a-guess-costs"), "not-tried");
+    // Purge protection holds in a copy as well.
+    assert_eq!(of("guarded", 31, parts[3].1), "not-tried");
+    assert_eq!(of("guarded", 31, parts[2].1), "holds");
+    // Where a passphrase seals it, it is guessed at, and nothing is tried that would have to know it.
+    let (sealed, file) = (dir.path().join("sealed"), dir.path().join("words"));
+    std::fs::write(&file, "correct horse battery staple\n").unwrap();
+    let words = file.to_str().unwrap();
+    let init = [
+        "--passphrase-file",
+        words,
+        "init",
+        "--passphrase",
+        "--key-kind",
+        "oct-256",
+    ];
+    atrest(&sealed, &init);
+    atrest(
+        &sealed,
+        &["--passphrase-file", words, "sql", "create", "ledger"],
+    );
+    let prove = [
+        "--passphrase-file",
+        words,
+        "--json",
+        "prove",
+        "--only",
+        "28,31",
+    ];
+    let report: Value = serde_json::from_str(&atrest(&sealed, &prove)).unwrap();
+    let claims = report["claims"].as_array().unwrap();
+    let (verdict, summary) = told(claims, "the-vault-customer/what-a-guess-costs").unwrap();
+    assert_eq!(verdict, "holds");
+    assert!(summary.contains("One guess takes 64 MiB"), "{summary}");
+    let of_vault = |c: &&Value| c["id"] == "attack-31/the-vault-customer";
+    let untried = claims.iter().find(of_vault).unwrap();
+    assert_eq!(untried["verdict"], "not-tried");
+    let reason = untried["evidence"]["reason"].as_str().unwrap();
+    assert!(reason.contains("passphrase"), "{reason}");
+    // Nothing of it happened to the vaults themselves.
+    assert!(atrest(work, &["key", "list"]).contains("customer-key"));
+    atrest(work, &["sql", "exec", "ledger", "SELECT 1"]);
+    atrest(work, &["audit", "verify"]);
 }
 
 /// Every file below `dir`, with its bytes.

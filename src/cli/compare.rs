@@ -163,7 +163,13 @@ fn bytes(looked_at: &[(String, Opaque)]) -> String {
                     Some(verdict) => format!("{}: {} found", word(verdict), seen.found),
                     None => "not tried: none given".to_owned(),
                 },
-                format!("{}{alarms}", word(seen.noise)),
+                match seen.members_passed {
+                    0 => format!("{}{alarms}", word(seen.noise)),
+                    n => format!(
+                        "{}{alarms}; {n} compressed members not opened",
+                        word(seen.noise)
+                    ),
+                },
                 match seen.nonces {
                     0 => "not tried: no sealed files".to_owned(),
                     all => format!("{} of {all}", seen.nonces_repeated),

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::base::{create_dir_private, sabotage, write_atomic};
 use crate::lab::{
-    self, ATTACKS, CANARY_FILE, Claim, Evidence, FiguresPair, KeyChain, Lab, Report, ReportMeta,
-    Run, STOLEN, Scene, Searcher, Selection, Step, Verdict, sign_report,
+    self, ATTACKS, CANARY_FILE, Claim, Erased, Evidence, FiguresPair, KeyChain, Lab, Report,
+    ReportMeta, Run, STOLEN, Scene, Searcher, Selection, Step, Verdict, sign_report,
 };
 use crate::world::{ResourceAddress, WhichVault, Workspace};
 
@@ -184,11 +184,19 @@ fn report(
     report.step(theft);
     report.stolen("everything but the vaults", scene.manifest);
     for (resource, why) in scene.without_twin {
+        let stolen = scratch.join(STOLEN);
+        if let Some(gone) = Erased::of(workspace, &resource, &stolen, &why, &caller())? {
+            gone.claims()?.into_iter().for_each(|c| report.claim(c));
+            continue;
+        }
         report.claim(Claim {
             id: format!("twin/{resource}"),
             text: format!("The attacks on {resource} have a control."),
             verdict: Verdict::Inconclusive,
-            evidence: Evidence::of(format!("No unprotected twin could be made: {why}")),
+            evidence: Evidence::of(format!(
+                "No unprotected twin could be made, and so no attack on it proves anything: {why}. When it can be \
+                 read again, prove again."
+            )),
         });
     }
     for resource in scene.plain {
@@ -222,6 +230,7 @@ fn report(
         exhibits: scene.exhibits,
         owner: workspace.wrapper(),
         strangers: Vec::new(),
+        vaults: scene.vaults,
         canaries: scene.canaries,
         seed: args.seed,
         scratch: scratch.to_owned(),
@@ -246,7 +255,9 @@ fn report(
     let outcomes = lab::run(&lab, selection, &|done, total, _| {
         progress.set(done as u64, total as u64);
     });
-    if outcomes.is_empty() && !lab.exhibits.is_empty() {
+    // Where a resource could not be attacked, the report says more than this.
+    let chosen_in_vain = !selection.only.is_empty() && report.exit_code() == 0;
+    if outcomes.is_empty() && (!lab.exhibits.is_empty() || chosen_in_vain) {
         return Err(nothing_tried());
     }
     outcomes

@@ -52,6 +52,17 @@ pub struct Stranger {
     pub wrapper: Wrapper,
 }
 
+/// A vault as it was when the rest was stolen. No thief of the data has it: it is for the attacks on vaults.
+#[derive(Clone, Debug)]
+pub struct StolenVault {
+    /// Its name in its working directory.
+    pub name: String,
+    /// A copy of its directory, without a key file.
+    pub dir: PathBuf,
+    /// The key file of the original; none where it is under a passphrase.
+    pub key_file: Option<PathBuf>,
+}
+
 /// What the attacks work with.
 #[derive(Clone)]
 pub struct Lab {
@@ -61,6 +72,8 @@ pub struct Lab {
     pub owner: Wrapper,
     /// Vaults beside those that the lab makes up itself (none, one with a wrong key, one that lies).
     pub strangers: Vec<Stranger>,
+    /// Vaults that the attacks on vaults are tried on, beside those that the lab makes.
+    pub vaults: Vec<StolenVault>,
     /// What must not be found in a protected copy.
     pub canaries: CanarySet,
     /// Every random choice comes from this.
@@ -117,6 +130,14 @@ pub enum LabError {
     /// The report could not be made.
     #[error("the report: {0}")]
     Report(String),
+    /// A standard tool did not do its work, so that nothing follows from what it found.
+    #[error("{program} failed: {how}")]
+    Tool {
+        /// The program.
+        program: &'static str,
+        /// How it ended, and its last words.
+        how: String,
+    },
 }
 
 impl LabError {

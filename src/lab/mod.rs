@@ -12,6 +12,7 @@ mod canary;
 pub mod compare;
 mod detect;
 mod encodings;
+mod erased;
 mod exhibit;
 mod inventory;
 mod process;
@@ -28,7 +29,8 @@ pub use detect::{
     Scan, Search, Searcher, scan_copy, xor_of_copies,
 };
 pub use encodings::Encoding;
-pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, Stranger};
+pub use erased::Erased;
+pub use exhibit::{Exhibit, Lab, LabError, StolenCopy, StolenVault, Stranger};
 pub use inventory::{Readable, readable};
 pub use registry::{ATTACKS, Attack, OnExhibit, Once, Outcome, Run, Selection, run};
 pub use report::{

@@ -120,11 +120,14 @@ impl Search {
     /// Searches the first `len` bytes, and keeps the last ones for what comes: returns how many.
     fn step(&mut self, len: usize) -> usize {
         let bytes = &self.bytes[..len];
-        self.differences.clear();
-        let pairs = bytes.iter().zip(bytes.iter().skip(1));
-        self.differences.extend(pairs.map(|(a, b)| a ^ b));
-        for found in self.automaton.find_overlapping_iter(&self.differences) {
-            self.found[found.pattern().as_usize()] += 1;
+        // Most of a process's memory, and of a dump of it, was never written to, and no key is all zeroes.
+        if bytes.iter().any(|byte| *byte != 0) {
+            self.differences.clear();
+            let pairs = bytes.iter().zip(bytes.iter().skip(1));
+            self.differences.extend(pairs.map(|(a, b)| a ^ b));
+            for found in self.automaton.find_overlapping_iter(&self.differences) {
+                self.found[found.pattern().as_usize()] += 1;
+            }
         }
         // One byte less than a key: no match is seen twice.
         let kept = len.min(self.longest - 1);

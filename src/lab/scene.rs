@@ -9,9 +9,10 @@ use crate::resource::{Protection, Wrapper};
 use crate::sqlite::database_files;
 use crate::world::{CONFIG, Kind, ResourceAddress, ResourceEntry, Workspace};
 
+use super::attack::own_vaults::copy_files;
 use super::inventory::{Readable, readable};
 use super::theft::{duplicate, list};
-use super::{CanarySet, Exhibit, LabError, Manifest, Searcher, StolenCopy, steal};
+use super::{CanarySet, Exhibit, LabError, Manifest, Searcher, StolenCopy, StolenVault, steal};
 
 /// Where the stolen files are in the directory of a scene, and where they are kept.
 pub const STOLEN: &str = "stolen";
@@ -24,11 +25,13 @@ pub struct Scene {
     /// The protected resources.
     pub exhibits: Vec<Exhibit>,
     /// Protected resources that no twin could be made of, and why: nothing can be proved of them.
-    pub without_twin: Vec<(String, String)>,
+    pub without_twin: Vec<(ResourceAddress, String)>,
     /// Resources that are not protected at all.
     pub plain: Vec<String>,
     /// Files that lie among the data, are no part of a resource, and can be read by anybody.
     pub readable: Vec<Readable>,
+    /// Its vaults, of those that lie in it.
+    pub vaults: Vec<StolenVault>,
     /// Distinctive pieces of the data.
     pub canaries: CanarySet,
 }
@@ -54,6 +57,8 @@ pub fn set_scene(
             .collect::<Result<_, _>>()?,
     };
     let stolen = dir.join(STOLEN);
+    // Before one of them is opened: a file that this process has open is not to be opened beside SQLite.
+    let vaults = vaults(workspace, &dir.join("vaults"))?;
     let manifest = steal(workspace.dir(), &workspace.at_rest(), &stolen, progress)?;
     let mut scene = Scene {
         manifest,
@@ -61,6 +66,7 @@ pub fn set_scene(
         without_twin: Vec::new(),
         plain: Vec::new(),
         readable: Vec::new(),
+        vaults,
         canaries: CanarySet::default(),
     };
     for (number, (address, entry)) in resources.into_iter().enumerate() {
@@ -72,9 +78,7 @@ pub fn set_scene(
         match exhibit(workspace, &address, &entry, &stolen, &own) {
             Ok(exhibit) => scene.exhibits.push(exhibit),
             Err(LabError::Resource(e)) => {
-                scene
-                    .without_twin
-                    .push((address.to_string(), e.to_string()));
+                scene.without_twin.push((address, e.to_string()));
             }
             Err(e) => return Err(e),
         }
@@ -95,6 +99,26 @@ pub fn set_scene(
         }
     }
     Ok(scene)
+}
+
+/// Copies of the vaults that lie in the working directory, below `dir`. One behind a server does not.
+fn vaults(workspace: &Workspace, dir: &Path) -> Result<Vec<StolenVault>, LabError> {
+    let mut stolen = Vec::new();
+    for (which, ..) in workspace.vaults()? {
+        let from = which.dir(workspace.dir());
+        if !from.is_dir() {
+            continue;
+        }
+        let copy = dir.join(which.name());
+        copy_files(&from, &copy)?;
+        let key_file = which.key_file(workspace.dir());
+        stolen.push(StolenVault {
+            name: which.name().to_owned(),
+            dir: copy,
+            key_file: key_file.is_file().then_some(key_file),
+        });
+    }
+    Ok(stolen)
 }
 
 /// The stolen files that are no part of a resource, and not the working directory's own.

@@ -5,9 +5,10 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
+use super::process::Needle;
 use super::{CHI_SQUARE_LIMIT, CanarySet, Documented, LabError};
 
 /// A tool, by the name of its program.
@@ -27,6 +28,8 @@ pub(super) enum Tool {
     Binwalk,
     /// Writes down the system calls of a process.
     Strace,
+    /// Finds AES keys in memory by their expanded form.
+    Aeskeyfind,
 }
 
 impl Tool {
@@ -49,6 +52,7 @@ impl Tool {
             Self::Photorec => "photorec",
             Self::Binwalk => "binwalk",
             Self::Strace => "strace",
+            Self::Aeskeyfind => "aeskeyfind",
         }
     }
 
@@ -59,8 +63,8 @@ impl Tool {
             // It is a part of gdb.
             Self::Gcore | Self::Yara | Self::Strace => "--version",
             Self::Foremost => "-V",
-            // It tells none.
-            Self::Ent => return None,
+            // They tell none.
+            Self::Ent | Self::Aeskeyfind => return None,
             Self::Photorec => "/version",
             Self::Binwalk => "--help",
         };
@@ -90,10 +94,55 @@ impl Tool {
         std::env::split_paths(&paths).any(|dir| dir.join(self.program()).is_file())
     }
 
+    /// Why it cannot trace a process here although it is installed: Yama's `ptrace_scope` keeps a user from
+    /// the processes of other programs (1: all but one's children), or from all (2).
+    pub(super) fn barred(self) -> Option<String> {
+        const CAP_SYS_PTRACE: u64 = 1 << 19;
+        let least = match self {
+            Self::Gcore => 1,
+            Self::Strace => 2,
+            _ => return None,
+        };
+        let read = |path| std::fs::read_to_string(path).ok();
+        let scope: u32 = read("/proc/sys/kernel/yama/ptrace_scope")?
+            .trim()
+            .parse()
+            .ok()?;
+        let status = read("/proc/self/status")?;
+        let capable = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+        let capable = u64::from_str_radix(capable?.trim(), 16).ok()? & CAP_SYS_PTRACE != 0;
+        (scope >= least && (scope > 2 || !capable))
+            .then(|| format!("the system lets it trace nothing here (ptrace_scope is {scope})"))
+    }
+
+    fn failed(self, how: impl ToString) -> LabError {
+        LabError::Tool {
+            program: self.program(),
+            how: how.to_string(),
+        }
+    }
+
+    /// What it printed. One that ended otherwise than well may have stopped anywhere: what it did not find
+    /// proves nothing.
+    pub(super) fn said(self, done: &Output) -> Result<String, LabError> {
+        let said = String::from_utf8_lossy(&done.stdout);
+        if done.status.success() {
+            return Ok(said.into_owned());
+        }
+        let errors = String::from_utf8_lossy(&done.stderr);
+        let last = |text: &str| {
+            text.lines()
+                .rfind(|l| !l.trim().is_empty())
+                .map(str::to_owned)
+        };
+        let words = last(&errors).or_else(|| last(&said));
+        let words = words.map(|line| format!(", and said: {}", line.trim()));
+        Err(self.failed(format!("{}{}", done.status, words.unwrap_or_default())))
+    }
+
     fn run<S: AsRef<OsStr>>(self, args: &[S]) -> Result<String, LabError> {
         let done = self.command().args(args).stdin(Stdio::null()).output();
-        let done = done.map_err(|e| LabError::io(self.program().as_ref(), e))?;
-        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+        self.said(&done.map_err(|e| self.failed(e))?)
     }
 
     /// How much it finds in these files, working in the directory `scratch`.
@@ -105,7 +154,7 @@ impl Tool {
     ) -> Result<u64, LabError> {
         let files = &files[..files.len().min(FILES_MAX)];
         match self {
-            Self::Gcore | Self::Strace => Ok(0),
+            Self::Gcore | Self::Strace | Self::Aeskeyfind => Ok(0),
             Self::Foremost => foremost(files, scratch),
             Self::Yara => yara(files, canaries, scratch),
             Self::Ent => ent(files),
@@ -155,7 +204,9 @@ fn photorec(files: &[PathBuf], scratch: &Path) -> Result<u64, LabError> {
     let kinds = "fileopt,everything,disable,sqlite,enable,txt,enable,zip,enable,pdf,enable,doc,enable,jpg,enable,\
                  png,enable,gif,enable,wholespace,search";
     let what = format!("partition_none,{kinds}");
-    for file in &files[..files.len().min(PHOTOREC_FILES)] {
+    // It refuses an empty file.
+    let holds = |file: &&PathBuf| file.metadata().is_ok_and(|m| m.len() > 0);
+    for file in files.iter().filter(holds).take(PHOTOREC_FILES) {
         // It makes `found.1` and so on.
         let into = out.join("found");
         let args = [
@@ -207,7 +258,7 @@ pub(super) fn versions() -> &'static [(&'static str, String)] {
         false => "not installed".to_owned(),
     };
     VERSIONS.get_or_init(|| {
-        let tools = [Tool::Gcore, Tool::Strace]
+        let tools = [Tool::Gcore, Tool::Strace, Tool::Aeskeyfind]
             .into_iter()
             .chain(Tool::SEARCHING);
         tools.map(|tool| (tool.program(), version(tool))).collect()
@@ -242,7 +293,7 @@ fn yara(files: &[PathBuf], canaries: &CanarySet, scratch: &Path) -> Result<u64, 
 
 /// 1 when the chi-square of all bytes that no format documents as public is above the limit.
 fn ent(files: &[PathBuf]) -> Result<u64, LabError> {
-    let failed = |e| LabError::io("ent".as_ref(), e);
+    let failed = |e| Tool::Ent.failed(e);
     let mut secret = Vec::new();
     for path in files {
         let layout = Documented::of(path)?;
@@ -262,29 +313,38 @@ fn ent(files: &[PathBuf]) -> Result<u64, LabError> {
         .stdout(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    if let Some(mut to) = child.stdin.take() {
-        to.write_all(&secret).map_err(failed)?;
-    }
+    let written = child.stdin.take().map(|mut to| to.write_all(&secret));
     let done = child.wait_with_output().map_err(failed)?;
-    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    // One that has died reads no further: how it died says more than that.
+    let told = Tool::Ent.said(&done)?;
+    written.transpose().map_err(failed)?;
     // Its second line: 1, bytes, entropy, chi-square, and more.
     let chi = told
         .lines()
         .nth(1)
         .and_then(|l| l.split(',').nth(3)?.parse::<f64>().ok());
-    let chi = chi.ok_or_else(|| LabError::Report(format!("ent tells no chi-square: {told}")))?;
+    let chi = chi.ok_or_else(|| Tool::Ent.failed(format!("it tells no chi-square: {told}")))?;
     Ok(u64::from(chi > CHI_SQUARE_LIMIT))
 }
 
-/// A core dump of a process, beginning with the path `to`; `None` where there is no `gcore`, or it may
-/// not trace.
-pub(super) fn gcore(id: u32, to: &Path) -> Result<Option<PathBuf>, LabError> {
-    if !Tool::Gcore.is_here() {
-        return Ok(None);
-    }
+/// A core dump of a process, beginning with the path `to`.
+pub(super) fn gcore(id: u32, to: &Path) -> Result<PathBuf, LabError> {
     Tool::Gcore.run(&[OsStr::new("-o"), to.as_os_str(), id.to_string().as_ref()])?;
     let mut path = to.as_os_str().to_owned();
     path.push(format!(".{id}"));
     let path = PathBuf::from(path);
-    Ok(path.is_file().then_some(path))
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(Tool::Gcore.failed("it ended well, and left no dump")),
+    }
+}
+
+/// What to look for of the AES-256 keys whose expanded form lies in a core dump.
+pub(super) fn expanded_keys(core: &Path) -> Result<Vec<Needle>, LabError> {
+    let said = Tool::Aeskeyfind.run(&[OsStr::new("-q"), core.as_os_str()])?;
+    let key = |line: &str| {
+        let bytes: [u8; 32] = hex::decode(line.trim()).ok()?.try_into().ok()?;
+        Some(Needle::of(&bytes))
+    };
+    Ok(said.lines().filter_map(key).collect())
 }

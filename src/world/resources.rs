@@ -106,6 +106,16 @@ impl Workspace {
         Ok(database.accept(&self.keeper(address)?)?)
     }
 
+    /// Has the vault remember a SQL database as it is now, even if it is older than what was remembered. For the
+    /// lab: states in between would pass for fresh afterwards, which [`Workspace::accept_sql`] sees to.
+    pub(crate) fn remember_sql(&self, address: &ResourceAddress) -> Result<(), WorldError> {
+        let database = self.open_sql_as_it_is(address)?;
+        database.begin_epoch(&self.keeper(address)?, FreshnessCheck::Open)?;
+        drop(database);
+        // That was the main file alone. Who opens it reads its log, and tells the vault of that.
+        self.open_sql(address).map(drop)
+    }
+
     /// What is compared with what the vault remembers of a SQL database; `None` for nothing.
     pub fn sql_freshness(
         &self,

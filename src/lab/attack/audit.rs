@@ -14,6 +14,7 @@ use crate::vault::{AuditSummary, KeySpec, KeyVault, VaultError};
 
 use super::alter::{len, patched, read_all, with_tail};
 use super::bout::{Bout, Reading, error_text};
+use super::own_vaults::{self, Copied};
 use super::strongbox::{Strongbox, failed, key_name};
 
 /// What an insider does to the rows. Record 4 is a deletion of a key, which he would hide.
@@ -28,7 +29,7 @@ const EDITS: [(&str, &str); 7] = [
     ),
     (
         "another operation in a record",
-        "UPDATE audit SET operation_name = 'KeyGet' WHERE number = 4",
+        "UPDATE audit SET operation_name = iif(operation_name = 'KeyGet', 'KeyList', 'KeyGet') WHERE number = 4",
     ),
     ("a record deleted", "DELETE FROM audit WHERE number = 4"),
     (
@@ -50,7 +51,7 @@ pub(in crate::lab) fn tamper(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(29);
     let dir = lab.scratch()?;
     let mut scene = Scene::new(dir.path())?;
-    Ok(vec![
+    let mut outcomes = vec![
         attack.outcome(
             Some("by who has the file and not the root key"),
             VAULT,
@@ -66,7 +67,22 @@ pub(in crate::lab) fn tamper(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
             VAULT,
             scene.against_a_noted_head()?,
         ),
-    ])
+    ];
+    let by_a_thief = |own: Copied| {
+        let part = "by who has the file and not the root key";
+        Ok((part, Ok(Scene::around(own.strongbox)?.by_a_thief()?)))
+    };
+    let by_an_insider = |own: Copied| {
+        let part = "by who has the root key and changes rows";
+        let scene = Scene::around(own.strongbox)?;
+        let evidence = match scene.has_what_is_edited()? {
+            true => Ok(scene.by_an_insider(own.scratch.path())?),
+            false => Err("its log does not have records 1 to 6".to_owned()),
+        };
+        Ok((part, evidence))
+    };
+    outcomes.extend(own_vaults::each(lab, 29, &[&by_a_thief, &by_an_insider])?);
+    Ok(outcomes)
 }
 
 /// A vault with a few records.
@@ -92,18 +108,36 @@ impl Scene {
         for _ in 0..3 {
             vault.rotate_key(&key_name("kept")).map_err(failed)?;
         }
+        drop(vault);
+        Ok(Self {
+            old_anchor,
+            ..Self::around(strongbox)?
+        })
+    }
+
+    /// A vault as it is.
+    fn around(strongbox: Strongbox) -> Result<Self, LabError> {
+        let vault = strongbox.open().map_err(failed)?;
         let noted = vault.verify_audit().map_err(failed)?;
         drop(vault);
         let mut scene = Self {
             strongbox,
             good: Vec::new(),
-            old_anchor,
+            old_anchor: Vec::new(),
             noted,
         };
         for file in files_below(&scene.strongbox.dir)? {
             scene.good.push((file.clone(), read_all(&file)?));
         }
         Ok(scene)
+    }
+
+    /// Whether each of the edits changes something.
+    fn has_what_is_edited(&self) -> Result<bool, LabError> {
+        let inside = self.strongbox.inside()?;
+        let connection = inside.connect().map_err(ResourceError::from)?;
+        let of = "SELECT count(*) = 6 FROM audit WHERE number BETWEEN 1 AND 6";
+        Ok(connection.query_row(of, (), |row| row.get(0))?)
     }
 
     fn put_back(&self) -> Result<(), LabError> {

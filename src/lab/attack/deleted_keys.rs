@@ -7,12 +7,13 @@ use rusqlite::Connection;
 
 use crate::base::SystemClock;
 use crate::lab::registry::VAULT;
-use crate::lab::theft::{duplicate, files_below, list};
+use crate::lab::theft::files_below;
 use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
 use crate::vault::{KeyVault, LocalVault, RootKeySource};
 
 use super::bout::{Bout, Reading, error_text};
 use super::known::Known;
+use super::own_vaults::{self, Copied};
 use super::strongbox::{Strongbox, failed, key_name};
 
 /// Attack 31.
@@ -23,7 +24,7 @@ pub(in crate::lab) fn read(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     let bytes = strongbox.import("payroll")?;
     let known = Known::new(&[bytes])?;
     let before = copy(&strongbox, dir.path(), "live")?;
-    let (sealed, opens) = before.sealed_key()?;
+    let (sealed, opens) = before.sealed_key(&key_name("payroll"))?;
     let in_pages = Known::new(&[&bytes[..], &sealed[..]])?;
     let vault = strongbox.open().map_err(failed)?;
     vault.delete_key(&key_name("payroll")).map_err(failed)?;
@@ -31,7 +32,7 @@ pub(in crate::lab) fn read(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     vault.purge_key(&key_name("payroll")).map_err(failed)?;
     drop(vault);
     let purged = copy(&strongbox, dir.path(), "purged")?;
-    Ok(vec![
+    let mut outcomes = vec![
         attack.outcome(
             Some("a deleted key, by who has the file and not the root key"),
             VAULT,
@@ -42,18 +43,72 @@ pub(in crate::lab) fn read(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
             VAULT,
             with_the_root_key(&purged, &before, &in_pages, opens)?,
         ),
-    ])
+    ];
+    let locked_out = |own: Copied| {
+        let part = "opened by who has its files and not the root key";
+        Ok((part, Ok(locked_out(&own)?)))
+    };
+    let purged_in = |own: Copied| {
+        let part = "a key that is purged in a copy, by who has the file and the root key";
+        Ok((part, purged_in(&own)?))
+    };
+    outcomes.extend(own_vaults::each(lab, 31, &[&locked_out, &purged_in])?);
+    Ok(outcomes)
+}
+
+/// Who has a vault's files, and another root key or none.
+fn locked_out(own: &Copied) -> Result<Evidence, LabError> {
+    let dir = own.scratch.path();
+    let mut bout = Bout::new(&own.strongbox.file(), "");
+    refused_without(&own.strongbox, dir, &mut bout)?;
+    let mut evidence = bout.finish("the vault opened");
+    let opened = own.strongbox.open();
+    evidence.control = Some(Control {
+        fired: opened.is_ok(),
+        summary: match opened {
+            Ok(_) => "its own root key opens the copy.".to_owned(),
+            Err(e) => format!("its own root key does not open the copy: {e}"),
+        },
+        ..Control::default()
+    });
+    Ok(evidence)
+}
+
+/// A key of the vault, purged in the copy, and what is left of it there.
+fn purged_in(own: &Copied) -> Result<Result<Evidence, String>, LabError> {
+    let vault = own.strongbox.open().map_err(failed)?;
+    let key = match own_vaults::purgeable(&vault)? {
+        Ok(key) => key,
+        Err(why) => return Ok(Err(why)),
+    };
+    let before = copy(&own.strongbox, own.scratch.path(), "before")?;
+    let (sealed, opens) = before.sealed_key(&key)?;
+    vault.delete_key(&key).map_err(failed)?;
+    vault.purge_key(&key).map_err(failed)?;
+    drop(vault);
+    let known = Known::new(&[&sealed])?;
+    with_the_root_key(&own.strongbox, &before, &known, opens).map(Ok)
+}
+
+/// Opens a vault with another root key, and with none.
+fn refused_without(stolen: &Strongbox, dir: &Path, bout: &mut Bout) -> Result<(), LabError> {
+    let other = Strongbox::create(dir, "other")?;
+    let none = RootKeySource::KeyFile(dir.join("missing.key"));
+    for (root, what) in [(&other.root, "another root key"), (&none, "no root key")] {
+        let opened = LocalVault::open(&stolen.dir, root, Arc::new(SystemClock));
+        let reading = match opened {
+            Ok(_) => Reading::Data("opened".to_owned()),
+            Err(e) => Reading::Refused(error_text(&e, dir)),
+        };
+        bout.record(reading, None, || format!("it opens with {what}"));
+    }
+    Ok(())
 }
 
 /// The vault as it is now, elsewhere.
 fn copy(strongbox: &Strongbox, dir: &Path, name: &str) -> Result<Strongbox, LabError> {
     let to = dir.join(name);
-    for file in list(&strongbox.dir)? {
-        crate::base::create_dir_private(&to).map_err(|e| LabError::io(&to, e))?;
-        if file.is_file() {
-            duplicate(&file, &to)?;
-        }
-    }
+    own_vaults::copy_files(&strongbox.dir, &to)?;
     let root = match &strongbox.root {
         RootKeySource::KeyFile(path) => RootKeySource::KeyFile(path.clone()),
         RootKeySource::Passphrase(_) => unreachable!("this vault is under a key file"),
@@ -74,16 +129,7 @@ fn without_the_root_key(
         n => Reading::Data(format!("{n} times")),
     };
     bout.record(found, None, || "the key's bytes".to_owned());
-    let other = Strongbox::create(dir, "other")?;
-    let none = RootKeySource::KeyFile(dir.join("missing.key"));
-    for (root, what) in [(&other.root, "another root key"), (&none, "no root key")] {
-        let opened = LocalVault::open(&stolen.dir, root, Arc::new(SystemClock));
-        let reading = match opened {
-            Ok(_) => Reading::Data("opened".to_owned()),
-            Err(e) => Reading::Refused(error_text(&e, dir)),
-        };
-        bout.record(reading, None, || format!("it opens with {what}"));
-    }
+    refused_without(stolen, dir, &mut bout)?;
     let mut evidence = bout.finish("the key looked for in every encoding, the vault opened");
     let plain = dir.join("plain.db");
     Connection::open(&plain)?.execute_batch(&format!(

@@ -1,11 +1,15 @@
 //! A key's backup leaves the vault; what it is worth elsewhere.
 
+use std::path::Path;
+
+use crate::base::KeyName;
 use crate::lab::registry::VAULT;
-use crate::lab::{Attack, Control, Lab, LabError, Outcome};
+use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
 use crate::vault::{KeyBundle, KeyVault, LocalVault, VaultError};
 
 use super::bout::{Bout, Reading, error_text};
 use super::known::Known;
+use super::own_vaults::{self, Copied};
 use super::strongbox::{Strongbox, failed, key_name};
 
 /// How many of a backup's bytes are altered.
@@ -16,14 +20,42 @@ pub(in crate::lab) fn foreign(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(32);
     let dir = lab.scratch()?;
     let own = Strongbox::create(dir.path(), "own")?;
-    let bytes = own.import("payroll")?;
+    let known = Known::new(&[own.import("payroll")?])?;
+    let evidence = elsewhere(&own, &key_name("payroll"), Some(&known), dir.path())?;
+    let mut outcomes = vec![attack.outcome(None, VAULT, evidence)];
+    let backed_up = |own: Copied| {
+        let part = "the backup of a key, made by a copy";
+        let vault = own.strongbox.open().map_err(failed)?;
+        let key = own_vaults::purgeable(&vault)?;
+        drop(vault);
+        let tried = |key: KeyName| elsewhere(&own.strongbox, &key, None, own.scratch.path());
+        Ok((
+            part,
+            match key {
+                Ok(key) => Ok(tried(key)?),
+                Err(why) => Err(why),
+            },
+        ))
+    };
+    outcomes.extend(own_vaults::each(lab, 32, &[&backed_up])?);
+    Ok(outcomes)
+}
+
+/// A backup of this key of a vault restored in another one, and, altered, in its own after a purge. Where the key's
+/// bytes are known they are looked for in it.
+fn elsewhere(
+    own: &Strongbox,
+    key: &KeyName,
+    known: Option<&Known>,
+    dir: &Path,
+) -> Result<Evidence, LabError> {
     let vault = own.open().map_err(failed)?;
-    let backup = vault.backup_key(&key_name("payroll")).map_err(failed)?;
-    let foreign = Strongbox::create(dir.path(), "foreign")?;
+    let backup = vault.backup_key(key).map_err(failed)?;
+    let foreign = Strongbox::create(dir, "foreign")?;
     let foreign = foreign.open().map_err(failed)?;
 
     let restored = |vault: &LocalVault, backup: &[u8]| reading(vault.restore_key(backup));
-    let mut bout = Bout::new(&own.dir.join("payroll.backup"), "");
+    let mut bout = Bout::new(&own.dir.join(format!("{key}.backup")), "");
     bout.record(restored(&foreign, &backup), None, || {
         "restored in a foreign vault".to_owned()
     });
@@ -38,15 +70,16 @@ pub(in crate::lab) fn foreign(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     bout.record(restored(&foreign, &relabelled), None, || {
         "restored after its vault's identity was changed".to_owned()
     });
-    let seen = Known::new(&[bytes])?.in_bytes("backup", &backup);
-    let found = match seen.canary_hits {
-        0 => Reading::Refused("the key's bytes are not in the backup".to_owned()),
-        n => Reading::Data(format!("{n} times")),
-    };
-    bout.record(found, None, || "the key's bytes".to_owned());
+    if let Some(known) = known {
+        let found = match known.in_bytes("backup", &backup).canary_hits {
+            0 => Reading::Refused("the key's bytes are not in the backup".to_owned()),
+            n => Reading::Data(format!("{n} times")),
+        };
+        bout.record(found, None, || "the key's bytes".to_owned());
+    }
     // Altered, it does not come back to its own vault either.
-    vault.delete_key(&key_name("payroll")).map_err(failed)?;
-    vault.purge_key(&key_name("payroll")).map_err(failed)?;
+    vault.delete_key(key).map_err(failed)?;
+    vault.purge_key(key).map_err(failed)?;
     for flip in 0..FLIPS {
         let at = flip * backup.len() / FLIPS;
         let mut altered = backup.clone();
@@ -68,7 +101,7 @@ pub(in crate::lab) fn foreign(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
         },
         ..Control::default()
     });
-    Ok(vec![attack.outcome(None, VAULT, evidence)])
+    Ok(evidence)
 }
 
 fn reading(restored: Result<KeyBundle, VaultError>) -> Reading {

@@ -7,6 +7,7 @@ use crate::lab::detect::scan_files;
 use crate::lab::tools::Tool;
 use crate::lab::{
     Attack, Control, Evidence, Exhibit, Figures, Lab, LabError, Outcome, Searcher, StolenCopy,
+    Verdict,
 };
 use crate::sqlite::{PageSize, database_files};
 
@@ -69,16 +70,36 @@ pub(in crate::lab) fn search(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
         ),
         attack.outcome(Some("statistics"), exhibit, statistics(&twin, &protected)),
     ];
+    for outcome in &mut outcomes[..2] {
+        not_all_opened(outcome, &protected);
+    }
     let tools = Tool::SEARCHING.into_iter();
     let (here, absent): (Vec<Tool>, Vec<Tool>) = tools.partition(|tool| tool.is_here());
-    if !here.is_empty() {
-        let mut evidence = with_tools(lab, exhibit, &here)?;
-        evidence.summary.push_str(&without(&absent));
+    let (evidence, failed) = with_tools(lab, exhibit, &here)?;
+    if failed.len() < here.len() {
         outcomes.push(attack.outcome(Some("standard tools"), exhibit, evidence));
-    } else {
-        outcomes[1].evidence.summary.push_str(&without(&absent));
+    }
+    let last = outcomes.last_mut().expect("there are three at least");
+    last.evidence.summary.push_str(&without(&absent));
+    for (tool, how) in failed {
+        let part = format!("standard tools: {}", tool.program());
+        outcomes.push(attack.outcome(Some(&part), exhibit, Evidence::of(how)));
     }
     Ok(outcomes)
+}
+
+/// What was not opened may hold anything.
+fn not_all_opened(outcome: &mut Outcome, figures: &Figures) {
+    if figures.members_passed == 0 {
+        return;
+    }
+    outcome.evidence.summary.push_str(&format!(
+        " {} beginnings of compressed members were not followed, since too many others were open.",
+        figures.members_passed
+    ));
+    if outcome.verdict == Verdict::Holds {
+        outcome.verdict = Verdict::Inconclusive;
+    }
 }
 
 /// Which tools are missing, in a sentence.
@@ -92,8 +113,13 @@ fn without(absent: &[Tool]) -> String {
     }
 }
 
-/// Standard tools over both copies. One that finds nothing in the twin says nothing of the other.
-fn with_tools(lab: &Lab, exhibit: &Exhibit, tools: &[Tool]) -> Result<Evidence, LabError> {
+/// Standard tools over both copies, and those that failed, with what they said. One that finds nothing in the
+/// twin says nothing of the other.
+fn with_tools(
+    lab: &Lab,
+    exhibit: &Exhibit,
+    tools: &[Tool],
+) -> Result<(Evidence, Vec<(Tool, String)>), LabError> {
     let scratch = lab.scratch()?;
     let find = |tool: Tool, copy: &StolenCopy| {
         tool.finds(
@@ -103,9 +129,17 @@ fn with_tools(lab: &Lab, exhibit: &Exhibit, tools: &[Tool]) -> Result<Evidence, 
         )
     };
     let (mut evidence, mut told, mut control) = (Evidence::default(), Vec::new(), Vec::new());
-    let mut fired = 0;
+    let (mut fired, mut failed) = (0, Vec::new());
     for &tool in tools {
-        let (in_twin, found) = (find(tool, &exhibit.twin)?, find(tool, &exhibit.protected)?);
+        let both = find(tool, &exhibit.twin)
+            .and_then(|in_twin| Ok((in_twin, find(tool, &exhibit.protected)?)));
+        let (in_twin, found) = match both {
+            Err(e @ LabError::Tool { .. }) => {
+                failed.push((tool, format!("{e}. What it did not find proves nothing.")));
+                continue;
+            }
+            both => both?,
+        };
         control.push(format!("{} {in_twin}", tool.program()));
         told.push(format!("{} {found}", tool.program()));
         fired += u64::from(in_twin > 0);
@@ -127,7 +161,7 @@ fn with_tools(lab: &Lab, exhibit: &Exhibit, tools: &[Tool]) -> Result<Evidence, 
         summary: format!("found: {}.", control.join(", ")),
         ..Control::default()
     });
-    Ok(evidence)
+    Ok((evidence, failed))
 }
 
 fn known_texts(lab: &Lab, twin: &Figures, protected: &Figures) -> Evidence {

@@ -11,7 +11,6 @@ use crate::base::{KeyRef, KeyVersionRef};
 use crate::crypto::{KeyEncryptionKey, KeyKind, Secret, SecretBytes, WrapAlgorithm, random_bytes};
 use crate::lab::process::{Needle, Process};
 use crate::lab::registry::PROCESS;
-use crate::lab::tools::{self, Tool};
 use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
 use crate::resource::Wrapper;
 use crate::sqlite::PageSize;
@@ -21,6 +20,7 @@ use crate::world::{WhichVault, Workspace};
 use super::account::{Account, text};
 use super::bout::{Bout, Reading};
 use super::database::Database;
+use super::dumps::Dumps;
 use super::served::{KEY, Served, VAULT_AUDIENCE, VAULT_HOST, no_program, workspace};
 use super::strongbox::{failed, key_name};
 use super::vault::Arm;
@@ -50,8 +50,13 @@ pub(in crate::lab) fn dump(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
         outcomes.push(attack.outcome(Some(part), PROCESS, no_program()));
         return Ok(outcomes);
     };
-    let (evidence, uses) = vault_key(&served, &made, &Needle::of(&bytes), dir.path())?;
+    let needle = Needle::of(&bytes);
+    let (evidence, uses, dumps) = vault_key(&served, &made, &needle, dir.path())?;
     outcomes.push(attack.outcome(Some(part), PROCESS, evidence));
+    for (tool, told) in dumps.failures() {
+        let part = format!("a vault's key in dumps of a server's process, by {tool}");
+        outcomes.push(attack.outcome(Some(&part), PROCESS, told));
+    }
     outcomes.push(attack.outcome(
         Some("uses of a server's key after it is disabled and after a seal"),
         PROCESS,
@@ -230,13 +235,13 @@ impl KeyWrapper for Spy {
 }
 
 /// The vault's own key, which its server holds in order to wrap: what is left of it in memory, and
-/// whether it can still be used.
-fn vault_key(
+/// whether it can still be used; and the dumps that were made meanwhile.
+fn vault_key<'a>(
     served: &Served,
     made: &Workspace,
-    needle: &Needle,
-    dir: &Path,
-) -> Result<(Evidence, Evidence), LabError> {
+    needle: &'a Needle,
+    dir: &'a Path,
+) -> Result<(Evidence, Evidence, Dumps<'a>), LabError> {
     let process = Process::of(served.id());
     let needles = std::slice::from_ref(needle);
     let token = served.token(VAULT_AUDIENCE)?;
@@ -246,16 +251,9 @@ fn vault_key(
         Ok(served.ask(VAULT_HOST, &token, "POST", &path, body)?.status)
     };
     // In its memory, and in a dump of it where there is one.
-    let mut dumps = Vec::new();
+    let mut dumps = Dumps::new(served.id(), needle, dir);
     let mut count = |what: &str| -> Result<u64, LabError> {
-        let found: u64 = process.count(needles)?.iter().sum();
-        let Some(core) = tools::gcore(served.id(), &dir.join(what))? else {
-            return Ok(found);
-        };
-        let dumped = needle.in_file(&core)?;
-        std::fs::remove_file(&core).map_err(|e| LabError::io(&core, e))?;
-        dumps.push((found, dumped));
-        Ok(found.max(dumped))
+        dumps.take(what, process.count(needles)?.iter().sum())
     };
     let vault = made.vault(&WhichVault::Customer).map_err(failed)?;
     let enable = |enabled| {
@@ -282,30 +280,13 @@ fn vault_key(
     let sealed = wrap(KEY)?;
     gone(&mut bout, count("sealed")?, "after the vault is sealed");
     let mut evidence = bout.finish("a server's memory searched for the bytes of a vault's key");
-    let same = |(found, dumped): &(u64, u64)| (*found > 0) == (*dumped > 0);
-    evidence
-        .summary
-        .push_str(&match (&dumps[..], Tool::Gcore.is_here()) {
-            ([], true) => " gdb's gcore gave no dump.".to_owned(),
-            ([], false) => " gdb's gcore is not here.".to_owned(),
-            (all, _) if all.iter().all(same) => " Dumps by gdb's gcore say the same.".to_owned(),
-            (all, _) => {
-                let told = all
-                    .iter()
-                    .map(|(found, dumped)| format!("{dumped} for {found}"));
-                let told: Vec<String> = told.collect();
-                format!(
-                    " Dumps by gdb's gcore say otherwise: {} times.",
-                    told.join(", ")
-                )
-            }
-        });
+    evidence.summary.push_str(&dumps.told());
     evidence.control = Some(Control {
         fired: unlocked > 0,
         summary: format!("while it is in use the key is found {unlocked} times."),
         ..Control::default()
     });
-    Ok((evidence, uses(used, disabled, sealed)))
+    Ok((evidence, uses(used, disabled, sealed), dumps))
 }
 
 /// Judges the answers to a use of the key, in each state.

@@ -8,6 +8,7 @@ use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
 use crate::vault::{LocalVault, RootKeyKind, RootKeySource};
 
 use super::bout::{Bout, Reading, error_text};
+use super::own_vaults;
 use super::strongbox::{Strongbox, failed};
 
 /// Guesses at the vault that are timed.
@@ -26,7 +27,7 @@ pub(in crate::lab) fn guess(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     let strong = hex::encode(random_bytes::<16>());
     let vault = Strongbox::create_under(dir.path(), "strong", words(&strong))?;
     let weak = Strongbox::create_under(dir.path(), "weak", words(LIST[LIST.len() - 1]))?;
-    Ok(vec![
+    let mut outcomes = vec![
         attack.outcome(
             Some("a random passphrase: what a guess costs"),
             VAULT,
@@ -39,7 +40,23 @@ pub(in crate::lab) fn guess(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
             "a weak passphrase stays weak: what a guess costs multiplies with how many are needed. Take a key \
              file, or a passphrase of five or more words drawn by dice.",
         ),
-    ])
+    ];
+    for vault in &lab.vaults {
+        let (part, name) = ("what a guess costs", own_vaults::named(vault));
+        let record = LocalVault::root_record(&vault.dir).map_err(failed)?;
+        outcomes.push(match record.kind() {
+            RootKeyKind::KeyFile => {
+                let why =
+                    "its root key is in a file of 256 random bits: there is no passphrase to guess";
+                own_vaults::not_tried(28, Some(part), &name, why)
+            }
+            RootKeyKind::Passphrase { .. } => {
+                let copied = own_vaults::copied(lab, vault, words("nobody's"))?;
+                attack.outcome(Some(part), &name, cost(&copied.strongbox)?)
+            }
+        });
+    }
+    Ok(outcomes)
 }
 
 fn words(text: &str) -> RootKeySource {

@@ -21,7 +21,7 @@ use super::vault::Arm;
 const RECORDS: [usize; 4] = [1024, 1536, 3072, 3584];
 /// Length of a plain log's header, and of what stands before each page in it (SQLite's file format,
 /// section 4.1).
-pub(super) const PLAIN_LOG: (usize, usize) = (32, 24);
+pub(in crate::lab) const PLAIN_LOG: (usize, usize) = (32, 24);
 
 /// The same of a specimen's log.
 pub(super) fn log_layout(arm: &Arm) -> (usize, usize) {
@@ -188,7 +188,8 @@ fn altered_logs(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabEr
     };
     database.measure()?;
     let mut bout = Bout::new(&database.path, &database.truth);
-    for (what, log) in alterations(good.get("-wal"), arm, size) {
+    let page = size.get() as usize;
+    for (what, log) in alterations(good.get("-wal"), log_layout(arm), page) {
         // Each time anew: who finds nothing wrong goes on, and has that remembered.
         database.place(&good)?;
         let trial = database.forgotten().remembered(arm)?;
@@ -203,10 +204,14 @@ fn altered_logs(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabEr
     Ok(bout.finish("logs cut, deleted, reordered and altered"))
 }
 
-/// What is done to a log: what it is called, and what is left of it.
-fn alterations(log: &[u8], arm: &Arm, size: PageSize) -> Vec<(String, Option<Vec<u8>>)> {
-    let (header, before_page) = log_layout(arm);
-    let frame = before_page + size.get() as usize;
+/// What is done to a log of pages of this length: what it is called, and what is left of it. The first four
+/// are on all of it. The layout is the length of its header, and of what stands before each page.
+pub(in crate::lab) fn alterations(
+    log: &[u8],
+    (header, before_page): (usize, usize),
+    page: usize,
+) -> Vec<(String, Option<Vec<u8>>)> {
+    let frame = before_page + page;
     let frames = (log.len() - header) / frame;
     let at = |n: usize| header + n * frame;
     let with = |change: &dyn Fn(&mut Vec<u8>)| {

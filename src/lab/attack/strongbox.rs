@@ -83,13 +83,13 @@ impl Strongbox {
         opened.map_err(|e| ResourceError::from(e).into())
     }
 
-    /// The sealed column of its one key, as it lies in that database; and whether who has the root key opens it.
-    pub(super) fn sealed_key(&self) -> Result<(Vec<u8>, bool), LabError> {
+    /// The sealed column of a key, as it lies in that database; and whether who has the root key opens it.
+    pub(super) fn sealed_key(&self, name: &KeyName) -> Result<(Vec<u8>, bool), LabError> {
         let (id, master) = self.master()?;
         let connection = self.inside()?.connect().map_err(ResourceError::from)?;
-        let of = "SELECT version, material FROM versions";
+        let of = "SELECT version, material FROM versions JOIN keys USING (key) WHERE name = ?1";
         let (version, sealed): ([u8; 16], Vec<u8>) =
-            connection.query_row(of, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            connection.query_row(of, [name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let version = KeyVersion::from_bytes(version);
         let opened = FieldKey::new(&master, id).open(Field::Material, version, &sealed);
         Ok((sealed, opened.is_ok()))

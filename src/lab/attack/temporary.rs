@@ -59,23 +59,30 @@ pub(in crate::lab) fn files(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
     let attack = Attack::number(12);
     let mut evidence = both_arms(lab, exhibit, |arm, dir| watched(dir, arm))?;
     let part = "a specimen's, read through the descriptors of this process while it works";
-    let traced = traced(lab, exhibit)?;
-    if traced.is_none() {
-        evidence.summary.push_str(" No trace of system calls beside it: strace is not installed, may not trace here, or does not know the program's file.");
+    let traced = match (&lab.program, Tool::Strace.barred()) {
+        (None, _) => Err("the program's file is not known".to_owned()),
+        _ if !Tool::Strace.is_here() => Err("strace is not installed".to_owned()),
+        (_, Some(why)) => Err(format!("strace: {why}")),
+        (Some(program), None) => Ok(match traced(lab, exhibit, program) {
+            // It was there, and is no evidence: not the same as its absence.
+            Err(e @ LabError::Tool { .. }) => Evidence::of(e.to_string()),
+            traced => traced?,
+        }),
+    };
+    if let Err(why) = &traced {
+        let told = format!(" No trace of system calls beside it: {why}.");
+        evidence.summary.push_str(&told);
     }
     let mut outcomes = vec![attack.outcome(Some(part), exhibit, evidence)];
-    outcomes.extend(traced.map(|evidence| {
+    outcomes.extend(traced.ok().map(|evidence| {
         let part = "what write, pwrite, writev and pwritev take to files, by strace, while the program does the same work";
         attack.outcome(Some(part), exhibit, evidence)
     }));
     Ok(outcomes)
 }
 
-/// The same work by the program, in a working directory of its own, under strace; `None` where that cannot be.
-fn traced(lab: &Lab, exhibit: &Exhibit) -> Result<Option<Evidence>, LabError> {
-    let Some(program) = lab.program.as_ref().filter(|_| Tool::Strace.is_here()) else {
-        return Ok(None);
-    };
+/// The same work by the program, in a working directory of its own, under strace.
+fn traced(lab: &Lab, exhibit: &Exhibit, program: &Path) -> Result<Evidence, LabError> {
     let scratch = lab.scratch()?;
     let work = scratch.path().join("work");
     let made = workspace(&work)?;
@@ -83,7 +90,7 @@ fn traced(lab: &Lab, exhibit: &Exhibit) -> Result<Option<Evidence>, LabError> {
         Protection::Plain => Protection::Plain,
         _ => made.default_protection(),
     };
-    let run = |name: &str, protection: Protection| -> Result<Option<Evidence>, LabError> {
+    let run = |name: &str, protection: Protection| -> Result<Evidence, LabError> {
         let address = ResourceAddress {
             environment: None,
             kind: Kind::Sql,
@@ -113,20 +120,15 @@ fn traced(lab: &Lab, exhibit: &Exhibit) -> Result<Option<Evidence>, LabError> {
             .args(["sql", "exec", name, &sql])
             .stdin(Stdio::null());
         let failed = |e| LabError::io(&log, e);
-        let done = command.output().map_err(failed)?;
-        if !done.status.success() {
-            return Ok(None);
-        }
+        // It ends as the program does, which must have done all of its work.
+        Tool::Strace.said(&command.output().map_err(failed)?)?;
         let evidence = told_by(File::open(&log).map_err(failed)?, &marker).map_err(failed)?;
         fs::remove_file(&log).map_err(failed)?;
-        Ok(Some(evidence))
+        Ok(evidence)
     };
-    let (Some(mut evidence), Some(plain)) = (run("traced", like)?, run("twin", Protection::Plain)?)
-    else {
-        return Ok(None);
-    };
-    evidence.control = Some(control(plain));
-    Ok(Some(evidence))
+    let mut evidence = run("traced", like)?;
+    evidence.control = Some(control(run("twin", Protection::Plain)?));
+    Ok(evidence)
 }
 
 /// Rows enough to spill, and few enough to be written down.

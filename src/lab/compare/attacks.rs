@@ -4,22 +4,25 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::logs::{self, LogStates};
 use super::{Compared, ComparedAttack, NoKey, Target, compared};
 use crate::lab::{CanarySet, Control, Evidence, LabError, PAGE, Searcher, scan_copy};
 
 /// A piece of the data that must not be found in the file.
-const CANARY: &str = "PAYROLL-7f3a91-CANARY, Kim Akers";
+pub(super) const CANARY: &str = "PAYROLL-7f3a91-CANARY, Kim Akers";
 /// How many pages, and how many bytes, are tried of each kind of alteration.
 const PAGES: usize = 8;
 const FLIPS: usize = 48;
 
 /// A database in its states: as it was, and as two owners went on with it, each from there.
-struct States {
+pub(super) struct States {
     old: Vec<u8>,
     fork: Vec<u8>,
     live: Vec<u8>,
     /// What reading the live state gives.
     truth: String,
+    /// The same database later, with a write-ahead log.
+    pub(super) logs: LogStates,
 }
 
 /// Runs the attacks on each target. The first is the plain one, and the control of all: an attack that
@@ -29,16 +32,26 @@ struct States {
 /// A target that cannot be set up, in its own words.
 pub fn compare(targets: &[&dyn Target], seed: u64) -> Result<Vec<ComparedAttack>, LabError> {
     type Run = fn(&dyn Target, &States, &mut ChaCha8Rng) -> Result<Evidence, LabError>;
-    const ATTACKS: [(u8, &str, Run); 8] = [
+    const ATTACKS: [(u8, &str, Run); 12] = [
         (
             1,
             "open it without a key, and with a wrong one",
             without_key,
         ),
         (2, "search its bytes for known texts", search),
+        (
+            2,
+            "search its write-ahead log for known texts",
+            logs::search,
+        ),
         (2, "look for anything but noise", statistics),
         (4, "put one old page back", old_page),
         (5, "put the whole old file back", old_file),
+        (
+            5,
+            "put the whole old file back, with the log that it had",
+            logs::old_file,
+        ),
         (
             6,
             "put a page of a fork of it in, same key, same place",
@@ -46,6 +59,12 @@ pub fn compare(targets: &[&dyn Target], seed: u64) -> Result<Vec<ComparedAttack>
         ),
         (7, "swap pages, flip bits, zero a page", alter),
         (8, "cut the last page off, append pages", cut),
+        (
+            9,
+            "cut, delete, reorder, alter its write-ahead log",
+            logs::alter,
+        ),
+        (9, "put an old write-ahead log beside it", logs::old_log),
     ];
     let mut states = Vec::new();
     for target in targets {
@@ -57,7 +76,8 @@ pub fn compare(targets: &[&dyn Target], seed: u64) -> Result<Vec<ComparedAttack>
         for (target, states) in targets.iter().zip(&states) {
             // The same choices for every target.
             let mut evidence = run(*target, states, &mut ChaCha8Rng::seed_from_u64(seed))?;
-            put(*target, &states.live)?;
+            logs::place(*target, &states.live, None)?;
+            target.remember().map_err(failed(*target))?;
             let own = || Control {
                 fired: evidence.tally.succeeded > 0,
                 summary: evidence.summary.clone(),
@@ -77,29 +97,39 @@ pub fn compare(targets: &[&dyn Target], seed: u64) -> Result<Vec<ComparedAttack>
 }
 
 fn set_up(target: &dyn Target) -> Result<States, LabError> {
-    let failed = |e: String| LabError::Report(format!("{}: {e}", target.name()));
+    let failed = failed(target);
     let rows = format!(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, memo TEXT); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 \
          FROM n WHERE i < 600) INSERT INTO t SELECT i, 'A ' || '{CANARY}, posting ' || (i * 7919) || \
          substr('.........................................', 1, 40 - length(i * 7919)) FROM n;"
     );
     let change = |to: &str| format!("UPDATE t SET memo = '{to} ' || substr(memo, 3);");
-    target.exec(&rows).map_err(failed)?;
+    target.exec(&rows).map_err(&failed)?;
     let old = bytes(target)?;
-    target.exec(&change("B")).map_err(failed)?;
+    target.exec(&change("B")).map_err(&failed)?;
     let fork = bytes(target)?;
     put(target, &old)?;
-    target.accept().map_err(failed)?;
-    target.exec(&change("C")).map_err(failed)?;
+    target.accept().map_err(&failed)?;
+    target.exec(&change("C")).map_err(&failed)?;
     let truth = target
         .read()
         .and_then(|rows| target.verify().map(|()| rows));
+    let (live, truth) = (bytes(target)?, truth.map_err(&failed)?);
+    let logs = LogStates::of(target)?;
+    logs::place(target, &live, None)?;
+    target.remember().map_err(&failed)?;
     Ok(States {
         old,
         fork,
-        live: bytes(target)?,
-        truth: truth.map_err(failed)?,
+        live,
+        truth,
+        logs,
     })
+}
+
+fn failed(target: &dyn Target) -> impl Fn(String) -> LabError {
+    let name = target.name();
+    move |e| LabError::Report(format!("{name}: {e}"))
 }
 
 fn bytes(target: &dyn Target) -> Result<Vec<u8>, LabError> {
@@ -107,7 +137,7 @@ fn bytes(target: &dyn Target) -> Result<Vec<u8>, LabError> {
 }
 
 /// Puts the file's bytes in place. What lies beside it stays.
-fn put(target: &dyn Target, bytes: &[u8]) -> Result<(), LabError> {
+pub(super) fn put(target: &dyn Target, bytes: &[u8]) -> Result<(), LabError> {
     let file = target.file();
     fs::write(&file, bytes).map_err(|e| LabError::io(&file, e))
 }
@@ -120,6 +150,12 @@ fn trial(
     evidence: &mut Evidence,
 ) -> Result<(), LabError> {
     put(target, altered)?;
+    judge(target, &states.truth, evidence);
+    Ok(())
+}
+
+/// Reads and verifies what is in place, as the owner, with the key, and counts what comes out.
+pub(super) fn judge(target: &dyn Target, truth: &str, evidence: &mut Evidence) {
     let seen = target
         .read()
         .and_then(|rows| target.verify().map(|()| rows));
@@ -130,13 +166,12 @@ fn trial(
             tally.refused += 1;
             evidence.error(error);
         }
-        Ok(rows) if rows == states.truth => tally.harmless += 1,
+        Ok(rows) if rows == truth => tally.harmless += 1,
         Ok(_) => tally.succeeded += 1,
     }
-    Ok(())
 }
 
-fn told(mut evidence: Evidence) -> Evidence {
+pub(super) fn told(mut evidence: Evidence) -> Evidence {
     let t = evidence.tally;
     evidence.summary = format!(
         "{} tried: {} refused, {} without effect, {} taken for right",

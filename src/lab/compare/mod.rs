@@ -2,6 +2,7 @@
 //! verifies it, and what comes out of that decides. The plain target is the control of all of them.
 
 mod attacks;
+mod logs;
 mod opaque;
 mod ours;
 mod plain;
@@ -11,9 +12,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::attack::past::PLAIN_LOG;
 use super::{Evidence, Tally, Verdict};
 
 pub use attacks::compare;
+pub use logs::Logged;
+pub(super) use opaque::plain_rows;
 pub use opaque::{Opaque, look_at};
 pub use ours::{OURS, Ours};
 pub use plain::Plain;
@@ -35,8 +39,18 @@ pub trait Target {
         0
     }
 
+    /// Length of its write-ahead log's header, and of what stands before the page in each frame, in bytes. By
+    /// default SQLite's own.
+    fn log_layout(&self) -> (usize, usize) {
+        PLAIN_LOG
+    }
+
     /// Runs statements on it, with its key, and closes it.
     fn exec(&self, sql: &str) -> Result<(), String>;
+
+    /// Runs statements on it, with its key, in WAL mode, each a transaction, and tells what a process that is
+    /// killed then leaves. What lies there afterwards is not said.
+    fn log(&self, statements: &[&str]) -> Result<Logged, String>;
 
     /// All rows of the table `t` (`id`, `memo`), with its key, as one text.
     fn read(&self) -> Result<String, String>;
@@ -49,6 +63,12 @@ pub trait Target {
 
     /// Says that the file was put there on purpose, where somebody remembers which is the newest.
     fn accept(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Sets whoever remembers which is the newest to what lies there now, as if nothing had been seen after it.
+    /// No owner can do this: it takes an attack back, before the next one.
+    fn remember(&self) -> Result<(), String> {
         Ok(())
     }
 }

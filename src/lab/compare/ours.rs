@@ -4,6 +4,7 @@ use std::sync::Arc;
 use crate::base::SystemClock;
 use crate::crypto::KeyKind;
 use crate::lab::LabError;
+use crate::lab::detect::{FRAME_HEADER, LOG_HEADER};
 use crate::resource::ProtectedResource;
 use crate::resource::sql::SqlDatabase;
 use crate::sqlite::PageSize;
@@ -11,7 +12,7 @@ use crate::vault::VaultSettings;
 use crate::world::{InitOptions, Kind, ResourceAddress, Workspace};
 
 use super::plain;
-use super::{NoKey, Target};
+use super::{Logged, NoKey, Target};
 
 /// The name of the target that is this program.
 pub const OURS: &str = "atrest";
@@ -91,6 +92,16 @@ impl Target for Ours {
         connection.close().map_err(|(_, e)| e.to_string())
     }
 
+    fn log_layout(&self) -> (usize, usize) {
+        (LOG_HEADER, FRAME_HEADER)
+    }
+
+    fn log(&self, statements: &[&str]) -> Result<Logged, String> {
+        let database = self.open()?;
+        let connection = database.connect().map_err(|e| e.to_string())?;
+        Logged::by(&self.file, &connection, statements)
+    }
+
     fn read(&self) -> Result<String, String> {
         let database = self.open()?;
         plain::rows(&database.connect().map_err(|e| e.to_string())?)
@@ -118,6 +129,12 @@ impl Target for Ours {
     fn accept(&self) -> Result<(), String> {
         self.workspace
             .accept_sql(&self.address)
+            .map_err(|e| e.to_string())
+    }
+
+    fn remember(&self) -> Result<(), String> {
+        self.workspace
+            .remember_sql(&self.address)
             .map_err(|e| e.to_string())
     }
 }

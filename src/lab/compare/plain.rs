@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{ALL_ROWS, NoKey, Target};
+use super::{ALL_ROWS, Logged, NoKey, Target};
 
 /// A plain SQLite database.
 pub struct Plain {
@@ -39,6 +39,10 @@ impl Target for Plain {
         open(&self.path)?
             .execute_batch(sql)
             .map_err(|e| e.to_string())
+    }
+
+    fn log(&self, statements: &[&str]) -> Result<Logged, String> {
+        Logged::by(&self.path, &open(&self.path)?, statements)
     }
 
     fn read(&self) -> Result<String, String> {

@@ -1,8 +1,10 @@
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use super::{ALL_ROWS, NoKey, Target};
+use super::logs::IN_WAL_MODE;
+use super::{ALL_ROWS, Logged, NoKey, Target};
 
 /// An SQLCipher database: the `sqlcipher` shell opens it, or Python's module `sqlcipher3`.
 pub struct SqlCipher {
@@ -21,15 +23,21 @@ enum Program {
 const KEY: &str = "2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe";
 const WRONG: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
 
-/// Runs the statements of standard input, one a line, and prints the rows' first columns.
+/// Runs the statements of standard input, one a line, and prints the rows' first columns, as the shell does.
 const SCRIPT: &str = "
-import sys, sqlcipher3
+import os, sys, sqlcipher3
 db = sqlcipher3.connect(sys.argv[1], isolation_level=None)
 for line in sys.stdin:
+    if line.startswith('.shell '):
+        os.system(line[7:])
+        continue
     for row in db.execute(line):
         print(row[0])
 db.close()
 ";
+
+/// What has either of them kill itself.
+const DIE: &str = ".shell kill -9 $PPID";
 
 impl SqlCipher {
     /// The database in `path`, which need not be there yet.
@@ -61,6 +69,18 @@ impl SqlCipher {
 
     /// What the statements print.
     fn run(&self, key: Option<&str>, statements: &[&str]) -> Result<String, String> {
+        let output = self.ran(key, statements)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().rfind(|line| !line.trim().is_empty());
+        match (output.status.success(), last) {
+            (true, None) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            (_, Some(line)) => Err(line.trim().to_owned()),
+            (false, None) => Err(format!("ended with {}", output.status)),
+        }
+    }
+
+    /// Runs the statements to the end, whatever it is.
+    fn ran(&self, key: Option<&str>, statements: &[&str]) -> Result<Output, String> {
         let mut command = match self.with {
             Program::Shell => {
                 let mut command = Command::new("sqlcipher");
@@ -92,14 +112,7 @@ impl SqlCipher {
             // One that has failed reads no further, and says why.
             let _ = input.write_all(text.as_bytes());
         }
-        let output = child.wait_with_output().map_err(|e| e.to_string())?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().rfind(|line| !line.trim().is_empty());
-        match (output.status.success(), last) {
-            (true, None) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            (_, Some(line)) => Err(line.trim().to_owned()),
-            (false, None) => Err(format!("ended with {}", output.status)),
-        }
+        child.wait_with_output().map_err(|e| e.to_string())
     }
 
     fn rows(&self, key: Option<&str>) -> Result<String, String> {
@@ -127,6 +140,19 @@ impl Target for SqlCipher {
         let statements: Vec<String> = sql.split_inclusive(';').map(str::to_owned).collect();
         let statements: Vec<&str> = statements.iter().map(String::as_str).collect();
         self.run(Some(KEY), &statements).map(drop)
+    }
+
+    fn log(&self, statements: &[&str]) -> Result<Logged, String> {
+        let all = [&IN_WAL_MODE[..], statements, &[DIE]].concat();
+        let output = self.ran(Some(KEY), &all)?;
+        match output.status.signal() {
+            Some(9) => Logged::of(&self.path),
+            _ => Err(format!(
+                "was to be killed, and {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            )),
+        }
     }
 
     fn read(&self) -> Result<String, String> {

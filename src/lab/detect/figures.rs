@@ -62,6 +62,9 @@ pub struct Figures {
     pub deflate_out: u64,
     /// Compressed members (gzip, zlib, zstd) that opened.
     pub members: u64,
+    /// What begins as a compressed member does and was not opened, since too many others were open.
+    #[serde(default)]
+    pub members_passed: u64,
     /// Structures found, by kind.
     pub structures: BTreeMap<String, u64>,
     /// The first of them; at most [`Figures::MAX_KEPT`].
@@ -88,6 +91,7 @@ impl Default for Figures {
             deflate_in: 0,
             deflate_out: 0,
             members: 0,
+            members_passed: 0,
             structures: BTreeMap::new(),
             magics: Vec::new(),
             canary_hits: 0,
@@ -156,6 +160,7 @@ impl Figures {
         self.deflate_in += other.deflate_in;
         self.deflate_out += other.deflate_out;
         self.members += other.members;
+        self.members_passed += other.members_passed;
         for (what, count) in other.structures {
             *self.structures.entry(what).or_default() += count;
         }

@@ -34,6 +34,14 @@ impl Kind {
             Self::Zstd => "zstd",
         }
     }
+
+    /// How many are followed at a time. Deflate keeps 32 KiB of what it has made, zstd up to 8 MiB.
+    fn most(self) -> usize {
+        match self {
+            Self::Gzip | Self::Zlib => 64,
+            Self::Zstd => 8,
+        }
+    }
 }
 
 /// What was found in compressed members.
@@ -46,11 +54,13 @@ pub(super) enum Seen {
         offset: u64,
         found: Match,
     },
+    /// What begins as a member does, and was not opened: too many others were open.
+    Passed,
 }
 
 /// Opens what looks like a compressed member anywhere in a stream, and searches what comes out.
-/// One level deep. Most candidates in noise end within a few bytes; of those that go on, at most
-/// [`Members::LIVE`] are followed at a time, each in constant memory.
+/// One level deep. Most candidates in noise end within a few bytes; of those that go on, so many as
+/// [`Kind::most`] says are followed at a time, each in constant memory. Others are counted.
 pub(super) struct Members<'a> {
     searcher: &'a Searcher,
     starts: AhoCorasick,
@@ -90,7 +100,6 @@ enum Progress {
 }
 
 impl<'a> Members<'a> {
-    const LIVE: usize = 8;
     const MAX_PRODUCED: u64 = 256 << 20;
     /// A member that did not end counts as opened when so many compressed bytes made sense, and became more: a few
     /// bytes of noise may stand for many, and any bytes may be stored as they are.
@@ -122,7 +131,7 @@ impl<'a> Members<'a> {
         let window = std::mem::take(&mut self.kept);
         let starts = self.starts.clone();
         for m in starts.find_iter(&window) {
-            if m.end() <= old || self.live.len() >= Self::LIVE {
+            if m.end() <= old {
                 continue;
             }
             let (_, kind) = STARTS[m.pattern().as_usize()];
@@ -130,7 +139,10 @@ impl<'a> Members<'a> {
             if !worth_trying(kind, input) {
                 continue;
             }
-            let Some(inflater) = self.inflater(kind) else {
+            let alike = self.live.iter().filter(|member| member.kind == kind);
+            let room = alike.count() < kind.most();
+            let Some(inflater) = room.then(|| self.inflater(kind)).flatten() else {
+                seen(Seen::Passed);
                 continue;
             };
             let mut member = Member {
@@ -268,10 +280,11 @@ impl Member<'_> {
     }
 }
 
-/// Length of what follows the data of a gzip member: its CRC-32 and its length (RFC 1952 section 2.3.1).
+/// What follows the data of a gzip member, 4 bytes each: CRC32, and ISIZE, which is the length of what was
+/// compressed, modulo 2^32 (RFC 1952 section 2.3.1).
 const GZIP_TRAILER: usize = 8;
 
-/// Whether a trailer is that of what came out. Without it any bytes that end as deflate does would be a member.
+/// Whether a trailer is that of what came out, whose length is counted in 32 bits as well. Without it any bytes that end as deflate does would be a member.
 fn trailer_fits(trailer: &[u8], crc: &Crc) -> Progress {
     let expected = [crc.sum().to_le_bytes(), crc.amount().to_le_bytes()].concat();
     match trailer.len() {
@@ -309,9 +322,9 @@ fn zstd_step(decoder: &mut Decoder<'_>, input: &[u8], out: &mut [u8]) -> (usize,
 }
 
 /// Length of the gzip header (RFC 1952 section 2.3) that `bytes` begin with; `None` when they end
-/// within it, an error when it is none, or absurdly long.
+/// within it, an error when it is longer than one extra field (64 KiB at most) and as much of names.
 fn gzip_header_len(bytes: &[u8]) -> Result<Option<usize>, ()> {
-    const LIMIT: usize = 4096;
+    const LIMIT: usize = 128 << 10;
     let text_end = |at: usize| Some(at + 1 + bytes.get(at..)?.iter().position(|&b| b == 0)?);
     let parse = || {
         let flags = *bytes.get(3)?;
@@ -371,20 +384,27 @@ mod tests {
     }
 
     fn run(data: &[u8], piece: usize) -> (Vec<(&'static str, u64)>, usize) {
+        let (opened, canaries, _) = run_all(data, piece);
+        (opened, canaries)
+    }
+
+    /// Members that opened, canaries in them, and beginnings that were passed over.
+    fn run_all(data: &[u8], piece: usize) -> (Vec<(&'static str, u64)>, usize, usize) {
         let mut set = CanarySet::default();
         set.plant([SECRET]);
         let searcher = Searcher::new(&set).unwrap();
         let mut members = Members::new(&searcher);
-        let (mut opened, mut canaries) = (Vec::new(), 0);
+        let (mut opened, mut canaries, mut passed) = (Vec::new(), 0, 0);
         let mut seen = |s| match s {
             Seen::Member { kind, offset } => opened.push((kind, offset)),
             Seen::Canary { .. } => canaries += 1,
+            Seen::Passed => passed += 1,
         };
         for part in data.chunks(piece) {
             members.feed(part, &mut seen);
         }
         members.finish(&mut seen);
-        (opened, canaries)
+        (opened, canaries, passed)
     }
 
     #[test]
@@ -398,6 +418,38 @@ mod tests {
                 assert!(opened.contains(&(kind, 777)), "{kind} in pieces of {piece}");
                 assert_eq!(canaries, 1, "{kind} in pieces of {piece}");
             }
+        }
+    }
+
+    #[test]
+    fn a_member_that_decoys_hide_is_found_or_counted_as_not_looked_at() {
+        let mut small = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        small.write_all(SECRET.as_bytes()).unwrap();
+        let small = small.finish().unwrap();
+        // Each begins a stored block of 65,535 bytes, and so stays open over all that follows.
+        let decoy = [0x78, 0x01, 0x00, 0xff, 0xff, 0x00, 0x00];
+        for (decoys, found) in [(0, 1), (9, 1), (60, 1), (80, 1)] {
+            let data = [decoy.repeat(decoys), small.clone()].concat();
+            for piece in [100, 1 << 16] {
+                let (_, canaries, passed) = run_all(&data, piece);
+                assert_eq!(canaries, found, "{decoys} decoys");
+                assert_eq!(passed, decoys.saturating_sub(64), "{decoys} decoys");
+            }
+        }
+        let endless = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0][..], &decoy[2..]].concat();
+        let data = [endless.repeat(64), small].concat();
+        assert_eq!(run_all(&data, 1000), (Vec::new(), 0, 1));
+    }
+
+    #[test]
+    fn a_member_with_a_header_as_long_as_the_standard_allows_is_opened() {
+        let longest = flate2::GzBuilder::new().extra([7; 65_535]);
+        let longest = longest.filename([b'n'; 5000]);
+        let mut gzip = longest.write(Vec::new(), flate2::Compression::best());
+        gzip.write_all(SECRET.as_bytes()).unwrap();
+        let gzip = gzip.finish().unwrap();
+        for piece in [1000, 1 << 20] {
+            assert_eq!(run(&gzip, piece), (vec![("gzip", 0)], 1));
         }
     }
 

@@ -267,5 +267,6 @@ fn note(figures: &mut Figures, file: &str, seen: Seen) {
             offset,
             found,
         } => figures.hit(hit(file, found, Some(format!("{kind} at {offset}")))),
+        Seen::Passed => figures.members_passed += 1,
     }
 }

@@ -135,6 +135,7 @@ impl Stage {
             exhibits: self.exhibits()?,
             owner: self.workspace.wrapper(),
             strangers,
+            vaults: Vec::new(),
             canaries: self.data.canaries.clone(),
             seed: self.seed,
             scratch: self.scratch.clone(),

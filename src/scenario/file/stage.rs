@@ -384,6 +384,7 @@ impl Stage {
             exhibits,
             owner: self.world.wrapper(),
             strangers: self.strangers.iter().map(stranger).collect(),
+            vaults: Vec::new(),
             canaries,
             seed: self.seed,
             scratch: self.dir.join("scratch"),

@@ -1,0 +1,111 @@
+//! The vaults of the working directory itself: the same attacks on copies of them. What needs the root key
+//! has it where that lies in a file; a passphrase was asked for elsewhere, and the lab is not told it.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::{KeyName, create_dir_private};
+use crate::lab::theft::list;
+use crate::lab::{Attack, Evidence, Lab, LabError, Outcome, StolenVault, Verdict};
+use crate::vault::{KeyVault, LocalVault, Page, RootKeySource};
+
+use super::strongbox::{Strongbox, failed};
+
+/// A copy of a vault for one attack, in a directory that goes away with it.
+pub(super) struct Copied {
+    pub strongbox: Strongbox,
+    /// Where the attack works.
+    pub scratch: tempfile::TempDir,
+}
+
+/// The parts of an attack on each of the vaults that were stolen, each given a copy that opens; without the root
+/// key none is tried, which is told.
+pub(super) fn each(
+    lab: &Lab,
+    number: u8,
+    parts: &[&dyn Fn(Copied) -> Result<Part, LabError>],
+) -> Result<Vec<Outcome>, LabError> {
+    let mut outcomes = Vec::new();
+    for vault in &lab.vaults {
+        let name = named(vault);
+        let Some(key) = &vault.key_file else {
+            let why = "its root key is sealed under a passphrase, which the lab is not told: nothing that has \
+                       to open a copy of it is tried";
+            outcomes.push(not_tried(number, None, &name, why));
+            continue;
+        };
+        for part in parts {
+            let copied = copied(lab, vault, RootKeySource::KeyFile(key.clone()))?;
+            outcomes.push(match part(copied) {
+                Ok((part, Ok(evidence))) => {
+                    Attack::number(number).outcome(Some(part), &name, evidence)
+                }
+                Ok((part, Err(why))) => not_tried(number, Some(part), &name, &why),
+                Err(e) => {
+                    let evidence = Evidence::of(format!("could not run on a copy of it: {e}"));
+                    Attack::number(number).outcome(None, &name, evidence)
+                }
+            });
+        }
+    }
+    Ok(outcomes)
+}
+
+/// What an attack on a vault is called, and what came of it, or why it cannot be tried there.
+pub(super) type Part = (&'static str, Result<Evidence, String>);
+
+/// What a vault is called among the outcomes.
+pub(super) fn named(vault: &StolenVault) -> String {
+    format!("the vault {}", vault.name)
+}
+
+pub(super) fn not_tried(number: u8, part: Option<&str>, name: &str, why: &str) -> Outcome {
+    let evidence = Evidence {
+        reason: Some(why.to_owned()),
+        ..Evidence::of("Not tried on this vault.")
+    };
+    let mut outcome = Attack::number(number).outcome(part, name, evidence);
+    outcome.verdict = Verdict::NotTried;
+    outcome
+}
+
+/// A copy of the copy.
+pub(super) fn copied(
+    lab: &Lab,
+    vault: &StolenVault,
+    root: RootKeySource,
+) -> Result<Copied, LabError> {
+    let scratch = lab.scratch()?;
+    let dir = scratch.path().join("vault");
+    copy_files(&vault.dir, &dir)?;
+    Ok(Copied {
+        strongbox: Strongbox { dir, root },
+        scratch,
+    })
+}
+
+/// Copies the files of a vault, without its key file.
+pub(in crate::lab) fn copy_files(from: &Path, to: &Path) -> Result<(), LabError> {
+    create_dir_private(to).map_err(|e| LabError::io(to, e))?;
+    let is_key = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "key");
+    for file in list(from)? {
+        if file.is_file() && !is_key(&file) {
+            let copy = to.join(file.file_name().unwrap_or_default());
+            std::fs::copy(&file, &copy).map_err(|e| LabError::io(&file, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// A key of the vault, or why there is none that an attack could purge.
+pub(super) fn purgeable(vault: &LocalVault) -> Result<Result<KeyName, String>, LabError> {
+    let keys = vault.keys(Page::all()).map_err(failed)?;
+    let Some(bundle) = keys.into_iter().next() else {
+        return Ok(Err("it has no key".to_owned()));
+    };
+    match vault.status().map_err(failed)?.settings.purge_protection {
+        true => Ok(Err(
+            "its purge protection lets nobody purge a key, in a copy of it neither".to_owned(),
+        )),
+        false => Ok(Ok(bundle.kid.name)),
+    }
+}
