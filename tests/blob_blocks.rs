@@ -163,6 +163,40 @@ fn fifty_thousand_blocks_are_one_blob_and_only_the_asked_ones_are_read() {
     assert_eq!(got, whole[399..405]);
 }
 
+/// Each is written and synced by itself, which takes minutes.
+#[test]
+#[ignore = "takes minutes: cargo test --release --test blob_blocks -- --ignored --nocapture distinct"]
+fn fifty_thousand_distinct_blocks_are_staged_committed_and_read_back() {
+    let fixture = Fixture::protected();
+    let account = &fixture.account;
+    let count = u32::try_from(BlockId::COMMITTED_MAX).unwrap();
+    let started = std::time::Instant::now();
+    let told = |what: &str| println!("{what}: {:.1} s", started.elapsed().as_secs_f64());
+    std::thread::scope(|scope| {
+        for part in 0..8 {
+            scope.spawn(move || {
+                for n in (part..count).step_by(8) {
+                    stage(account, "a", n, &n.to_be_bytes());
+                }
+            });
+        }
+    });
+    told("staged");
+    let list: Vec<Block> = (0..count).rev().map(|n| Uncommitted(id(n))).collect();
+    commit(account, "a", &list).unwrap();
+    told("committed");
+    let whole: Vec<u8> = (0..count).rev().flat_map(u32::to_be_bytes).collect();
+    assert!(fixture.get("a").unwrap() == whole);
+    told("read");
+    let mut got = Vec::new();
+    account
+        .get(&name("a"), Some(100_001..100_007), &mut got, &mut |_| ())
+        .unwrap();
+    assert_eq!(got, whole[100_001..100_007]);
+    account.verify(&mut |_, _| ()).unwrap();
+    told("verified");
+}
+
 #[test]
 fn block_of_another_blob_is_not_taken_for_one_of_this() {
     // Rows of the catalog are moved about by one who has the service's key.

@@ -8,13 +8,21 @@ mod accounts;
 #[path = "common/key_wrapper.rs"]
 mod key_wrapper;
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
 use accounts::{Fixture, bytes, name};
-use atrest::base::KeyRef;
+use atrest::base::{KeyRef, KeyVersionRef};
+use atrest::crypto::{Secret, WrapAlgorithm};
 use atrest::resource::blob::{
     Attributes, Block, BlockId, Conditions, ContainerName, ContainerScope, Encryption, Layers,
     Pairs, ScopeName, StorageAccount, UnderKey,
 };
-use atrest::resource::{EncryptionMismatch, ProtectedResource, Protection, ResourceError};
+use atrest::resource::{
+    EncryptionMismatch, KeyLoss, ProtectedResource, Protection, ResourceError, Wrapper,
+};
+use atrest::vault::{KeyWrapper, VaultError, WrappedKey};
+use key_wrapper::MemoryVault;
 
 fn scope(name: &str) -> ScopeName {
     name.parse().unwrap()
@@ -421,4 +429,110 @@ fn append_to(account: &StorageAccount, path: &atrest::resource::blob::BlobPath) 
             &any,
         )
         .unwrap();
+}
+
+/// A vault before whose every answer something happens, or that refuses instead.
+struct Meddled {
+    vault: Arc<MemoryVault>,
+    before: Mutex<Box<dyn FnMut() -> Result<(), VaultError> + Send>>,
+}
+
+impl Meddled {
+    fn new(
+        vault: &Arc<MemoryVault>,
+        before: impl FnMut() -> Result<(), VaultError> + Send + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            vault: vault.clone(),
+            before: Mutex::new(Box::new(before)),
+        })
+    }
+}
+
+impl KeyWrapper for Meddled {
+    fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
+        (self.before.lock().unwrap())()?;
+        self.vault.wrap_key(key, dek)
+    }
+
+    fn unwrap_key(
+        &self,
+        key: &KeyVersionRef,
+        algorithm: WrapAlgorithm,
+        wrapped: &[u8],
+    ) -> Result<Secret<32>, VaultError> {
+        (self.before.lock().unwrap())()?;
+        self.vault.unwrap_key(key, algorithm, wrapped)
+    }
+
+    fn revision(&self) -> Arc<AtomicU64> {
+        self.vault.revision()
+    }
+}
+
+#[test]
+fn a_change_of_a_scopes_key_is_not_undone_by_a_rewrap_that_began_before() {
+    let (fixture, [payroll, _]) = scoped();
+    put(&fixture.account, "a", b"data", Encryption::Scope(&payroll)).unwrap();
+    let new = Protection::CustomerManaged {
+        key: fixture.vault.add("new"),
+    };
+    // Once the slow one has begun, another process puts the scope under another key.
+    let (other, to, name_of_scope) = (fixture.open().unwrap(), new.clone(), payroll.clone());
+    let begun = Arc::new(AtomicBool::new(false));
+    let mut other = Some(other);
+    let now = begun.clone();
+    let meddled = Meddled::new(&fixture.vault, move || {
+        if now.load(Ordering::Relaxed)
+            && let Some(other) = other.take()
+        {
+            other.rewrap_scope(&name_of_scope, Some(&to)).unwrap();
+        }
+        Ok(())
+    });
+    let (id, protection) = (fixture.account.id(), fixture.account.protection().clone());
+    let wrapper: Wrapper = meddled;
+    let slow = StorageAccount::open(fixture.account.dir(), id, protection, &wrapper).unwrap();
+    assert_ne!(slow.scope(&payroll).unwrap().protection, new);
+    begun.store(true, Ordering::Relaxed);
+    let rewrapped = slow.rewrap_scope(&payroll, None).unwrap();
+    let after = slow.scope(&payroll).unwrap();
+    assert_eq!(after.protection, new);
+    assert_eq!(rewrapped.to, after.key_version.to_string());
+    // The old key decides about nothing any more.
+    fixture.vault.enable("payroll", false);
+    assert_eq!(fixture.get("a").unwrap(), b"data");
+    fixture.vault.enable("new", false);
+    unavailable(fixture.get("a"));
+}
+
+#[test]
+fn what_the_catalogs_key_is_lost_for_is_told_as_it_is_of_data() {
+    let fixture = Fixture::protected();
+    let refusing = Arc::new(AtomicBool::new(false));
+    let now = refusing.clone();
+    let wrapper: Wrapper =
+        Meddled::new(&fixture.vault, move || match now.load(Ordering::Relaxed) {
+            true => Err(VaultError::Sealed),
+            false => Ok(()),
+        });
+    let (id, protection) = (fixture.account.id(), fixture.account.protection().clone());
+    let account = StorageAccount::open(fixture.account.dir(), id, protection, &wrapper).unwrap();
+    let list = || account.list(&ContainerName::default(), "");
+    let lost = || match list() {
+        Err(ResourceError::KeyUnavailable { loss, .. }) => loss,
+        other => panic!("{other:?}"),
+    };
+    list().unwrap();
+    fixture.vault.enable("service", false);
+    assert_eq!(lost(), KeyLoss::Key);
+    fixture.vault.enable("service", true);
+    list().unwrap();
+    refusing.store(true, Ordering::Relaxed);
+    // The vault's revision moves, so that the lease asks.
+    fixture.vault.add("other");
+    assert_eq!(lost(), KeyLoss::Vault);
+    refusing.store(false, Ordering::Relaxed);
+    fixture.vault.add("other");
+    list().unwrap();
 }

@@ -270,9 +270,11 @@ fn scope_shuts_its_own_blobs_and_follows_its_key() {
     readable(true);
     work.ok(&["blob", "scope", "disable", "invoices", "payroll"]);
     readable(false);
-    // What is left is verified.
+    // What is left is verified, and what is not is told.
     let verified = work.ok(&["blob", "verify", "invoices"]);
     assert!(verified.contains("all authentic"), "{verified}");
+    let left = "  not read: 1 blob under the encryption scope payroll, which is disabled\n";
+    assert!(verified.contains(left), "{verified}");
     let listed = work.ok(&["blob", "scope", "list", "invoices"]);
     assert!(
         listed.contains("payroll") && listed.contains("disabled"),
@@ -281,8 +283,18 @@ fn scope_shuts_its_own_blobs_and_follows_its_key() {
     work.ok(&["blob", "scope", "enable", "invoices", "payroll"]);
     work.ok(&["key", "disable", "payroll-key"]);
     readable(false);
+    // That is no success of a verification, though the rest is authentic.
+    let verified = work.run(&["blob", "verify", "invoices"]);
+    assert_eq!(verified.status.code(), Some(2), "{verified:?}");
+    for told in [&verified.stdout, &verified.stderr] {
+        let told = String::from_utf8_lossy(told);
+        let left = "1 blob under the encryption scope payroll, whose key is not available";
+        assert!(told.contains(left), "{told}");
+    }
     work.ok(&["key", "enable", "payroll-key"]);
     readable(true);
+    let verified = work.ok(&["blob", "verify", "invoices"]);
+    assert!(!verified.contains("not read"), "{verified}");
     // Rewrapped by the key that it is under, whichever the account is under.
     work.ok(&["key", "rotate", "payroll-key"]);
     let before = work.ok(&["blob", "scope", "show", "invoices", "payroll"]);
@@ -301,6 +313,65 @@ fn scope_shuts_its_own_blobs_and_follows_its_key() {
     assert!(done.contains(left), "{done}");
     let refused = work.run(&["unprotect", "storage/invoices", "--plain"]);
     assert!(!refused.status.success());
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        told.contains("has encryption scopes") && told.contains("atrest blob create"),
+        "{told}"
+    );
+}
+
+/// One account that does not open must not leave the others under the old key version unnoticed.
+#[test]
+fn rewrap_and_status_go_on_past_an_account_that_does_not_open() {
+    let work = Work::new();
+    work.ok(&["blob", "create", "broken", "--service-managed"]);
+    work.ok(&["key", "create", "payroll-key", "--kind", "oct-256"]);
+    let scope = ["blob", "scope", "create", "invoices", "payroll"];
+    work.ok(&[&scope[..], &["--key", "payroll-key"]].concat());
+    let status = work.ok(&["status"]);
+    let row = status.lines().find(|line| line.contains("scope payroll"));
+    let row: Vec<&str> = row.unwrap().split_whitespace().collect();
+    assert_eq!(
+        row[..5],
+        [
+            "scope",
+            "payroll",
+            "customer-managed,",
+            "enabled",
+            "payroll-key"
+        ]
+    );
+    assert!(!status.contains("not known"), "{status}");
+    work.ok(&["blob", "scope", "disable", "invoices", "payroll"]);
+    assert!(work.ok(&["status"]).contains("customer-managed, disabled"));
+    work.ok(&["blob", "scope", "enable", "invoices", "payroll"]);
+    let rewrap = ["rewrap", "--key", "payroll-key"];
+    work.ok(&rewrap);
+    let header = walkdir::WalkDir::new(work.path("work"))
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .find(|path| path.ends_with("broken/account.atrest"));
+    fs::write(header.unwrap(), b"cut").unwrap();
+    let done = work.run(&rewrap);
+    assert_eq!(done.status.code(), Some(2), "{done:?}");
+    let told = String::from_utf8_lossy(&done.stdout);
+    for line in [
+        "production/storage/invoices, scope payroll: rewrapped",
+        "production/storage/broken: left as it was: ",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+    let json = work.run(&[&rewrap[..], &["--json"]].concat());
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json[0]["scope"], "payroll");
+    assert!(
+        json[0]["to"].is_string() && json[1]["error"].is_string(),
+        "{json}"
+    );
+    let status = work.ok(&["status"]);
+    assert!(status.contains("scope payroll"), "{status}");
+    let unknown = "production/storage/broken: its encryption scopes are not known: ";
+    assert!(status.contains(unknown), "{status}");
 }
 
 #[test]

@@ -3,7 +3,7 @@ use serde::Serialize;
 use crate::base::KeyRef;
 use crate::resource::blob::ScopeName;
 use crate::resource::{Protection, Rewrapped};
-use crate::world::{Kind, NamedKey, ResourceAddress, Workspace};
+use crate::world::{Kind, NamedKey, ResourceAddress, Workspace, WorldError};
 
 use super::{CliError, Context, Outcome};
 
@@ -29,68 +29,111 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct Done {
+struct Tried {
     address: String,
     /// Only this encryption scope of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<ScopeName>,
     #[serde(flatten)]
-    rewrapped: Rewrapped,
+    done: Done,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Done {
+    Rewrapped(Rewrapped),
+    Failed { error: String },
+}
+
+impl Tried {
+    fn new(
+        address: &ResourceAddress,
+        scope: Option<ScopeName>,
+        rewrapped: Result<Rewrapped, WorldError>,
+    ) -> Self {
+        Self {
+            address: address.to_string(),
+            scope,
+            done: match rewrapped {
+                Ok(rewrapped) => Done::Rewrapped(rewrapped),
+                Err(e) => Done::Failed {
+                    error: e.to_string(),
+                },
+            },
+        }
+    }
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let workspace = context.workspace()?;
-    let (addresses, scopes) = match args.addresses.is_empty() {
+    let mut found = match args.addresses.is_empty() {
         true => under_key(&workspace, args.key.as_ref())?,
-        false => (args.addresses.clone(), Vec::new()),
+        false => Found {
+            addresses: args.addresses.clone(),
+            ..Found::default()
+        },
     };
-    let mut done = Vec::new();
-    for address in &addresses {
+    for address in &found.addresses {
         workspace.refuse_in_landscape(address)?;
     }
-    for address in &addresses {
-        let mut resource = workspace.open_resource(address)?;
-        let protection = resource.protection().clone();
-        done.push(Done {
-            address: address.to_string(),
-            scope: None,
-            rewrapped: resource.rewrap(&protection)?,
-        });
+    // One that fails does not keep the others from being rewrapped.
+    let mut all = Vec::new();
+    for address in &found.addresses {
+        let rewrap = || {
+            let mut resource = workspace.open_resource(address)?;
+            let protection = resource.protection().clone();
+            Ok(resource.rewrap(&protection)?)
+        };
+        all.push(Tried::new(address, None, rewrap()));
     }
-    for (address, scope) in scopes {
-        let account = workspace.open_storage(&address)?;
-        done.push(Done {
-            address: address.to_string(),
-            rewrapped: account.rewrap_scope(&scope, None)?,
-            scope: Some(scope),
-        });
+    for (address, scope) in found.scopes {
+        let rewrap = || Ok((workspace.open_storage(&address)?).rewrap_scope(&scope, None)?);
+        let rewrapped = rewrap();
+        all.push(Tried::new(&address, Some(scope), rewrapped));
     }
-    context.output().answer(&done, |text| {
+    all.append(&mut found.unknown);
+    context.output().answer(&all, |text| {
         use std::fmt::Write;
-        if done.is_empty() {
+        if all.is_empty() {
             writeln!(text, "Nothing is under that key.")?;
         }
-        for Done {
+        for Tried {
             address,
             scope,
-            rewrapped,
-        } in &done
+            done,
+        } in &all
         {
-            match scope {
-                Some(scope) => writeln!(text, "{address}, scope {scope}: rewrapped")?,
-                None => writeln!(text, "{address}: rewrapped")?,
+            text.push_str(address);
+            if let Some(scope) = scope {
+                write!(text, ", scope {scope}")?;
             }
-            tell(rewrapped, text)?;
-            for scope in &rewrapped.left {
-                writeln!(
-                    text,
-                    "  scope {scope} left as it was: its key is not available"
-                )?;
+            match done {
+                Done::Rewrapped(rewrapped) => {
+                    writeln!(text, ": rewrapped")?;
+                    tell(rewrapped, text)?;
+                    for scope in &rewrapped.left {
+                        writeln!(
+                            text,
+                            "  scope {scope} left as it was: its key is not available"
+                        )?;
+                    }
+                }
+                Done::Failed { error } => writeln!(text, ": left as it was: {error}")?,
             }
         }
         Ok(())
     })?;
-    Ok(Outcome::Holds)
+    let failed = all
+        .iter()
+        .filter(|tried| matches!(tried.done, Done::Failed { .. }))
+        .count();
+    match failed {
+        0 => Ok(Outcome::Holds),
+        _ => Err(CliError::new(
+            format_args!("{failed} of {} could not be rewrapped", all.len()),
+            "see above why, and rewrap again when that is mended",
+        )),
+    }
 }
 
 /// From what to what, and what that touched.
@@ -105,8 +148,15 @@ pub(super) fn tell(rewrapped: &Rewrapped, text: &mut String) -> std::fmt::Result
     )
 }
 
-/// The resources under a key, and the encryption scopes under it of other accounts.
-type Found = (Vec<ResourceAddress>, Vec<(ResourceAddress, ScopeName)>);
+/// What is under a key.
+#[derive(Default)]
+struct Found {
+    addresses: Vec<ResourceAddress>,
+    /// Encryption scopes of other accounts.
+    scopes: Vec<(ResourceAddress, ScopeName)>,
+    /// Accounts that do not open, so that nobody knows which scopes they have.
+    unknown: Vec<Tried>,
+}
 
 fn under_key(workspace: &Workspace, key: Option<&NamedKey>) -> Result<Found, CliError> {
     let wanted: Option<KeyRef> = key
@@ -117,20 +167,24 @@ fn under_key(workspace: &Workspace, key: Option<&NamedKey>) -> Result<Found, Cli
         (Protection::CustomerManaged { .. }, None) => true,
         _ => false,
     };
-    let (mut found, mut scopes) = (Vec::new(), Vec::new());
+    let mut found = Found::default();
     for (address, entry) in workspace.resources() {
         if workspace.owner_in_landscape(&address)?.is_some() {
             continue;
         }
         if chosen(&entry.protection) {
-            found.push(address);
+            found.addresses.push(address);
         } else if address.kind == Kind::Storage && entry.protection != Protection::Plain {
-            for scope in workspace.open_storage(&address)?.scopes()? {
-                if chosen(&scope.protection) {
-                    scopes.push((address.clone(), scope.name));
+            let scopes = || Ok((workspace.open_storage(&address)?).scopes()?);
+            match scopes() {
+                Ok(scopes) => {
+                    let scopes = scopes.into_iter().filter(|scope| chosen(&scope.protection));
+                    let scopes = scopes.map(|scope| (address.clone(), scope.name));
+                    found.scopes.extend(scopes);
                 }
+                Err(e) => found.unknown.push(Tried::new(&address, None, Err(e))),
             }
         }
     }
-    Ok((found, scopes))
+    Ok(found)
 }

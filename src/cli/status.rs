@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::resource::Protection;
-use crate::world::{UnderWay, Workspace};
+use crate::resource::blob::EncryptionScope;
+use crate::world::{Kind, ResourceAddress, UnderWay, Workspace, WorldError};
 
 use super::vaults::{Listed, vault_table, vaults};
 use super::{CliError, Context, Outcome, table};
@@ -15,7 +16,8 @@ Examples:
   atrest --dir work status
   atrest --dir work status --json | jq '.resources[].protection'
 
-Nothing here needs a key: what is shown is what a thief of the data sees too.")]
+Nothing here needs a customer's key. An account's encryption scopes are in its catalog, which the
+provider's key opens; all else is what a thief of the data sees too.")]
 pub struct Args {}
 
 #[derive(Serialize)]
@@ -36,6 +38,12 @@ struct Resource {
     #[serde(skip_serializing_if = "Option::is_none")]
     conversion: Option<UnderWay>,
     bytes: u64,
+    /// Of a storage account.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<EncryptionScope>,
+    /// Why they are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes_unknown: Option<String>,
 }
 
 pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
@@ -60,7 +68,7 @@ pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
             )?;
         }
         writeln!(text, "ENVIRONMENTS\n{}\n", status.environments.join(", "))?;
-        let rows: Vec<_> = status.resources.iter().map(Resource::row).collect();
+        let rows: Vec<_> = status.resources.iter().flat_map(Resource::rows).collect();
         let header = ["RESOURCE", "PROTECTION", "KEY", "VERSION", "BYTES"];
         match rows.is_empty() {
             true => writeln!(
@@ -68,7 +76,17 @@ pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
                 "No resources yet: see `atrest sql` and `atrest blob`."
             ),
             false => text.write_str(&table(&header, &[4], &rows)),
+        }?;
+        for resource in &status.resources {
+            if let Some(why) = &resource.scopes_unknown {
+                writeln!(
+                    text,
+                    "{}: its encryption scopes are not known: {why}",
+                    resource.address
+                )?;
+            }
         }
+        Ok(())
     })?;
     Ok(Outcome::Holds)
 }
@@ -77,6 +95,10 @@ fn resources(workspace: &Workspace) -> Result<Vec<Resource>, CliError> {
     let mut resources = Vec::new();
     for (address, entry) in workspace.resources() {
         let version = workspace.key_version(&address)?;
+        let (scopes, scopes_unknown) = match scopes(workspace, &address, &entry.protection) {
+            Ok(scopes) => (scopes, None),
+            Err(e) => (Vec::new(), Some(e.to_string())),
+        };
         resources.push(Resource {
             address: address.to_string(),
             id: entry.id.to_string(),
@@ -84,9 +106,22 @@ fn resources(workspace: &Workspace) -> Result<Vec<Resource>, CliError> {
             conversion: workspace.under_way(&address)?,
             bytes: size(&workspace.path(&address)?),
             protection: entry.protection,
+            scopes,
+            scopes_unknown,
         });
     }
     Ok(resources)
+}
+
+fn scopes(
+    workspace: &Workspace,
+    address: &ResourceAddress,
+    protection: &Protection,
+) -> Result<Vec<EncryptionScope>, WorldError> {
+    match (address.kind, protection) {
+        (Kind::Sql, _) | (_, Protection::Plain) => Ok(Vec::new()),
+        (Kind::Storage, _) => Ok((workspace.open_storage(address)?).scopes()?),
+    }
 }
 
 /// Bytes of a file, or of all files in a directory.
@@ -97,14 +132,11 @@ pub(super) fn size(path: &Path) -> u64 {
 }
 
 impl Resource {
-    fn row(&self) -> Vec<String> {
-        let how = match self.protection {
-            Protection::Plain => "none",
-            Protection::ServiceManaged { .. } => "service-managed",
-            Protection::CustomerManaged { .. } => "customer-managed",
-        };
+    /// Itself, and each of its scopes.
+    fn rows(&self) -> Vec<Vec<String>> {
         let key = self.protection.key().map(|k| k.name.to_string());
-        vec![
+        let how = how(&self.protection);
+        let own = vec![
             self.address.clone(),
             match &self.conversion {
                 None => how.to_owned(),
@@ -119,9 +151,39 @@ impl Resource {
             },
             key.unwrap_or_else(|| "-".into()),
             self.key_version
-                .clone()
-                .map_or_else(|| "-".into(), |v| v[..8].to_owned()),
+                .as_deref()
+                .map_or_else(|| "-".into(), short),
             self.bytes.to_string(),
-        ]
+        ];
+        let scopes = self.scopes.iter().map(scope_row);
+        std::iter::once(own).chain(scopes).collect()
     }
+}
+
+fn scope_row(scope: &EncryptionScope) -> Vec<String> {
+    let how = how(&scope.protection);
+    let state = match scope.enabled {
+        true => "enabled",
+        false => "disabled",
+    };
+    vec![
+        format!("  scope {}", scope.name),
+        format!("{how}, {state}"),
+        scope.key_version.name.to_string(),
+        short(&scope.key_version.version.to_string()),
+        String::new(),
+    ]
+}
+
+fn how(protection: &Protection) -> &'static str {
+    match protection {
+        Protection::Plain => "none",
+        Protection::ServiceManaged { .. } => "service-managed",
+        Protection::CustomerManaged { .. } => "customer-managed",
+    }
+}
+
+/// A version as the table shows it.
+fn short(version: &str) -> String {
+    version.chars().take(8).collect()
 }

@@ -58,7 +58,7 @@ pub trait ProtectedResource {
     /// Exactly the files that a thief would take, as they are now.
     fn files(&self) -> Result<Vec<PathBuf>, ResourceError>;
 
-    /// Reads and authenticates every byte. `progress` is told bytes done and bytes in all.
+    /// Reads and authenticates every byte whose key is at hand. `progress` is told bytes done and bytes in all.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError>;
 
     /// Wraps the data encryption key anew, with the newest version of `to`. No data is touched.
@@ -66,12 +66,15 @@ pub trait ProtectedResource {
 }
 
 /// What [`ProtectedResource::verify`] read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     /// Sealed units (pages, frames, chunks) that were authenticated.
     pub units: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// What was not read, since its key is not at hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<blob::LeftOut>,
 }
 
 /// What [`ProtectedResource::rewrap`] did.

@@ -212,7 +212,9 @@ impl Workspace {
         };
         if !from.scopes()?.is_empty() {
             return Err(WorldError::Usage(format!(
-                "{address} has encryption scopes, which cannot be taken over into another account"
+                "{address} has encryption scopes, which are never removed, and of which a plain account has \
+                 none: make another account (`atrest blob create NAME --plain`), and copy the blobs there \
+                 (`atrest blob get`, `atrest blob put`)"
             )));
         }
         let provided = |blob: &BlobInfo| matches!(blob.under, UnderKey::Provided(_));

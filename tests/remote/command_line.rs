@@ -11,13 +11,13 @@ use crate::client::{ATREST, Served};
 
 /// The disks of the data, where there are neither a customer's vault nor a server's files, and the
 /// variables that lead to them.
-struct Elsewhere {
-    served: Served,
+pub struct Elsewhere {
+    pub served: Served,
     here: TempDir,
 }
 
 impl Elsewhere {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let served = Served::new(&[]);
         let here = tempfile::tempdir().unwrap();
         let work = here.path().join("work");
@@ -29,7 +29,7 @@ impl Elsewhere {
         Self { served, here }
     }
 
-    fn work(&self) -> PathBuf {
+    pub fn work(&self) -> PathBuf {
         self.here.path().join("work")
     }
 
@@ -52,7 +52,7 @@ impl Elsewhere {
     }
 
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
+    pub fn ok(&self, args: &[&str]) -> String {
         let ran = self.run(args);
         assert!(ran.status.success(), "{args:?}: {ran:?}");
         String::from_utf8(ran.stdout).unwrap()

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod blobs;
 #[path = "../server/client.rs"]
 mod client;
 mod command_line;

@@ -1,7 +1,12 @@
 //! Encryption scopes on the wire.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
 use crate::blob_keys::{ask, headers};
-use crate::blobs::{error, served};
+use crate::blobs::{HOST, error, served};
 use crate::key_loss::{await_code, await_success, run};
 
 #[test]
@@ -163,4 +168,46 @@ fn encryption_scope_is_answered_for_while_it_is_enabled_and_its_key_is_there() {
         &["blob", "scope", "rewrap", "documents", "payroll"],
     );
     await_success(|| ask("GET", "/default/a", &[], ""));
+}
+
+/// A signature of a version that knows no scopes covers none: whoever has the URL could add one.
+#[test]
+fn a_scope_that_a_signature_does_not_cover_is_not_taken_from_its_query() {
+    let (served, key) = served();
+    let scope = ["blob", "scope", "create", "documents", "open"];
+    run(&served, &[&scope[..], &["--service-managed"]].concat());
+    let ask = |version: &str, method: &str, scope: &str| {
+        let expiry = "2099-01-01T00:00:00Z";
+        let covered = match version {
+            "2020-12-06" => format!("{scope}\n"),
+            _ => String::new(),
+        };
+        let to_sign = format!(
+            "rcw\n\n{expiry}\n/blob/documents/default\n\n\n\n{version}\nc\n\n{covered}\n\n\n\n"
+        );
+        let mut mac = Hmac::<Sha256>::new_from_slice(&STANDARD.decode(&key).unwrap()).unwrap();
+        mac.update(to_sign.as_bytes());
+        let signature = STANDARD.encode(mac.finalize().into_bytes());
+        let signature: String = form_urlencoded::byte_serialize(signature.as_bytes()).collect();
+        let body = if method == "PUT" { "data" } else { "" };
+        served.proxied(
+            HOST,
+            &format!(
+                "{method} /default/a?sv={version}&sr=c&sp=rcw&se={expiry}&ses={scope}&sig={signature} HTTP/1.1\r\n\
+                 Host: {HOST}\r\nx-ms-version: 2026-10-06\r\nx-ms-blob-type: BlockBlob\r\n\
+                 Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            ),
+        )
+    };
+    for (version, under) in [("2020-12-06", true), ("2020-10-02", false)] {
+        let put = ask(version, "PUT", "open");
+        assert_eq!(put.status, 201, "{version} {put:?}");
+        assert_eq!(
+            put.head.contains("x-ms-encryption-scope: open"),
+            under,
+            "{version}: {put:?}"
+        );
+        assert_eq!(ask(version, "GET", "open").body, "data");
+    }
 }

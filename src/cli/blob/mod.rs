@@ -1,6 +1,7 @@
 mod args;
 mod range;
 mod scope;
+mod verify;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,13 +17,12 @@ use zeroize::Zeroizing;
 use crate::resource::blob::{
     Attributes, BlobInfo, BlobName, Conditions, Encryption, Layers, Pairs, StorageAccount,
 };
-use crate::resource::{ProtectedResource, Protection, ResourceError};
+use crate::resource::{Protection, ResourceError};
 
 use super::protection::how;
 use super::{CliError, Context, Outcome, table};
 use args::{
-    Command, ContainersArgs, CreateArgs, DeleteArgs, GetArgs, KeysArgs, ListArgs, PutArgs,
-    VerifyArgs, twice,
+    Command, ContainersArgs, CreateArgs, DeleteArgs, GetArgs, KeysArgs, ListArgs, PutArgs, twice,
 };
 
 pub use args::Args;
@@ -37,7 +37,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::Containers(args) => containers(args, context),
         Command::Scope(args) => scope::run(args, context),
         Command::Keys(args) => keys(args, context),
-        Command::Verify(args) => verify(args, context),
+        Command::Verify(args) => verify::run(args, context),
     }?;
     Ok(Outcome::Holds)
 }
@@ -275,27 +275,5 @@ fn keys(args: &KeysArgs, context: &Context) -> Result<(), CliError> {
         writeln!(text, "key1               {}", *keys.key1)?;
         writeln!(text, "key2               {}", *keys.key2)?;
         writeln!(text, "connection string  {}", *keys.connection_string)
-    })
-}
-
-fn verify(args: &VerifyArgs, context: &Context) -> Result<(), CliError> {
-    let output = context.output();
-    let account = context.workspace()?.open_storage(&args.account)?;
-    let progress = output.progress("Verifying");
-    let verified = account.verify(&mut |done, total| progress.set(done, total))?;
-    drop(progress);
-    output.answer(&verified, |text| {
-        use std::fmt::Write;
-        let (address, units, bytes) = (&args.account, verified.units, verified.bytes);
-        match account.protection() {
-            Protection::Plain => writeln!(
-                text,
-                "{address}: {bytes} bytes read; nothing in a plain account can be authenticated"
-            ),
-            _ => writeln!(
-                text,
-                "{address}: {units} pages, manifests and chunks, {bytes} bytes, all authentic"
-            ),
-        }
     })
 }

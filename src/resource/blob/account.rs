@@ -304,10 +304,15 @@ impl StorageAccount {
     pub fn blobs(&self) -> Result<Vec<BlobInfo>, ResourceError> {
         let mut found = Vec::new();
         for container in self.containers("", "", usize::MAX)? {
-            self.walk(&container.name, "", ("", None), true, &mut |blob| {
+            let walked = self.walk(&container.name, "", ("", None), true, &mut |blob| {
                 found.push(blob);
                 true
-            })?;
+            });
+            match walked {
+                // Removed meanwhile.
+                Err(ResourceError::NoContainer(_)) => {}
+                walked => walked?,
+            }
         }
         Ok(found)
     }

@@ -11,12 +11,11 @@ use super::attributes::{Attributes, Conditions};
 use super::catalog::{Known, StagedBlock};
 use super::change::TRIES;
 use super::content::new_entry;
-use super::encryption::{BlobKey, mismatched, same_key, second_layer};
-use super::extent::chunk_count;
+use super::encryption::{BlobKey, mismatched, same_key};
 use super::manifest::{Extent, Generation, Manifest, Subject};
 use super::{
-    BlobAt, BlobInfo, BlobPath, BlockId, Encryption, ExtentReader, GenerationKey, LeaseId, Refusal,
-    ScopeName, StorageAccount, UnderKey,
+    BlobAt, BlobInfo, BlobPath, BlockId, Encryption, GenerationKey, LeaseId, Refusal, ScopeName,
+    StorageAccount, UnderKey,
 };
 
 /// A block that a blob shall be made of.
@@ -62,10 +61,10 @@ pub struct BlockList {
 }
 
 /// A block that waits for being committed, its manifest authenticated.
-struct Staged<'a> {
-    extent: Extent,
-    generation: Option<Generation>,
-    key: Option<BlobKey<'a>>,
+pub(super) struct Staged<'a> {
+    pub extent: Extent,
+    pub generation: Option<Generation>,
+    pub key: Option<BlobKey<'a>>,
 }
 
 impl StorageAccount {
@@ -228,49 +227,6 @@ impl StorageAccount {
         Ok(())
     }
 
-    /// Reads and authenticates the blocks that are not committed; bytes and chunks of each. Of one that is
-    /// under a key that its client gives, or a scope that is disabled, nothing can be read: it is left out.
-    pub(super) fn verify_blocks(&self) -> Result<Vec<(u64, u64)>, ResourceError> {
-        let mut verified = Vec::new();
-        for (path, id) in self.catalog.all_staged()? {
-            let staged = match self.staged(&path, &id, Encryption::default()) {
-                Err(ResourceError::Encryption { .. } | ResourceError::ScopeDisabled(_)) => continue,
-                staged => staged?,
-            };
-            // One that was committed or replaced meanwhile is not missing.
-            let Some(Staged {
-                extent,
-                generation,
-                key,
-            }) = staged
-            else {
-                continue;
-            };
-            let Some(file) = self.extents.open(extent.id)? else {
-                match self.catalog.refers_to(extent.id)? {
-                    true => return Err(unauthentic(self.extents.dir())),
-                    false => continue,
-                }
-            };
-            let manifest = Manifest {
-                generations: generation.into_iter().collect(),
-                ..Manifest::new(0, Vec::new())
-            };
-            let at = self.extents.path(extent.id);
-            let generation = self.generation_key(&manifest, &extent, key.as_ref(), &at)?;
-            let allowed = self.permission(key.as_ref())?;
-            let (generation, second) = (generation.as_ref(), second_layer(key.as_ref())?);
-            ExtentReader::open(&file, &at, self.id, &extent, generation, second.as_ref())?.read(
-                0..extent.len,
-                &mut std::io::sink(),
-                &allowed,
-                &mut |_| (),
-            )?;
-            verified.push((extent.len, chunk_count(extent.len)));
-        }
-        Ok(verified)
-    }
-
     /// The manifest of a blob of these blocks, each of which is authenticated as the one that it is. All
     /// must be under `key`, which is the one that `encryption` says: theirs are kept as that one wraps them.
     fn assemble(
@@ -350,7 +306,7 @@ impl StorageAccount {
     }
 
     /// The block `id` that waits for being committed to the blob at `path`.
-    fn staged<'a>(
+    pub(super) fn staged<'a>(
         &'a self,
         path: &BlobPath,
         id: &BlockId,

@@ -248,17 +248,12 @@ impl BlobReader<'_> {
         &self.range
     }
 
-    /// Whether the catalog lists the blocks that the manifest does. A blob that was replaced has no list there.
+    /// Whether the catalog lists the blocks that the manifest does. Of a blob that was replaced it lists none.
     pub(super) fn check_block_list(&self) -> Result<(), ResourceError> {
         let catalog = &self.account.catalog;
-        let kept = catalog.block_list(self.generation)?;
-        if kept == listed(&self.manifest) {
-            return Ok(());
-        }
-        let path = self.info.path();
-        match catalog.entry(self.info.at(&path))?.generation == self.generation {
-            true => Err(unauthentic(catalog.path())),
-            false => Ok(()),
+        match catalog.block_list(self.generation)? == listed(&self.manifest) {
+            true => Ok(()),
+            false => Err(unauthentic(catalog.path())),
         }
     }
 

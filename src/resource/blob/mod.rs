@@ -47,6 +47,7 @@ mod snapshot;
 mod status;
 mod store;
 mod tag_query;
+mod unread;
 mod verify;
 mod writer;
 
@@ -76,3 +77,4 @@ pub use service::AccessPolicy;
 pub use snapshot::{BadSnapshot, BlobAt, Snapshot, Snapshots};
 pub use status::{BlobStatus, Copied, Tier};
 pub use tag_query::{BadTagQuery, TagQuery};
+pub use unread::{LeftOut, Unread};

@@ -27,22 +27,20 @@ impl ProtectedResource for StorageAccount {
     }
 
     /// Reads every page of the catalog, every manifest, and every chunk of every extent, blocks that are not
-    /// committed among them; but of what is under a key that a client gives, which is not here, or under an
-    /// encryption scope that is disabled. In a plain
+    /// committed among them. What is under a key that a client gives, which is not here, or under an
+    /// encryption scope that is disabled or whose key the vault refuses, is left out, and counted. In a plain
     /// account there is nothing to authenticate: its bytes are read, its units are 0.
     fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, ResourceError> {
-        let (mut units, mut bytes) = self.catalog.verify(&mut |_, _| ())?;
-        let blobs = self.verify_blobs(progress)?;
-        let mut chunks = blobs.units;
-        bytes += blobs.bytes;
-        for (size, of) in self.verify_blocks()? {
-            bytes += size;
-            chunks += 1 + of;
-        }
-        if self.keys.is_some() {
-            units += chunks;
-        }
-        Ok(Verified { units, bytes })
+        let (pages, bytes) = self.catalog.verify(&mut |_, _| ())?;
+        let data = self.verify_data(progress)?;
+        Ok(Verified {
+            units: match self.keys {
+                Some(_) => pages + data.units,
+                None => pages,
+            },
+            bytes: bytes + data.bytes,
+            left_out: data.left_out,
+        })
     }
 
     /// Wraps both keys anew: the account key with the newest version of `to`, the catalog's with the
@@ -59,7 +57,7 @@ impl ProtectedResource for StorageAccount {
         self.protection = to.clone();
         let mut left = Vec::new();
         for scope in self.catalog.scopes()? {
-            match self.wrap_scope_anew(&scope, None) {
+            match self.wrap_scope_anew(scope.id, None) {
                 Err(ResourceError::KeyUnavailable { .. }) => left.push(scope.name),
                 wrapped => drop(wrapped?),
             }

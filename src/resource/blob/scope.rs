@@ -10,6 +10,7 @@ use crate::envelope::{Envelope, EnvelopeError, ResourceKind};
 use crate::resource::{Protection, ResourceError, Rewrapped, Wrapper};
 
 use super::catalog::{Catalog, ScopeRow};
+use super::change::TRIES;
 use super::key::{Envelopes, HeldKey, commitment};
 use super::{Layers, ScopeName, StorageAccount};
 
@@ -152,10 +153,10 @@ impl StorageAccount {
         name: &ScopeName,
         to: Option<&Protection>,
     ) -> Result<Rewrapped, ResourceError> {
-        let row = self.catalog.scope(name)?;
-        let new = self.wrap_scope_anew(&row, to)?;
+        let id = self.catalog.scope(name)?.id;
+        let (old, new) = self.wrap_scope_anew(id, to)?;
         Ok(Rewrapped {
-            from: row.envelope.key.to_string(),
+            from: old.key.to_string(),
             to: new.key.to_string(),
             bytes_rewritten: Envelope::LEN as u64,
             bytes_untouched: self.data_len()?,
@@ -163,32 +164,39 @@ impl StorageAccount {
         })
     }
 
+    /// The envelope before and the one after. Who wraps it at the same time is not overwritten: what he did is
+    /// read, and wrapped anew in its turn.
     pub(super) fn wrap_scope_anew(
         &self,
-        row: &ScopeRow,
+        id: ResourceId,
         to: Option<&Protection>,
-    ) -> Result<Envelope, ResourceError> {
-        let now = EncryptionScope::from(row.clone()).protection;
-        let to = to.unwrap_or(&now);
-        let (Some(keys), Some(key)) = (&self.keys, to.key()) else {
-            return Err(ResourceError::Usage(
-                "a scope's key can be wrapped by another key only".into(),
-            ));
-        };
-        let (wrapper, kind) = (&**keys.wrapper(), ResourceKind::StorageScope);
-        let rewrap = || {
-            let own = row.envelope.open(wrapper, kind, row.id)?;
-            if commitment(&own, row.id) != row.commitment {
-                return Err(EnvelopeError::Mismatch);
+    ) -> Result<(Envelope, Envelope), ResourceError> {
+        for _ in 0..TRIES {
+            let row = self.catalog.scope_of(id)?;
+            let now = EncryptionScope::from(row.clone()).protection;
+            let to = to.unwrap_or(&now);
+            let (Some(keys), Some(key)) = (&self.keys, to.key()) else {
+                return Err(ResourceError::Usage(
+                    "a scope's key can be wrapped by another key only".into(),
+                ));
+            };
+            let (wrapper, kind) = (&**keys.wrapper(), ResourceKind::StorageScope);
+            let rewrap = || {
+                let own = row.envelope.open(wrapper, kind, row.id)?;
+                if commitment(&own, row.id) != row.commitment {
+                    return Err(EnvelopeError::Mismatch);
+                }
+                row.envelope.anew(wrapper, key, &own)
+            };
+            let envelope = rewrap().map_err(|e| ResourceError::envelope(&self.dir, &e))?;
+            let customers = matches!(to, Protection::CustomerManaged { .. });
+            if self.catalog.rewrap_scope(&row, &envelope, customers)? {
+                self.scope_keys
+                    .get(&self.catalog, &row, keys.wrapper())
+                    .reload();
+                return Ok((row.envelope, envelope));
             }
-            row.envelope.anew(wrapper, key, &own)
-        };
-        let envelope = rewrap().map_err(|e| ResourceError::envelope(&self.dir, &e))?;
-        let customers = matches!(to, Protection::CustomerManaged { .. });
-        self.catalog.rewrap_scope(row.id, &envelope, customers)?;
-        self.scope_keys
-            .get(&self.catalog, row, keys.wrapper())
-            .reload();
-        Ok(envelope)
+        }
+        Err(self.busy())
     }
 }

@@ -265,7 +265,11 @@ impl ProtectedResource for SqlDatabase {
             Store::Sealed { database, key } => {
                 let (units, bytes) = database.verify(progress)?;
                 self.verify_epoch(database, key)?;
-                Ok(Verified { units, bytes })
+                Ok(Verified {
+                    units,
+                    bytes,
+                    ..Verified::default()
+                })
             }
             Store::Plain => {
                 let bytes = total_len(&self.existing_files())?;
@@ -281,7 +285,10 @@ impl ProtectedResource for SqlDatabase {
                     });
                 }
                 progress(bytes, bytes);
-                Ok(Verified { units: 0, bytes })
+                Ok(Verified {
+                    bytes,
+                    ..Verified::default()
+                })
             }
         }
     }

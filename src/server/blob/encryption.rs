@@ -12,6 +12,7 @@ use super::Admitted;
 use super::call::{BlobCall, Call};
 use super::fault::Fault;
 use super::head::Head;
+use super::sas;
 
 pub(super) const SHA256: &str = "x-ms-encryption-key-sha256";
 
@@ -23,10 +24,7 @@ const NO_SCOPE: &str = "$account-encryption-key";
 /// The encryption scope that a request names, or the signature that allows it (`ses`), which it must not contradict.
 pub(super) fn scope(head: &Head) -> Result<Option<ScopeName>, Fault> {
     let named = head.header(SCOPE)?;
-    let signed = match head.query("sig")? {
-        Some(_) => head.query("ses")?.filter(|scope| !scope.is_empty()),
-        None => None,
-    };
+    let signed = sas::scope(head)?;
     if let (Some(named), Some(signed)) = (named, signed)
         && named != signed
     {

@@ -207,6 +207,19 @@ impl<'a> Sas<'a> {
     }
 }
 
+/// The encryption scope that a request's signature binds. One of an older version binds none: what its query says
+/// of it, anybody may have added.
+pub(super) fn scope(head: &Head) -> Result<Option<&str>, Fault> {
+    let version = match head.query("sig")? {
+        Some(_) => head.query("sv")?.and_then(day),
+        None => None,
+    };
+    match version.is_some_and(|version| version >= WITH_SCOPE) {
+        true => Ok(head.query("ses")?.filter(|scope| !scope.is_empty())),
+        false => Ok(None),
+    }
+}
+
 /// One may not do this.
 pub(super) fn permission_mismatch() -> Fault {
     let why = "This request is not authorized to perform this operation using this permission.";

@@ -26,13 +26,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::{Clock, ResourceId, SystemClock};
 use crate::resource::ResourceError;
-use crate::sqlite::{Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase, database_files};
+use crate::sqlite::{
+    Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase, SealedError, database_files,
+};
 
 use super::attributes::Etag;
 use super::key::HeldKey;
@@ -130,6 +132,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Catalog {
     path: PathBuf,
     sealed: Option<SealedDatabase>,
+    /// What it is sealed under.
+    key: Option<Arc<HeldKey>>,
     clock: RwLock<Arc<dyn Clock>>,
     /// All changes of this process are made on one connection, in groups.
     writer: Writer,
@@ -150,7 +154,7 @@ impl Catalog {
     ) -> Result<Self, ResourceError> {
         // The account header says how the key is got, so the file's own slot says nothing.
         let slot = [0; KEY_SLOT_LEN];
-        let sealed = key
+        let sealed = (key.clone())
             .map(|key| {
                 SealedDatabase::create(
                     path,
@@ -162,7 +166,7 @@ impl Catalog {
                 )
             })
             .transpose()?;
-        let catalog = Self::connect(path, sealed, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let catalog = Self::connect(path, sealed, key, OpenFlags::SQLITE_OPEN_CREATE)?;
         let made = catalog.writer.alone(|connection| {
             connection.pragma_update(None, "journal_mode", "wal")?;
             let tx = connection.transaction()?;
@@ -197,10 +201,10 @@ impl Catalog {
             // Asked here for its own error: SQLite would only pass a text on.
             key.check()?;
         }
-        let sealed = key
+        let sealed = (key.clone())
             .map(|key| SealedDatabase::open(path, account, key))
             .transpose()?;
-        let catalog = Self::connect(path, sealed, OpenFlags::empty())?;
+        let catalog = Self::connect(path, sealed, key, OpenFlags::empty())?;
         let version: i64 =
             catalog.run(|c| c.pragma_query_value(None, "user_version", |r| r.get(0)))?;
         match version {
@@ -219,12 +223,14 @@ impl Catalog {
     fn connect(
         path: &Path,
         sealed: Option<SealedDatabase>,
+        key: Option<Arc<HeldKey>>,
         create: OpenFlags,
     ) -> Result<Self, ResourceError> {
         let connection = connection(path, sealed.as_ref(), create)?;
         let catalog = Self {
             path: path.to_owned(),
             sealed,
+            key,
             clock: RwLock::new(Arc::new(SystemClock)),
             writer: Writer::new(connection),
             readers: Mutex::default(),
@@ -277,10 +283,22 @@ impl Catalog {
         &self,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(u64, u64), ResourceError> {
-        match &self.sealed {
-            Some(database) => Ok(database.verify(progress)?),
-            None => Ok((0, 0)),
-        }
+        let Some(database) = &self.sealed else {
+            return Ok((0, 0));
+        };
+        let verified = match database.verify(progress) {
+            // Others write all the time: now they wait.
+            Err(SealedError::Busy { .. }) => {
+                let alone = self.writer.alone(|connection| {
+                    let _locked =
+                        connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                    Ok(database.verify(progress))
+                });
+                alone.map_err(|e| self.explain(e))?
+            }
+            verified => verified,
+        };
+        verified.map_err(|e| self.told(e.into()))
     }
 
     /// The files that exist now.
@@ -333,7 +351,8 @@ impl Catalog {
         let connection = match idle {
             Some(connection) => connection,
             None => {
-                let new = connection(&self.path, self.sealed.as_ref(), OpenFlags::empty())?;
+                let new = connection(&self.path, self.sealed.as_ref(), OpenFlags::empty())
+                    .map_err(|e| self.told(e))?;
                 let set = (new.pragma_update(None, "cache_size", READER_CACHE))
                     .and_then(|()| new.pragma_update(None, "query_only", true));
                 set.map_err(|e| self.explain(e))?;
@@ -369,9 +388,18 @@ impl Catalog {
 
     fn explain(&self, error: rusqlite::Error) -> ResourceError {
         match &self.sealed {
-            Some(database) => database.explain(error).into(),
+            Some(database) => self.told(database.explain(error).into()),
             None => ResourceError::sqlite(&self.path, error),
         }
+    }
+
+    /// What the loss of the key is: SQLite passes no more than a text on, so the key is asked itself.
+    fn told(&self, error: ResourceError) -> ResourceError {
+        let refusal = match (&error, &self.key) {
+            (ResourceError::KeyUnavailable { .. }, Some(key)) => key.check().err(),
+            _ => None,
+        };
+        refusal.unwrap_or(error)
     }
 
     fn malformed(&self, why: &str) -> ResourceError {

@@ -95,21 +95,28 @@ impl Catalog {
         self.scope(name)
     }
 
-    /// Keeps another envelope of the same key.
+    /// Keeps another envelope of the key of a scope, if it still has the one that `found` has; whether it had.
     pub(in crate::resource::blob) fn rewrap_scope(
         &self,
-        id: ResourceId,
+        found: &ScopeRow,
         envelope: &Envelope,
         customers: bool,
-    ) -> Result<(), ResourceError> {
+    ) -> Result<bool, ResourceError> {
         let now = self.now().as_microsecond();
-        self.write(|c| {
-            c.execute(
-                "UPDATE scopes SET envelope = ?2, customers = ?3, modified = ?4 WHERE id = ?1",
-                (id.as_bytes(), envelope.to_bytes(), customers, now),
-            )?;
-            Ok(())
-        })
+        let changed = self.write(|c| {
+            Ok(c.execute(
+                "UPDATE scopes SET envelope = ?3, customers = ?4, modified = ?5
+                 WHERE id = ?1 AND envelope = ?2",
+                (
+                    found.id.as_bytes(),
+                    found.envelope.to_bytes(),
+                    envelope.to_bytes(),
+                    customers,
+                    now,
+                ),
+            )?)
+        })?;
+        Ok(changed == 1)
     }
 
     /// Every scope, by name.
