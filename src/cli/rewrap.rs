@@ -123,15 +123,20 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         }
         Ok(())
     })?;
-    let failed = all
-        .iter()
-        .filter(|tried| matches!(tried.done, Done::Failed { .. }))
-        .count();
-    match failed {
-        0 => Ok(Outcome::Holds),
-        _ => Err(CliError::new(
-            format_args!("{failed} of {} could not be rewrapped", all.len()),
-            "see above why, and rewrap again when that is mended",
+    let failed = all.iter().filter_map(|tried| match &tried.done {
+        Done::Failed { error } => Some(format!("{}: {error}", tried.address)),
+        Done::Rewrapped(_) => None,
+    });
+    let failed: Vec<_> = failed.collect();
+    match failed.first() {
+        None => Ok(Outcome::Holds),
+        Some(first) => Err(CliError::new(
+            format_args!(
+                "{} of {} could not be rewrapped: {first}",
+                failed.len(),
+                all.len()
+            ),
+            "rewrap again when that is mended",
         )),
     }
 }
