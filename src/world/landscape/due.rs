@@ -10,7 +10,8 @@ use super::lockbox::LockboxRequest;
 use super::names::PowerName;
 use super::store::Tx;
 
-/// They follow from the rows, and are made where a file has none. Times are compared by their whole seconds, which sort
+/// They follow from the rows, and are made where a file has none. Each query names its index: SQLite, which knows nothing of
+/// how many rows there are of a kind, would walk over all of a kind instead. Times are compared by their whole seconds, which sort
 /// as text; the rest is for whoever asks.
 pub(super) const INDEXES: &str = "
 CREATE INDEX IF NOT EXISTS link_started ON entity(substr(body ->> '$.link.started', 1, 19))
@@ -39,7 +40,7 @@ impl Tx<'_> {
         until: Timestamp,
     ) -> Result<Vec<FinanceEnvironment>, WorldError> {
         self.bodies(
-            "SELECT body FROM entity
+            "SELECT body FROM entity INDEXED BY link_started
              WHERE kind = 'finance' AND body ->> '$.link.state' = 'in-progress'
                AND substr(body ->> '$.link.started', 1, 19) <= ?1
              ORDER BY substr(body ->> '$.link.started', 1, 19), name",
@@ -53,7 +54,7 @@ impl Tx<'_> {
         power: &PowerName,
     ) -> Result<Vec<FinanceEnvironment>, WorldError> {
         self.bodies(
-            "SELECT body FROM entity
+            "SELECT body FROM entity INDEXED BY link_power
              WHERE kind = 'finance' AND body ->> '$.link.state' = 'in-progress'
                AND body ->> '$.link.power' = ?1",
             &[&power.as_str()],
@@ -67,7 +68,7 @@ impl Tx<'_> {
         or: &str,
     ) -> Result<Vec<PowerEnvironment>, WorldError> {
         self.bodies(
-            "SELECT body FROM entity
+            "SELECT body FROM entity INDEXED BY power_key
              WHERE kind = 'power' AND body ->> '$.key.state' IN (?1, ?2) ORDER BY name",
             &[&state, &or],
         )
@@ -76,7 +77,7 @@ impl Tx<'_> {
     /// The backups whose time is over at `now`.
     pub(super) fn backups_expired(&self, now: Timestamp) -> Result<Vec<Backup>, WorldError> {
         let mut found: Vec<Backup> = self.bodies(
-            "SELECT body FROM entity
+            "SELECT body FROM entity INDEXED BY backup_expires
              WHERE kind = 'backup' AND substr(body ->> '$.expires', 1, 19) <= ?1",
             &[&seconds(now)],
         )?;
@@ -87,7 +88,7 @@ impl Tx<'_> {
     /// The requests of Customer Lockbox that time can change.
     pub(super) fn requests_open(&self) -> Result<Vec<LockboxRequest>, WorldError> {
         self.bodies(
-            "SELECT body FROM entity
+            "SELECT body FROM entity INDEXED BY lockbox_open
              WHERE kind = 'lockbox' AND body ->> '$.state.status' IN ('action-needed', 'approved')
              ORDER BY name",
             &[],

@@ -342,7 +342,7 @@ impl Tx<'_> {
     /// The same, of Customer Lockbox.
     pub(super) fn lockbox_events(&self) -> Result<Vec<(i64, Event)>, WorldError> {
         self.events_by(
-            "SELECT seq, body FROM event WHERE substr(body ->> '$.operation', 1, 7) = 'Lockbox' ORDER BY seq",
+            "SELECT seq, body FROM event INDEXED BY event_lockbox WHERE substr(body ->> '$.operation', 1, 7) = 'Lockbox' ORDER BY seq",
         )
     }
 
