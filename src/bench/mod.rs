@@ -38,5 +38,5 @@ pub use report::html;
 pub use results::{Interval, Latency, Measurement, Ratio, Run, StationRun, Unit, schema, to_csv};
 pub use session::run;
 pub use stations::{STATIONS, Station};
-pub use words::{COLUMNS, ratio_text, table_row, time_text};
+pub use words::{COLUMNS, ratio_text, table_rows, time_text};
 pub use workload::{Taken, WORK, run as work};

@@ -5,7 +5,7 @@ use askama::Template;
 use super::BenchError;
 use super::plots::{self, Plot};
 use super::results::{Run, StationRun};
-use super::words::table_row;
+use super::words::table_rows;
 
 #[derive(Template)]
 #[template(path = "bench.html")]
@@ -27,7 +27,7 @@ pub fn html(run: &Run) -> Result<String, BenchError> {
     let plots = plots::of(run).map_err(|e| failed(&e))?;
     let tables = run.stations.iter().map(|station| Table {
         station,
-        rows: station.measurements.iter().map(table_row).collect(),
+        rows: table_rows(station),
     });
     let (machine, build, conditions) = (&run.machine, &run.build, &run.conditions);
     let list = |numbers: [f64; 3]| numbers.map(|n| format!("{n:.2}")).join(", ");

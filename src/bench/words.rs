@@ -1,8 +1,8 @@
 //! Figures as people read them. Ratios stand before absolute times.
 
-use super::results::{Interval, Measurement, Unit};
+use super::results::{Interval, Measurement, StationRun, Unit};
 
-/// The columns of [`table_row`].
+/// The columns of [`table_rows`].
 pub const COLUMNS: [&str; 6] = [
     "operation",
     "subject",
@@ -12,8 +12,17 @@ pub const COLUMNS: [&str; 6] = [
     "a second",
 ];
 
-/// A measurement in the columns [`COLUMNS`]; a `~` marks what [`Measurement::doubts`] says.
-pub fn table_row(m: &Measurement) -> [String; 6] {
+/// The measurements of a station in the columns [`COLUMNS`]; a `~` marks what [`Measurement::doubts`] says.
+pub fn table_rows(station: &StationRun) -> Vec<[String; 6]> {
+    let all = &station.measurements;
+    let is_baseline = |m: &Measurement| {
+        let mut ratios = all.iter().flat_map(|other| &other.ratios);
+        ratios.any(|ratio| ratio.to == m.id)
+    };
+    all.iter().map(|m| table_row(m, is_baseline(m))).collect()
+}
+
+fn table_row(m: &Measurement, is_baseline: bool) -> [String; 6] {
     let doubt = if m.doubts.is_empty() { "" } else { " ~" };
     let ratios: Vec<String> = (m.ratios.iter()).map(|r| ratio_text(r.time)).collect();
     let subject = match m.threads {
@@ -28,9 +37,10 @@ pub fn table_row(m: &Measurement) -> [String; 6] {
         m.operation.clone(),
         subject,
         m.size.map_or(String::new(), size_text),
-        match ratios.is_empty() {
-            true => format!("baseline{doubt}"),
-            false => format!("{}{doubt}", ratios.join("; ")),
+        match (ratios.is_empty(), is_baseline) {
+            (true, true) => format!("baseline{doubt}"),
+            (true, false) => format!("none{doubt}"),
+            (false, _) => format!("{}{doubt}", ratios.join("; ")),
         },
         format!(
             "{} [{} {}]{tail}",

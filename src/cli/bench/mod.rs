@@ -189,8 +189,8 @@ fn print(run: &Run, text: &mut String) -> std::fmt::Result {
         for note in &station.notes {
             writeln!(text, "  {note}")?;
         }
-        let rows: Vec<_> = (station.measurements.iter())
-            .map(|m| bench::table_row(m).to_vec())
+        let rows: Vec<_> = (bench::table_rows(station).iter())
+            .map(|row| row.to_vec())
             .collect();
         text.push_str(&table(&COLUMNS, &[2, 3, 4, 5], &rows));
     }

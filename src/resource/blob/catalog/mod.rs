@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
 use serde::Serialize;
@@ -429,6 +430,9 @@ fn connection(
         }
     };
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // Or SQLite plans anew each statement whose values are bound anew, where a partial index may serve.
+    let stable = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
+    stable.map_err(|e| ResourceError::sqlite(path, e))?;
     Ok(connection)
 }
 
