@@ -123,7 +123,7 @@ const SCHEMA: &str = "
 ";
 
 /// Connections for reading that are kept, and what each keeps of the file (in KiB, negative as SQLite wants it).
-const READERS_KEPT: usize = 8;
+const READERS_KEPT: usize = 32;
 const READER_CACHE: i64 = -512;
 /// Statements that a connection keeps prepared: more than the catalog has.
 const STATEMENTS_KEPT: usize = 128;
