@@ -78,7 +78,7 @@ fn a_right_that_is_taken_away_at_a_vault_elsewhere_takes_blobs_that_are_open_her
     there(&["identity", "revoke", "app", "--role", ROLE]);
     refused();
     there(&["identity", "grant", "app", "--role", ROLE]);
-    await_answer(|| get(&account, &path), Result::is_ok);
+    await_answer(|| get(&account, &path), Result::is_ok).unwrap();
     put(&account, &path).unwrap();
     assert_eq!(get(&account, &path).unwrap(), b"Dear Sir");
     // Removed, it is nobody: another of its name is another.
