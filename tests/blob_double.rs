@@ -279,6 +279,7 @@ fn a_plain_account_has_no_second_layer() {
         None,
         &vault,
         Layers::Two,
+        None,
     );
     assert!(matches!(made, Err(ResourceError::Usage(_))));
     assert!(!dir.exists());

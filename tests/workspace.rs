@@ -93,6 +93,7 @@ fn the_keys_of_one_vault_are_nothing_in_another() {
     assert!(
         !workspace
             .at_rest()
+            .unwrap()
             .iter()
             .any(|path| path.ends_with("vaults"))
     );
@@ -188,7 +189,7 @@ fn whole() -> (String, usize) {
 
 /// How many files of the data hold the marker.
 fn leaks(workspace: &Workspace) -> usize {
-    let roots = workspace.at_rest();
+    let roots = workspace.at_rest().unwrap();
     let files = roots
         .iter()
         .flat_map(walkdir::WalkDir::new)
@@ -329,7 +330,7 @@ fn a_copy_opens_only_where_its_key_is() {
     let workspace = init(&home);
     fill(&workspace, &workspace.default_protection());
     let loot = dir.path().join("loot");
-    lab::steal(&home, &workspace.at_rest(), &loot, &mut |_, _| ()).unwrap();
+    lab::steal(&home, &workspace.at_rest().unwrap(), &loot, &mut |_, _| ()).unwrap();
     assert!(!loot.join("customer").exists() && !loot.join("provider").exists());
 
     let environment = "recovery".parse().unwrap();

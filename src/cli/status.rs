@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::resource::Protection;
-use crate::resource::blob::EncryptionScope;
+use crate::resource::blob::{EncryptionScope, ObjectsUrl};
 use crate::world::{Kind, ResourceAddress, UnderWay, Workspace, WorldError};
 
 use super::vaults::{Listed, vault_table, vaults};
@@ -44,6 +44,8 @@ struct Resource {
     /// Why they are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     scopes_unknown: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects: Option<ObjectsUrl>,
 }
 
 pub fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
@@ -108,6 +110,7 @@ fn resources(workspace: &Workspace) -> Result<Vec<Resource>, CliError> {
             protection: entry.protection,
             scopes,
             scopes_unknown,
+            objects: entry.objects,
         });
     }
     Ok(resources)
@@ -135,11 +138,14 @@ impl Resource {
     /// Itself, and each of its scopes.
     fn rows(&self) -> Vec<Vec<String>> {
         let key = self.protection.key().map(|k| k.name.to_string());
-        let how = how(&self.protection);
+        let how = match &self.objects {
+            Some(url) => format!("{}, bytes at {url}", how(&self.protection)),
+            None => how(&self.protection).to_owned(),
+        };
         let own = vec![
             self.address.clone(),
             match &self.conversion {
-                None => how.to_owned(),
+                None => how,
                 Some(UnderWay {
                     state,
                     percent_complete: None,

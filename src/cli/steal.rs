@@ -11,7 +11,7 @@ Examples:
   atrest steal /tmp/stolen    then try: strings -r /tmp/stolen, atrest prove, atrest restore
 
 The copy holds every file of every resource and atrest.json, byte for byte; never the vaults. It
-needs no key.")]
+needs no key. Of a storage account whose bytes are in an object store it takes none, and says so.")]
 pub struct Args {
     /// Where the copy goes: a new or an empty directory
     into: PathBuf,
@@ -27,7 +27,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         let advice = "give a new directory, or an empty one";
         return Err(CliError::at(&args.into, "not empty", advice));
     }
-    let robbed = workspace.at_rest();
+    let robbed = workspace.at_rest()?;
     let target = existing_part(&args.into);
     if robbed
         .iter()

@@ -59,7 +59,7 @@ pub fn set_scene(
     let stolen = dir.join(STOLEN);
     // Before one of them is opened: a file that this process has open is not to be opened beside SQLite.
     let vaults = vaults(workspace, &dir.join("vaults"))?;
-    let manifest = steal(workspace.dir(), &workspace.at_rest(), &stolen, progress)?;
+    let manifest = steal(workspace.dir(), &workspace.at_rest()?, &stolen, progress)?;
     let mut scene = Scene {
         manifest,
         exhibits: Vec::new(),

@@ -149,6 +149,7 @@ impl Workspace {
                 id: *id,
                 protection: protection.clone(),
                 pending: Some(protection.clone()),
+                objects: None,
             };
             super::resources::list(&mut changing.config, address, entry)?;
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{KeyName, ResourceId, VaultId, VaultName, write_atomic};
 use crate::resource::Protection;
+use crate::resource::blob::ObjectsUrl;
 
 use super::{Kind, Name, ResourceAddress, VaultKind, WhichVault, WorldError};
 
@@ -67,6 +68,27 @@ pub struct ResourceEntry {
     /// files are decides whether that change took place.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) pending: Option<Protection>,
+    /// Where a storage account's bytes are, when they are objects. So commands know that have no key; the account's
+    /// catalog is what counts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub objects: Option<ObjectsUrl>,
+}
+
+impl ResourceEntry {
+    /// Whether all of it is in files here, which `what` needs.
+    ///
+    /// # Errors
+    /// [`WorldError::Usage`] when it is not.
+    pub(super) fn insist_on_files(&self, what: &str) -> Result<(), WorldError> {
+        match &self.objects {
+            None => Ok(()),
+            Some(url) => Err(WorldError::Usage(format!(
+                "{}/{}: its bytes are at {url}, and {what} takes files only: get its blobs into an account whose \
+                 bytes are here, which is sealed the same way",
+                self.kind, self.name
+            ))),
+        }
+    }
 }
 
 impl Config {
@@ -233,6 +255,7 @@ mod tests {
                 id: ResourceId::from_bytes([3; 16]),
                 protection: Protection::Plain,
                 pending: None,
+                objects: None,
             }],
         });
         config

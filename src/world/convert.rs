@@ -139,6 +139,7 @@ impl Workspace {
         to: &Protection,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(u64, u64), WorldError> {
+        entry.insist_on_files("a change between protected and plain")?;
         let (live, new, old) = places(&self.resolved_path(address));
         remove(entry.kind, &new);
         remove(entry.kind, &old);

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::base::{EpochId, ResourceId, VaultId, beside, create_dir_private};
 use crate::crypto::{random_id, sha256};
 use crate::envelope::ResourceKind;
-use crate::resource::blob::{Layers, StorageAccount};
+use crate::resource::blob::{Layers, Objects, ObjectsUrl, StorageAccount};
 use crate::resource::sql::{Keeper, SqlDatabase};
 use crate::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use crate::sqlite::{PageSize, discard_shared_memory};
 use crate::vault::{Epoch, FreshnessCheck};
 
-use super::config::Config;
+use super::config::{CONFIG, Config};
 use super::{Kind, ResourceAddress, ResourceEntry, Workspace, WorldError};
 
 /// What the names of epochs are hashed with, so that they are names of nothing else.
@@ -60,21 +60,32 @@ impl Workspace {
         address: &ResourceAddress,
         protection: Protection,
     ) -> Result<StorageAccount, WorldError> {
-        self.create_storage_with(address, protection, Layers::One)
+        self.create_storage_with(address, protection, Layers::One, None)
     }
 
-    /// The same; with [`Layers::Two`] it has infrastructure encryption.
+    /// The same; with [`Layers::Two`] it has infrastructure encryption; and with `objects` its bytes are there.
     pub fn create_storage_with(
         &self,
         address: &ResourceAddress,
         protection: Protection,
         layers: Layers,
+        objects: Option<&ObjectsUrl>,
     ) -> Result<StorageAccount, WorldError> {
         let (wrapper, service_key) = (self.wrapper_at(address)?, self.service_key());
-        self.add(address, Kind::Storage, protection.clone(), |path, id| {
+        let kept = (protection.clone(), objects);
+        self.add_at(address, Kind::Storage, kept, |path, id| {
             let service_key = protection.key().is_some().then_some(&service_key);
             let protection = protection.clone();
-            StorageAccount::create_with(path, id, protection, service_key, &wrapper, layers)
+            let objects = objects.map(|url| Objects::connect(url, id)).transpose()?;
+            StorageAccount::create_with(
+                path,
+                id,
+                protection,
+                service_key,
+                &wrapper,
+                layers,
+                objects,
+            )
         })
     }
 
@@ -186,11 +197,27 @@ impl Workspace {
     /// Opens a storage account.
     pub fn open_storage(&self, address: &ResourceAddress) -> Result<StorageAccount, WorldError> {
         let (path, entry) = self.find(address, Kind::Storage)?;
-        Ok(StorageAccount::open(
+        let wrapper = self.wrapper_at(address)?;
+        let account = StorageAccount::open(&path, entry.id, entry.protection, &wrapper)?;
+        // Or commands that have no key would go by what is not so.
+        match account.objects() == entry.objects.as_ref() {
+            true => Ok(account),
+            false => Err(WorldError::Malformed {
+                path: self.dir().join(CONFIG).display().to_string(),
+                why: format!("says otherwise than {address} does where its bytes are"),
+            }),
+        }
+    }
+
+    /// Takes over the objects of a storage account that was moved here, and says where they are.
+    pub fn claim_storage(&self, address: &ResourceAddress) -> Result<ObjectsUrl, WorldError> {
+        let (path, entry) = self.find(address, Kind::Storage)?;
+        Ok(StorageAccount::claim(
             &path,
             entry.id,
             entry.protection,
             &self.wrapper_at(address)?,
+            &mut Objects::connect,
         )?)
     }
 
@@ -252,6 +279,17 @@ impl Workspace {
         protection: Protection,
         make: impl FnOnce(&Path, ResourceId) -> Result<T, ResourceError>,
     ) -> Result<T, WorldError> {
+        self.add_at(address, kind, (protection, None), make)
+    }
+
+    /// The same, and notes how it is protected, and where its bytes are when they are objects.
+    fn add_at<T>(
+        &self,
+        address: &ResourceAddress,
+        kind: Kind,
+        (protection, objects): (Protection, Option<&ObjectsUrl>),
+        make: impl FnOnce(&Path, ResourceId) -> Result<T, ResourceError>,
+    ) -> Result<T, WorldError> {
         of_kind(address, kind)?;
         let mut changing = self.begin()?;
         let address = self.vacant(&changing.config, address)?;
@@ -267,6 +305,7 @@ impl Workspace {
                     id,
                     protection,
                     pending: None,
+                    objects: objects.cloned(),
                 },
             )?;
             changing.save()?;

@@ -42,6 +42,7 @@ impl Workspace {
         let mut plan = Vec::new();
         for from in &source.environments {
             for entry in &from.resources {
+                entry.insist_on_files("a restore")?;
                 let address = ResourceAddress {
                     environment: Some(environment.clone()),
                     kind: entry.kind,
@@ -164,6 +165,9 @@ impl Workspace {
         protection: &Protection,
     ) -> Result<(), WorldError> {
         let mut changing = self.begin()?;
+        if let Some(entry) = changing.config.entry(address) {
+            entry.insist_on_files("a restore")?;
+        }
         let (live, new, old) = places(&self.resolved_path(address));
         let parent = live.parent().expect("inside the working directory");
         create_dir_private(parent).map_err(|e| WorldError::io(parent, e))?;
@@ -183,6 +187,7 @@ impl Workspace {
             id,
             protection: protection.clone(),
             pending: None,
+            objects: None,
         };
         // The files that go with the old main file go first, so that none meets the new one.
         match address.kind {

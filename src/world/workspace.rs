@@ -266,13 +266,19 @@ impl Workspace {
 
     /// What somebody who takes the data's disks gets: files and directories, everything in the
     /// latter. Never the vaults.
-    pub fn at_rest(&self) -> Vec<PathBuf> {
+    ///
+    /// # Errors
+    /// [`WorldError::Usage`] when a storage account keeps its bytes elsewhere.
+    pub fn at_rest(&self) -> Result<Vec<PathBuf>, WorldError> {
+        for (_, entry) in self.resources() {
+            entry.insist_on_files("a theft")?;
+        }
         let mut all = vec![self.dir.join(CONFIG), self.dir.join(ENVIRONMENTS)];
         let backups = self.dir.join(BACKUPS);
         if backups.is_dir() {
             all.push(backups);
         }
-        all
+        Ok(all)
     }
 
     pub(super) fn resolved_path(&self, address: &ResourceAddress) -> PathBuf {

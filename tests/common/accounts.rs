@@ -3,15 +3,18 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atrest::base::ResourceId;
 use atrest::crypto::{Secret, random_id};
 use atrest::envelope::ResourceKind;
-use atrest::resource::blob::{AccountHeader, BlobName, BlobPath, Layers, StorageAccount};
+use atrest::resource::blob::{
+    AccountHeader, BlobName, BlobPath, Layers, Objects, ObjectsUrl, StorageAccount,
+};
 use atrest::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use atrest::sqlite::{KeySource, KeyUnavailable, SealedDatabase};
+use object_store::ObjectStore;
 use tempfile::TempDir;
 
 use crate::key_wrapper::MemoryVault;
@@ -22,6 +25,8 @@ pub struct Fixture {
     pub vault: Arc<MemoryVault>,
     pub account: StorageAccount,
     pub temp: TempDir,
+    /// Where the extents are when they are objects.
+    pub store: Option<Arc<dyn ObjectStore>>,
 }
 
 impl Fixture {
@@ -44,23 +49,48 @@ impl Fixture {
         Self::make_with(vault, Protection::CustomerManaged { key }, Layers::Two)
     }
 
+    /// Under the customer's key, with its extents in an object store; or its plain twin.
+    pub fn over(store: Arc<dyn ObjectStore>, protected: bool) -> Result<Self, ResourceError> {
+        let vault = MemoryVault::new();
+        let key = vault.add("customer");
+        let protection = match protected {
+            true => Protection::CustomerManaged { key },
+            false => Protection::Plain,
+        };
+        Self::make_over(vault, protection, Layers::One, Some(store))
+    }
+
     fn make(vault: Arc<MemoryVault>, protection: Protection) -> Self {
         Self::make_with(vault, protection, Layers::One)
     }
 
     fn make_with(vault: Arc<MemoryVault>, protection: Protection, layers: Layers) -> Self {
+        Self::make_over(vault, protection, layers, None).unwrap()
+    }
+
+    fn make_over(
+        vault: Arc<MemoryVault>,
+        protection: Protection,
+        layers: Layers,
+        store: Option<Arc<dyn ObjectStore>>,
+    ) -> Result<Self, ResourceError> {
         let temp = tempfile::tempdir().unwrap();
         let service = vault.add("service");
         let wrapper: Wrapper = vault.clone();
         let id = random_id(ResourceId::from_bytes);
         let dir = temp.path().join("account");
         let service = Some(&service);
-        let account = StorageAccount::create_with(&dir, id, protection, service, &wrapper, layers);
-        Self {
-            account: account.unwrap(),
+        let objects = store
+            .clone()
+            .map(|store| Objects::over(store, &place(), id));
+        let account =
+            StorageAccount::create_with(&dir, id, protection, service, &wrapper, layers, objects)?;
+        Ok(Self {
+            account,
             vault,
             temp,
-        }
+            store,
+        })
     }
 
     pub fn wrapper(&self) -> Wrapper {
@@ -69,8 +99,19 @@ impl Fixture {
 
     /// Opens the account once more.
     pub fn open(&self) -> Result<StorageAccount, ResourceError> {
+        self.open_at(self.account.dir())
+    }
+
+    /// The same, from where it was copied or moved to.
+    pub fn open_at(&self, dir: &Path) -> Result<StorageAccount, ResourceError> {
         let (id, protection) = (self.account.id(), self.account.protection().clone());
-        StorageAccount::open(self.account.dir(), id, protection, &self.wrapper())
+        StorageAccount::open_over(dir, id, protection, &self.wrapper(), &mut self.connect())
+    }
+
+    /// Reaches the object store.
+    pub fn connect(&self) -> impl FnMut(&ObjectsUrl, ResourceId) -> Result<Objects, ResourceError> {
+        let store = self.store.clone();
+        move |url, id| Ok(Objects::over(store.clone().expect("a store"), url, id))
     }
 
     /// Closes the account and opens it again.
@@ -114,6 +155,11 @@ impl Fixture {
             .map(|f| (f.clone(), fs::read(&f).unwrap()))
             .collect()
     }
+}
+
+/// What a test's object store goes by.
+fn place() -> ObjectsUrl {
+    "s3://bucket/some/place".parse().unwrap()
 }
 
 struct CatalogKey(Secret<32>);

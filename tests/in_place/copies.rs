@@ -50,7 +50,13 @@ fn convert(
 
 fn copy(work: &Work, to: &Path) {
     let workspace = work.reopen();
-    steal(workspace.dir(), &workspace.at_rest(), to, &mut |_, _| ()).unwrap();
+    steal(
+        workspace.dir(),
+        &workspace.at_rest().unwrap(),
+        to,
+        &mut |_, _| (),
+    )
+    .unwrap();
 }
 
 fn recovery() -> Name {

@@ -620,7 +620,7 @@ fn protector_missing() -> Rule {
 fn no_key() -> Rule {
     let stage = Stage::protected();
     let loot = tempfile::tempdir().unwrap();
-    let robbed = stage.workspace.at_rest();
+    let robbed = stage.workspace.at_rest().unwrap();
     for path in robbed {
         copy_all(&path, &loot.path().join(path.file_name().unwrap()));
     }

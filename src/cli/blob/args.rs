@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::resource::blob::{BlobName, BlobPath, ContainerName, Layers, ScopeName};
+use crate::resource::blob::{BlobName, BlobPath, ContainerName, Layers, ObjectsUrl, ScopeName};
 use crate::world::{BadAddress, Kind, ResourceAddress};
 
 use super::range::ByteRange;
@@ -37,6 +37,8 @@ pub(super) enum Command {
     Containers(ContainersArgs),
     /// Encryption scopes: keys of their own for some of the blobs
     Scope(ScopeArgs),
+    /// Take over the objects of an account that was moved here
+    Claim(ClaimArgs),
     /// Show the access keys that clients of `atrest serve` sign with
     Keys(KeysArgs),
     /// Read and authenticate every byte
@@ -47,7 +49,14 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   atrest blob create invoices
-  atrest blob create test/storage/twin --plain")]
+  atrest blob create test/storage/twin --plain
+  atrest blob create archive --bytes s3://bucket/some/prefix
+  atrest blob create archive --bytes az://container
+
+With --bytes what is put is kept as objects in Amazon S3, Azure or Google Cloud Storage; the account's
+keys and its catalog stay here. Endpoint, region and credentials come from the environment, each time:
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT; AZURE_STORAGE_ACCOUNT_NAME,
+AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_ENDPOINT; GOOGLE_SERVICE_ACCOUNT. None of it is kept.")]
 pub(super) struct CreateArgs {
     /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
     #[arg(value_parser = address)]
@@ -58,6 +67,24 @@ pub(super) struct CreateArgs {
 
     #[command(flatten)]
     pub(super) twice: InfrastructureArgs,
+
+    /// Where its bytes are kept, for good: s3://BUCKET, az://CONTAINER or gs://BUCKET, and /PREFIX [default: here]
+    #[arg(long, value_name = "URL")]
+    pub(super) bytes: Option<ObjectsUrl>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  atrest blob claim archive
+
+Only the account that made objects writes them, by its directory and its machine's name: a copy of it
+is refused, since each would remove what the other put. Claim them where the account is now; the one
+that had them is refused from then on.")]
+pub(super) struct ClaimArgs {
+    /// The storage account: NAME or [ENVIRONMENT/]storage/NAME
+    #[arg(value_parser = address)]
+    pub(super) account: ResourceAddress,
 }
 
 #[derive(Debug, clap::Args)]

@@ -15,14 +15,16 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::resource::blob::{
-    Attributes, BlobInfo, BlobName, Conditions, Encryption, Layers, Pairs, StorageAccount,
+    Attributes, BlobInfo, BlobName, Conditions, Encryption, Layers, ObjectsUrl, Pairs,
+    StorageAccount,
 };
 use crate::resource::{Protection, ResourceError};
 
 use super::protection::how;
 use super::{CliError, Context, Outcome, table};
 use args::{
-    Command, ContainersArgs, CreateArgs, DeleteArgs, GetArgs, KeysArgs, ListArgs, PutArgs, twice,
+    ClaimArgs, Command, ContainersArgs, CreateArgs, DeleteArgs, GetArgs, KeysArgs, ListArgs,
+    PutArgs, twice,
 };
 
 pub use args::Args;
@@ -36,6 +38,7 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         Command::Delete(args) => delete(args, context),
         Command::Containers(args) => containers(args, context),
         Command::Scope(args) => scope::run(args, context),
+        Command::Claim(args) => claim(args, context),
         Command::Keys(args) => keys(args, context),
         Command::Verify(args) => verify::run(args, context),
     }?;
@@ -48,17 +51,25 @@ struct Made {
     #[serde(flatten)]
     protection: Protection,
     infrastructure_encryption: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<ObjectsUrl>,
 }
 
 fn create(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
     let workspace = context.workspace()?;
     let protection = args.protection.protection(&workspace)?;
     let layers = args.twice.layers();
-    workspace.create_storage_with(&args.account, protection.clone(), layers)?;
+    workspace.create_storage_with(
+        &args.account,
+        protection.clone(),
+        layers,
+        args.bytes.as_ref(),
+    )?;
     let made = Made {
         address: args.account.to_string(),
         protection,
         infrastructure_encryption: layers == Layers::Two,
+        bytes: args.bytes.clone(),
     };
     context.output().answer(&made, |text| {
         use std::fmt::Write;
@@ -68,6 +79,31 @@ fn create(args: &CreateArgs, context: &Context) -> Result<(), CliError> {
             text,
             "{}: an empty storage account, {how}{twice}",
             made.address
+        )?;
+        match &made.bytes {
+            Some(url) => writeln!(text, "  its bytes are at {url}"),
+            None => Ok(()),
+        }
+    })
+}
+
+fn claim(args: &ClaimArgs, context: &Context) -> Result<(), CliError> {
+    let bytes = context.workspace()?.claim_storage(&args.account)?;
+    #[derive(Serialize)]
+    struct Claimed {
+        address: String,
+        bytes: ObjectsUrl,
+    }
+    let claimed = Claimed {
+        address: args.account.to_string(),
+        bytes,
+    };
+    context.output().answer(&claimed, |text| {
+        use std::fmt::Write;
+        let Claimed { address, bytes } = &claimed;
+        writeln!(
+            text,
+            "{address}: its objects at {bytes} are written from here only"
         )
     })
 }

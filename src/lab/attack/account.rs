@@ -43,7 +43,7 @@ impl Account {
         let protection = arm.protection.clone();
         let service = arm.service_key();
         let (of, service) = (protection.clone(), service.as_ref());
-        StorageAccount::create_with(dir, id, of, service, &arm.wrapper, layers)?;
+        StorageAccount::create_with(dir, id, of, service, &arm.wrapper, layers, None)?;
         Ok(Self {
             dir: dir.to_owned(),
             id,

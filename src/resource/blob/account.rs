@@ -2,82 +2,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use jiff::SignedDuration;
 
 use crate::base::{Clock, KeyRef, ResourceId, create_dir_private};
 use crate::crypto::SecretBytes;
 use crate::envelope::Envelope;
 use crate::resource::{Protection, ResourceError, Wrapper};
 
-use super::attributes::{Etag, Pairs, Properties};
-use super::catalog::{Catalog, Entry};
+use super::attributes::Pairs;
+use super::catalog::Catalog;
 use super::key::AccountKeys;
 use super::scope::ScopeKeys;
 use super::store::ExtentStore;
-use super::{
-    AccountHeader, BlobAt, BlobName, BlobPath, BlobStatus, ContainerName, Layers, Lease, ScopeName,
-    Snapshot, UnderKey,
-};
+use super::{AccountHeader, ContainerName, Layers, Objects, ObjectsUrl};
 
 /// How long blocks that are not committed are kept after the last one of their blob, as in Azure.
 const BLOCKS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
-
-/// What is known of a blob without the customer's key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct BlobInfo {
-    /// Its container.
-    pub container: ContainerName,
-    /// Its name.
-    pub name: BlobName,
-    /// Its length, in bytes.
-    pub size: u64,
-    /// When it was put.
-    pub created: Timestamp,
-    /// When its content, its properties or its metadata last changed.
-    pub modified: Timestamp,
-    /// Its state.
-    pub etag: Etag,
-    /// How many extents hold its bytes.
-    pub extents: u64,
-    /// What its owner says of its content.
-    pub properties: Properties,
-    /// Its index tags.
-    pub tags: Pairs,
-    /// Which snapshot this is; `None` of the blob itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshot: Option<Snapshot>,
-    /// Which key it is under.
-    #[serde(flatten)]
-    pub under: UnderKey,
-    /// Which encryption scope it is under.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scope: Option<ScopeName>,
-    /// How it may be written, and where it came from.
-    #[serde(skip_serializing_if = "BlobStatus::is_default")]
-    pub status: BlobStatus,
-    /// The lease on it.
-    #[serde(skip)]
-    pub lease: Option<Lease>,
-}
-
-impl BlobInfo {
-    /// Where it is.
-    pub fn path(&self) -> BlobPath {
-        BlobPath {
-            container: self.container.clone(),
-            name: self.name.clone(),
-        }
-    }
-
-    /// Which blob or snapshot it is; `path` is what [`BlobInfo::path`] gives.
-    pub fn at<'a>(&self, path: &'a BlobPath) -> BlobAt<'a> {
-        BlobAt {
-            path,
-            snapshot: self.snapshot,
-        }
-    }
-}
 
 /// A storage account: a directory of blobs, plain or protected.
 ///
@@ -116,11 +56,12 @@ impl StorageAccount {
         service_key: Option<&KeyRef>,
         wrapper: &Wrapper,
     ) -> Result<Self, ResourceError> {
-        Self::create_with(dir, id, protection, service_key, wrapper, Layers::One)
+        Self::create_with(dir, id, protection, service_key, wrapper, Layers::One, None)
     }
 
     /// The same. With [`Layers::Two`] it has infrastructure encryption, for good: every extent is sealed a second
-    /// time, with another algorithm and under a key of the service's.
+    /// time, with another algorithm and under a key of the service's. With `objects` its extents are kept there, for
+    /// good, while its header and its catalog stay in `dir`.
     pub fn create_with(
         dir: &Path,
         id: ResourceId,
@@ -128,6 +69,7 @@ impl StorageAccount {
         service_key: Option<&KeyRef>,
         wrapper: &Wrapper,
         layers: Layers,
+        objects: Option<Objects>,
     ) -> Result<Self, ResourceError> {
         if protection == Protection::Plain && layers == Layers::Two {
             return Err(ResourceError::Usage(
@@ -153,7 +95,7 @@ impl StorageAccount {
             .transpose()
             .map_err(|e| ResourceError::vault(&dir.display().to_string(), &e))?;
         create_dir_private(dir).map_err(failed)?;
-        let made = Self::make(dir, id, protection, wrapped, wrapper, layers);
+        let made = Self::make(dir, id, protection, wrapped, wrapper, layers, objects);
         if made.is_err() {
             // All that is in there is what was just made.
             let _ = fs::remove_dir_all(dir);
@@ -168,10 +110,10 @@ impl StorageAccount {
         wrapped: Option<(AccountHeader, [u8; 32])>,
         wrapper: &Wrapper,
         layers: Layers,
+        objects: Option<Objects>,
     ) -> Result<Self, ResourceError> {
+        let url = objects.as_ref().map(Objects::url);
         let infrastructure = layers == Layers::Two;
-        let extents = ExtentStore::new(dir.join(EXTENTS));
-        extents.create()?;
         let (mut keys, mut commitment) = (None, None);
         if let Some((header, account_key)) = wrapped {
             let path = dir.join(HEADER);
@@ -182,8 +124,13 @@ impl StorageAccount {
         }
         let catalog_key = keys.as_ref().map(AccountKeys::catalog);
         let catalog = dir.join(CATALOG);
-        let catalog = Catalog::create(&catalog, id, catalog_key, commitment, infrastructure)?;
+        let catalog = Catalog::create(&catalog, id, catalog_key, commitment, infrastructure, url)?;
         catalog.create_container(&ContainerName::default(), &Pairs::new(), None)?;
+        if let Some(objects) = &objects {
+            objects.claim(dir)?;
+        }
+        let extents = ExtentStore::new(dir.join(EXTENTS), objects);
+        extents.create()?;
         Ok(Self {
             dir: dir.to_owned(),
             id,
@@ -208,8 +155,57 @@ impl StorageAccount {
     pub fn open(
         dir: &Path,
         id: ResourceId,
+        protection: Protection,
+        wrapper: &Wrapper,
+    ) -> Result<Self, ResourceError> {
+        Self::open_over(dir, id, protection, wrapper, &mut Objects::connect)
+    }
+
+    /// The same. When its extents are objects, `connect` reaches them; they must be this account's and not those of
+    /// one that it is a copy of.
+    pub fn open_over(
+        dir: &Path,
+        id: ResourceId,
+        protection: Protection,
+        wrapper: &Wrapper,
+        connect: &mut dyn FnMut(&ObjectsUrl, ResourceId) -> Result<Objects, ResourceError>,
+    ) -> Result<Self, ResourceError> {
+        let account = Self::open_alone(dir, id, protection, wrapper, connect)?;
+        if let Some(objects) = account.extents.objects() {
+            objects.check_writer(dir)?;
+        }
+        account.forget_old_blocks()?;
+        let catalog = &account.catalog;
+        (account.extents).collect_garbage(|extent| catalog.refers_to(extent))?;
+        Ok(account)
+    }
+
+    /// Takes over the objects of the account in `dir`, which was moved there: from now on it is the one that writes
+    /// them, and no other opens.
+    ///
+    /// # Errors
+    /// As of [`StorageAccount::open`]; [`ResourceError::Usage`] when its extents are no objects.
+    pub fn claim(
+        dir: &Path,
+        id: ResourceId,
+        protection: Protection,
+        wrapper: &Wrapper,
+        connect: &mut dyn FnMut(&ObjectsUrl, ResourceId) -> Result<Objects, ResourceError>,
+    ) -> Result<ObjectsUrl, ResourceError> {
+        let account = Self::open_alone(dir, id, protection, wrapper, connect)?;
+        let objects = account.extents.objects().ok_or_else(|| {
+            ResourceError::Usage(format!("{}: keeps its bytes here", dir.display()))
+        })?;
+        objects.claim(dir)?;
+        Ok(objects.url().clone())
+    }
+
+    fn open_alone(
+        dir: &Path,
+        id: ResourceId,
         mut protection: Protection,
         wrapper: &Wrapper,
+        connect: &mut dyn FnMut(&ObjectsUrl, ResourceId) -> Result<Objects, ResourceError>,
     ) -> Result<Self, ResourceError> {
         let header = dir.join(HEADER);
         let keys = match &mut protection {
@@ -234,8 +230,9 @@ impl StorageAccount {
             keys.account().expect(commitment);
         }
         let infrastructure = catalog.infrastructure()?;
-        let extents = ExtentStore::new(dir.join(EXTENTS));
-        let account = Self {
+        let objects = catalog.objects()?.map(|url| connect(&url, id));
+        let extents = ExtentStore::new(dir.join(EXTENTS), objects.transpose()?);
+        Ok(Self {
             dir: dir.to_owned(),
             id,
             protection,
@@ -245,11 +242,12 @@ impl StorageAccount {
             infrastructure,
             extents,
             appends: Mutex::default(),
-        };
-        account.forget_old_blocks()?;
-        let catalog = &account.catalog;
-        (account.extents).collect_garbage(|extent| catalog.refers_to(extent))?;
-        Ok(account)
+        })
+    }
+
+    /// Where its extents are; `None` when they are files of its directory.
+    pub fn objects(&self) -> Option<&ObjectsUrl> {
+        self.extents.objects().map(Objects::url)
     }
 
     pub(super) fn forget_old_blocks(&self) -> Result<(), ResourceError> {
@@ -297,96 +295,6 @@ impl StorageAccount {
                 "an account has access keys 1 and 2".into(),
             )),
         }
-    }
-
-    /// Every blob of the account, by container and name, each after its snapshots. Needs the catalog's key
-    /// only.
-    pub fn blobs(&self) -> Result<Vec<BlobInfo>, ResourceError> {
-        let mut found = Vec::new();
-        for container in self.containers("", "", usize::MAX)? {
-            let walked = self.walk(&container.name, "", ("", None), true, &mut |blob| {
-                found.push(blob);
-                true
-            });
-            match walked {
-                // Removed meanwhile.
-                Err(ResourceError::NoContainer(_)) => {}
-                walked => walked?,
-            }
-        }
-        Ok(found)
-    }
-
-    /// The blobs of a container whose names start with `prefix`, in the order of their names' bytes.
-    /// Needs the catalog's key only.
-    pub fn list(
-        &self,
-        container: &ContainerName,
-        prefix: &str,
-    ) -> Result<Vec<BlobInfo>, ResourceError> {
-        let mut found = Vec::new();
-        self.walk(container, prefix, ("", None), false, &mut |blob| {
-            found.push(blob);
-            true
-        })?;
-        Ok(found)
-    }
-
-    /// Shows `visit` the blobs of a container whose names start with `prefix` and come at or after the name
-    /// `from`, and after that snapshot of it, in the order of their names' bytes, each after its snapshots
-    /// where those are wanted, as long as it wants more.
-    pub fn walk(
-        &self,
-        container: &ContainerName,
-        prefix: &str,
-        from: (&str, Option<Snapshot>),
-        with_snapshots: bool,
-        visit: &mut dyn FnMut(BlobInfo) -> bool,
-    ) -> Result<(), ResourceError> {
-        self.catalog.container(container)?;
-        let mut malformed = None;
-        (self.catalog).walk(
-            container,
-            prefix,
-            from,
-            with_snapshots,
-            &mut |entry| match self.blob_info(entry) {
-                Ok(blob) => visit(blob),
-                Err(e) => {
-                    malformed = Some(e);
-                    false
-                }
-            },
-        )?;
-        malformed.map_or(Ok(()), Err)
-    }
-
-    /// What is known of a blob or snapshot without the customer's key.
-    pub fn info<'a>(&self, blob: impl Into<BlobAt<'a>>) -> Result<BlobInfo, ResourceError> {
-        self.blob_info(self.catalog.entry(blob.into())?)
-    }
-
-    pub(super) fn blob_info(&self, entry: Entry) -> Result<BlobInfo, ResourceError> {
-        let time = |micros| {
-            let time = Timestamp::from_microsecond(micros);
-            time.map_err(|_| unauthentic(self.catalog.path()))
-        };
-        Ok(BlobInfo {
-            container: entry.path.container,
-            name: entry.path.name,
-            size: entry.size,
-            created: time(entry.created_micros)?,
-            modified: time(entry.modified_micros)?,
-            etag: entry.etag,
-            extents: entry.extents,
-            properties: entry.properties,
-            tags: entry.tags,
-            snapshot: entry.snapshot,
-            under: entry.under,
-            scope: entry.scope,
-            status: entry.status,
-            lease: entry.lease,
-        })
     }
 }
 

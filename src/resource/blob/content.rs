@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
 
@@ -16,7 +15,7 @@ use super::encryption::{BlobKey, second_layer};
 use super::extent::chunk_count;
 use super::manifest::{Extent, Manifest, Subject};
 use super::sealing::Found;
-use super::store::NewExtent;
+use super::store::{NewExtent, OpenExtent};
 use super::writer::write_extent;
 use super::{
     BlobAt, BlobInfo, BlobPath, BlobStatus, BlockId, Encryption, ExtentCipher, ExtentReader,
@@ -41,8 +40,8 @@ pub struct BlobReader<'a> {
 /// What keeps the extents of a part from being removed.
 enum Held {
     /// They are open.
-    Files(Vec<(ExtentId, File)>),
-    /// There are too many for that.
+    Files(Vec<(ExtentId, OpenExtent)>),
+    /// There are too many for that, or they are objects.
     All { _lock: FileLock },
 }
 
@@ -124,8 +123,7 @@ impl StorageAccount {
         let infrastructure = infrastructure.as_ref();
         let cipher = key.map(|_| ExtentCipher::create(self.id, id, generation, infrastructure));
         let mut new = self.extents.begin(id)?;
-        let (file, path) = (new.file(), new.path());
-        let len = write_extent(file, path, cipher.as_ref(), source, &allowed, progress)?;
+        let len = write_extent(&new, cipher.as_ref(), source, &allowed, progress)?;
         within(Part::System, || new.publish())?;
         Ok(Stored {
             _new: new,
@@ -197,8 +195,9 @@ impl StorageAccount {
                     range.start, range.end, info.size
                 )));
             }
-            let ids: Vec<ExtentId> = parts(&manifest, &range).map(|(e, _)| e.id).collect();
-            let held = match (ids.len() > OPEN_MAX, all.take()) {
+            let wanted: Vec<&Extent> = parts(&manifest, &range).map(|(e, _)| e).collect();
+            let locks = wanted.len() > OPEN_MAX || !self.extents.stay_while_open();
+            let held = match (locks, all.take()) {
                 (true, Some(lock)) => Some(Held::All { _lock: lock }),
                 (true, None) => {
                     // What was found may have been replaced before the lock held.
@@ -206,8 +205,8 @@ impl StorageAccount {
                     continue;
                 }
                 (false, _) => {
-                    let open = |id| Ok(self.extents.open(id)?.map(|file| (id, file)));
-                    let files = ids.into_iter().map(open);
+                    let open = |e: &Extent| Ok(self.extents.open(e)?.map(|file| (e.id, file)));
+                    let files = wanted.into_iter().map(open);
                     let files: Option<Vec<_>> = files.collect::<Result<_, ResourceError>>()?;
                     files.map(Held::Files)
                 }
@@ -296,19 +295,19 @@ impl BlobReader<'_> {
             Held::All { .. } => None,
         };
         let opened;
-        let file = match held {
-            Some((_, file)) => file,
+        let bytes = match held {
+            Some((_, file)) => &**file,
             None => {
-                let file = account.extents.open(extent.id)?;
+                let file = account.extents.open(extent)?;
                 opened = file.ok_or_else(|| unauthentic(account.extents.dir()))?;
-                &opened
+                &*opened
             }
         };
         let path = account.extents.path(extent.id);
         let generation = account.generation_key(&self.manifest, extent, self.key(), &path)?;
         let (generation, second) = (generation.as_ref(), second_layer(self.key())?);
-        let reader =
-            ExtentReader::open(file, &path, account.id, extent, generation, second.as_ref())?;
+        let (id, second) = (account.id, second.as_ref());
+        let reader = ExtentReader::open(bytes, &path, id, extent, generation, second)?;
         reader.read(within, sink, allowed, progress)
     }
 

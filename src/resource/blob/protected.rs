@@ -74,11 +74,18 @@ impl ProtectedResource for StorageAccount {
 }
 
 impl StorageAccount {
-    /// The bytes of all files but the header.
+    /// The bytes of all files but the header, and of all blobs that are kept elsewhere.
     pub(super) fn data_len(&self) -> Result<u64, ResourceError> {
-        self.files()?.iter().skip(1).try_fold(0, |sum, path| {
-            let about = path.metadata().map_err(|e| ResourceError::io(path, e))?;
-            Ok(sum + about.len())
-        })
+        let elsewhere = match self.objects() {
+            Some(_) => self.blobs()?.iter().map(|blob| blob.size).sum(),
+            None => 0,
+        };
+        self.files()?
+            .iter()
+            .skip(1)
+            .try_fold(elsewhere, |sum, path| {
+                let about = path.metadata().map_err(|e| ResourceError::io(path, e))?;
+                Ok(sum + about.len())
+            })
     }
 }

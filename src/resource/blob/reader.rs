@@ -1,7 +1,5 @@
-use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
@@ -14,6 +12,7 @@ use super::extent::{
 };
 use super::manifest::Extent;
 use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, joined};
+use super::store::ExtentBytes;
 
 /// Chunks whose plaintexts travel together.
 const BATCH_CHUNKS: usize = BATCH_LEN / CHUNK_LEN;
@@ -23,7 +22,7 @@ const SHORT_LEN: u64 = BATCH_LEN as u64;
 
 /// Reads one extent.
 pub struct ExtentReader<'a> {
-    file: &'a File,
+    bytes: &'a dyn ExtentBytes,
     path: &'a Path,
     /// `None` in a plain account.
     cipher: Option<ExtentCipher>,
@@ -31,7 +30,7 @@ pub struct ExtentReader<'a> {
 }
 
 impl<'a> ExtentReader<'a> {
-    /// Opens the file of `extent` of `account`; `path` is for messages. `generation` is the key that
+    /// Opens the bytes of `extent` of `account`; `path` is for messages. `generation` is the key that
     /// it must be sealed under, or `None` when it is plain; `infrastructure` that of the second layer that it must
     /// have, or `None` when it must have none.
     ///
@@ -39,7 +38,7 @@ impl<'a> ExtentReader<'a> {
     /// [`ResourceError::Unauthentic`] when the length or the header is not this extent's, or the
     /// header's commitment is not that of the key.
     pub fn open(
-        file: &'a File,
+        bytes: &'a dyn ExtentBytes,
         path: &'a Path,
         account: ResourceId,
         extent: &Extent,
@@ -47,17 +46,17 @@ impl<'a> ExtentReader<'a> {
         infrastructure: Option<&InfrastructureKey>,
     ) -> Result<Self, ResourceError> {
         let mut reader = Self {
-            file,
+            bytes,
             path,
             cipher: None,
             len: extent.len,
         };
-        let about = file.metadata().map_err(|e| ResourceError::io(path, e))?;
+        let stored = bytes.length().map_err(|e| ResourceError::io(path, e))?;
         let expected = match generation {
             None => extent.len,
             Some(_) => Layers::with(infrastructure).sealed_len(extent.len),
         };
-        if about.len() != expected {
+        if stored != expected {
             return Err(reader.unauthentic());
         }
         if let Some(generation) = generation {
@@ -88,6 +87,7 @@ impl<'a> ExtentReader<'a> {
         if range.start > range.end || range.end > self.len {
             return Err(self.unauthentic());
         }
+        self.bytes.expect(self.stored(&range));
         if range.end - range.start <= SHORT_LEN {
             return self.read_short(range, sink, allowed, progress);
         }
@@ -213,8 +213,18 @@ impl<'a> ExtentReader<'a> {
         Ok(())
     }
 
+    /// Where the chunks that hold a range are stored.
+    fn stored(&self, range: &Range<u64>) -> Range<u64> {
+        let chunks = self.chunks_of(range);
+        let at = |chunk| match &self.cipher {
+            None => chunk * CHUNK_LEN as u64,
+            Some(cipher) => cipher.layers().chunk_at(chunk),
+        };
+        at(chunks.start)..at(chunks.end)
+    }
+
     fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<(), ResourceError> {
-        self.file
+        self.bytes
             .read_exact_at(buffer, at)
             .map_err(|e| match e.kind() {
                 // It was cut since it was opened.

@@ -194,7 +194,11 @@ impl StorageAccount {
                 generation,
                 key,
             } = staged.ok_or_else(gone)?;
-            let file = self.extents.open(extent.id)?;
+            let _there = match self.extents.stay_while_open() {
+                true => None,
+                false => Some(self.extents.keep_all()?),
+            };
+            let file = self.extents.open(&extent)?;
             let place = self.extents.path(extent.id);
             let file = file.ok_or_else(|| unauthentic(&place))?;
             let manifest = Manifest {
@@ -204,8 +208,15 @@ impl StorageAccount {
             let generation = self.generation_key(&manifest, &extent, key.as_ref(), &place)?;
             let allowed = self.permission(key.as_ref())?;
             let (generation, second) = (generation.as_ref(), second_layer(key.as_ref())?);
-            ExtentReader::open(&file, &place, self.id, &extent, generation, second.as_ref())?
-                .read(0..extent.len, &mut io::sink(), &allowed, &mut |_| ())?;
+            ExtentReader::open(
+                &*file,
+                &place,
+                self.id,
+                &extent,
+                generation,
+                second.as_ref(),
+            )?
+            .read(0..extent.len, &mut io::sink(), &allowed, &mut |_| ())?;
             Ok(extent.len)
         })
     }

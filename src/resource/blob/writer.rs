@@ -1,30 +1,25 @@
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::num::NonZeroU64;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
-
-use rustix::fs::{Advice, fadvise};
 
 use crate::base::{Part, within};
 use crate::resource::ResourceError;
 
 use super::extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, MAX_EXTENT_LEN};
 use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_MAX, joined};
+use super::store::NewExtent;
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
 /// left to do.
 const WRITE_BACK_BYTES: u64 = 16 << 20;
 
-/// Writes all that `source` gives into `file`, sealed when there is a cipher, and returns how many
-/// bytes that was. This thread reads and seals, another writes. The file is durable when this
-/// returns.
+/// Writes all that `source` gives into `new`, sealed when there is a cipher, and returns how many
+/// bytes that was. This thread reads and seals, another writes. What is written is durable once it is published.
 ///
 /// `allowed` is asked before each batch; `progress` is told the bytes read so far.
 pub(super) fn write_extent(
-    file: &File,
-    path: &Path,
+    new: &NewExtent,
     cipher: Option<&ExtentCipher>,
     source: &mut (dyn Read + Send),
     allowed: &dyn Fn() -> Result<(), ResourceError>,
@@ -32,29 +27,28 @@ pub(super) fn write_extent(
 ) -> Result<u64, ResourceError> {
     let mut chunks = Chunks::start(source)?;
     let len = match chunks.is_last() {
-        true => write_short(file, path, cipher, &mut chunks, allowed, progress)?,
+        true => write_short(new, cipher, &mut chunks, allowed, progress)?,
         false => {
             let ring = Ring::new(BATCHES);
             let (full, filled) = ring.full;
             let (freed, free) = ring.free;
             let (sealed, written) = thread::scope(|scope| {
-                let writer = scope.spawn(move || write_batches(file, filled, &freed));
+                let writer = scope.spawn(move || write_batches(new, filled, &freed));
                 let sealed = seal_batches(cipher, chunks, &free, &full, allowed, progress);
                 drop(full);
                 (sealed, within(Part::Wait, || joined(writer)))
             });
-            written.map_err(|e| ResourceError::io(path, e))?;
+            written.map_err(|e| ResourceError::io(new.path(), e))?;
             sealed?
         }
     };
-    within(Part::Sync, || file.sync_all()).map_err(|e| ResourceError::io(path, e))?;
+    within(Part::Sync, || new.sync()).map_err(|e| ResourceError::io(new.path(), e))?;
     Ok(len)
 }
 
 /// What is one chunk is written by this thread alone, in one piece.
 fn write_short(
-    mut file: &File,
-    path: &Path,
+    new: &NewExtent,
     cipher: Option<&ExtentCipher>,
     chunks: &mut Chunks<'_>,
     allowed: &dyn Fn() -> Result<(), ResourceError>,
@@ -69,29 +63,25 @@ fn write_short(
     let overhead = cipher.map_or(0, |cipher| cipher.layers().overhead());
     bytes.resize(at + chunks.len + overhead, 0);
     let (len, _) = chunks.seal_next(cipher, &mut bytes[at..])?;
-    file.write_all(&bytes[..at + len])
-        .map_err(|e| ResourceError::io(path, e))?;
+    new.write_all(&bytes[..at + len])
+        .map_err(|e| ResourceError::io(new.path(), e))?;
     progress(chunks.total);
     Ok(chunks.total)
 }
 
 fn write_batches(
-    mut file: &File,
+    new: &NewExtent,
     filled: Receiver<Batch>,
     freed: &SyncSender<Batch>,
 ) -> io::Result<()> {
     let (mut at, mut started) = (0, 0);
     for batch in filled {
         let bytes = &batch.bytes[batch.range.clone()];
-        file.write_all(bytes)?;
+        new.write_all(bytes)?;
         at += bytes.len() as u64;
         let _ = freed.send(batch);
-        if let Some(fresh) = NonZeroU64::new(at - started)
-            && fresh.get() >= WRITE_BACK_BYTES
-        {
-            // On Linux this advice starts the write-back of dirty pages, and drops clean ones, of
-            // which a fresh file has none. Being advice, it may fail.
-            let _ = fadvise(file, started, Some(fresh), Advice::DontNeed);
+        if at - started >= WRITE_BACK_BYTES {
+            new.write_back(started..at);
             started = at;
         }
     }

@@ -81,7 +81,7 @@ impl Stage {
 
     fn steal(&self, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
         let mut told = |done, total| teller.progress("Stealing", done, total);
-        let robbed = self.workspace.at_rest();
+        let robbed = self.workspace.at_rest()?;
         let manifest = lab::steal(self.workspace.dir(), &robbed, &self.stolen, &mut told)?;
         let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
         teller.fact(

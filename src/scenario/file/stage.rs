@@ -250,7 +250,7 @@ impl Stage {
     ) -> Result<Manifest, ScenarioError> {
         let dir = self.dir.join("copies").join(name.as_str());
         let mut told = |done, total| teller.progress("Copying", done, total);
-        let manifest = lab::steal(self.world.dir(), &self.world.at_rest(), &dir, &mut told)?;
+        let manifest = lab::steal(self.world.dir(), &self.world.at_rest()?, &dir, &mut told)?;
         let mut copy = Copy {
             dir,
             known: BTreeMap::new(),

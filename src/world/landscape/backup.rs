@@ -304,6 +304,7 @@ impl Workspace {
         let parent = to.parent().expect("below the backup's directory");
         create_dir_private(parent).map_err(|e| WorldError::io(parent, e))?;
         if address.kind == Kind::Storage {
+            (self.resource(address)?.1).insist_on_files("a backup")?;
             return copy_resource(address.kind, from, to);
         }
         let database = self.open_sql(address)?;

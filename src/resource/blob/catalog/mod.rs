@@ -37,8 +37,10 @@ use crate::sqlite::{
     Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase, SealedError, database_files,
 };
 
+use super::account::unauthentic;
 use super::attributes::Etag;
 use super::key::HeldKey;
+use super::objects::ObjectsUrl;
 use staging::Staging;
 use writer::Writer;
 
@@ -49,13 +51,14 @@ pub(super) use extents::Known;
 pub(super) use scopes::ScopeRow;
 
 // docs/format.md, "Catalog".
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 const SCHEMA: &str = "
     CREATE TABLE account (
         one        INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
         last       INTEGER NOT NULL,
         commitment BLOB,
-        infrastructure INTEGER NOT NULL CHECK (infrastructure IN (0, 1))
+        infrastructure INTEGER NOT NULL CHECK (infrastructure IN (0, 1)),
+        objects    TEXT
     ) STRICT;
     CREATE TABLE access_keys (
         number     INTEGER NOT NULL PRIMARY KEY CHECK (number IN (1, 2)),
@@ -145,13 +148,14 @@ pub(super) struct Catalog {
 
 impl Catalog {
     /// Makes an empty catalog at `path`, sealed when there is a key, which keeps the commitment to
-    /// the account key, and whether extents are sealed twice.
+    /// the account key, whether extents are sealed twice, and where they are when they are objects.
     pub(super) fn create(
         path: &Path,
         account: ResourceId,
         key: Option<Arc<HeldKey>>,
         account_key: Option<[u8; 32]>,
         infrastructure: bool,
+        objects: Option<&ObjectsUrl>,
     ) -> Result<Self, ResourceError> {
         // The account header says how the key is got, so the file's own slot says nothing.
         let slot = [0; KEY_SLOT_LEN];
@@ -175,8 +179,12 @@ impl Catalog {
             tx.execute_batch(block_lists::SCHEMA)?;
             tx.execute_batch(scopes::SCHEMA)?;
             tx.execute(
-                "INSERT INTO account VALUES (1, 0, ?1, ?2)",
-                (account_key, infrastructure),
+                "INSERT INTO account VALUES (1, 0, ?1, ?2, ?3)",
+                (
+                    account_key,
+                    infrastructure,
+                    objects.map(ToString::to_string),
+                ),
             )?;
             for number in [1, 2] {
                 access_keys::replace(&tx, number)?;
@@ -277,6 +285,14 @@ impl Catalog {
     /// Whether every extent is sealed twice.
     pub(super) fn infrastructure(&self) -> Result<bool, ResourceError> {
         self.run(|c| c.query_row("SELECT infrastructure FROM account", (), |row| row.get(0)))
+    }
+
+    /// Where the extents are; `None` when they are files of the account's.
+    pub(super) fn objects(&self) -> Result<Option<ObjectsUrl>, ResourceError> {
+        let text: Option<String> =
+            self.run(|c| c.query_row("SELECT objects FROM account", (), |row| row.get(0)))?;
+        let url = text.map(|text| text.parse());
+        url.transpose().map_err(|_| unauthentic(&self.path))
     }
 
     /// Reads and authenticates every page; units and bytes.

@@ -17,6 +17,8 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
+use rustix::system::uname;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::base::{ExtentId, ResourceId};
@@ -102,7 +104,7 @@ impl Objects {
         Upload::new(self.store.clone(), self.at(extent))
     }
 
-    /// Opens the object of an extent, which should be `len` bytes long; `None` when there is none.
+    /// Opens the object of an extent, which should be about `len` bytes long; `None` when there is none.
     pub fn open(&self, extent: ExtentId, len: u64) -> Result<Option<Object>, ResourceError> {
         let opened = Object::open(self.store.clone(), self.at(extent), len);
         opened.map_err(|e| ResourceError::io(&self.path(extent), e))
@@ -142,22 +144,42 @@ impl Objects {
         self.wait(named.try_collect())?.map_err(|e| self.failed(e))
     }
 
-    /// The object that says who writes here; `None` when nobody does yet.
-    pub fn writer(&self) -> Result<Option<Vec<u8>>, ResourceError> {
+    /// Whether the account in the directory `dir` of this machine is the one whose objects they are, and no copy of it.
+    ///
+    /// # Errors
+    /// [`ResourceError::Usage`] when it is not.
+    pub fn check_writer(&self, dir: &std::path::Path) -> Result<(), ResourceError> {
+        let url = &self.url;
+        let refused = |why: String| {
+            Err(ResourceError::Usage(format!(
+                "{}: {why}; when that was moved here, `atrest blob claim` takes them over: if both write, each \
+                 destroys blobs of the other",
+                dir.display()
+            )))
+        };
         let at = self.prefix.clone().join(WRITER);
         match self.wait(self.store.get(&at))? {
             Ok(got) => {
-                let bytes = self.wait(got.bytes())?.map_err(|e| self.failed(e))?;
-                Ok(Some(bytes.to_vec()))
+                let found = self.wait(got.bytes())?.map_err(|e| self.failed(e))?;
+                match serde_json::from_slice::<Writer>(&found) {
+                    Ok(writer) if writer == Writer::here(dir) => Ok(()),
+                    Ok(Writer { host, directory }) => refused(format!(
+                        "the objects at {url} are those of the account in {directory} on {host}"
+                    )),
+                    Err(_) => refused(format!("it is not said whose the objects at {url} are")),
+                }
             }
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(object_store::Error::NotFound { .. }) => refused(format!(
+                "{url}, where the environment's endpoint has it, holds no objects of this account"
+            )),
             Err(e) => Err(self.failed(e)),
         }
     }
 
-    /// Says who writes here.
-    pub fn set_writer(&self, writer: Vec<u8>) -> Result<(), ResourceError> {
+    /// Says that the account in the directory `dir` of this machine is the one that writes them.
+    pub fn claim(&self, dir: &std::path::Path) -> Result<(), ResourceError> {
         let at = self.prefix.clone().join(WRITER);
+        let writer = serde_json::to_vec(&Writer::here(dir)).expect("texts serialize");
         let put = self.wait(self.store.put(&at, writer.into()))?;
         put.map(drop).map_err(|e| self.failed(e))
     }
@@ -187,6 +209,24 @@ impl Objects {
 
 /// The name of the object that says who writes.
 const WRITER: &str = "writer";
+
+/// What it says.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Writer {
+    host: String,
+    directory: String,
+}
+
+impl Writer {
+    fn here(dir: &std::path::Path) -> Self {
+        let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        Self {
+            host: uname().nodename().to_string_lossy().into_owned(),
+            directory: whole.display().to_string(),
+        }
+    }
+}
 
 fn failed(error: object_store::Error) -> io::Error {
     io::Error::other(error)

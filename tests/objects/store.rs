@@ -1,16 +1,13 @@
 //! The objects of a storage account in an object store: what is there, whole, after what went wrong.
 
-#[path = "common/faulty_store.rs"]
-mod faulty_store;
-
 use std::io::ErrorKind;
 use std::sync::Arc;
 
 use atrest::base::{ExtentId, ResourceId};
 use atrest::resource::ResourceError;
-use atrest::resource::blob::{Objects, ObjectsUrl};
+use atrest::resource::blob::{ExtentBytes, Objects, ObjectsUrl};
 
-use faulty_store::{Fault, FaultyStore};
+use crate::faulty_store::{Fault, FaultyStore};
 
 const ID: ResourceId = ResourceId::from_bytes([7; 16]);
 const MIB: usize = 1 << 20;
@@ -41,7 +38,7 @@ fn put(objects: &Objects, id: ExtentId, data: &[u8]) -> std::io::Result<()> {
 
 fn get(objects: &Objects, id: ExtentId, len: usize) -> Option<Vec<u8>> {
     let object = objects.open(id, len as u64).unwrap()?;
-    let mut got = vec![0; usize::try_from(object.len()).unwrap()];
+    let mut got = vec![0; usize::try_from(object.length().unwrap()).unwrap()];
     object.read_exact_at(&mut got, 0).unwrap();
     Some(got)
 }
@@ -142,7 +139,12 @@ fn a_cut_object_tells_its_length_and_a_cut_answer_is_no_data() {
         let name = store.objects()[0].0.clone();
         store.set(&name, bytes(left));
         assert_eq!(
-            objects.open(extent(1), len as u64).unwrap().unwrap().len(),
+            objects
+                .open(extent(1), len as u64)
+                .unwrap()
+                .unwrap()
+                .length()
+                .unwrap(),
             left as u64
         );
     }
@@ -204,10 +206,22 @@ fn a_store_that_is_out_of_reach_is_an_error_and_not_an_empty_one() {
     let io = |e: &ResourceError| matches!(e, ResourceError::Io { path, .. } if path.starts_with("s3://bucket/some/place/"));
     assert!(objects.extents().is_err_and(|e| io(&e)));
     assert!(objects.open(extent(1), 1).is_err_and(|e| io(&e)));
-    assert!(objects.writer().is_err_and(|e| io(&e)));
+    let here = std::env::temp_dir();
+    assert!(objects.check_writer(&here).is_err_and(|e| io(&e)));
     store.heal();
     assert_eq!(objects.extents().unwrap(), [extent(1)]);
-    assert_eq!(objects.writer().unwrap(), None);
-    objects.set_writer(b"me".to_vec()).unwrap();
-    assert_eq!(objects.writer().unwrap().unwrap(), b"me");
+    let refused = |refused: Result<(), ResourceError>, says: &str| match refused {
+        Err(ResourceError::Usage(why)) => assert!(why.contains(says), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    refused(
+        objects.check_writer(&here),
+        "holds no objects of this account",
+    );
+    objects.claim(&here).unwrap();
+    objects.check_writer(&here).unwrap();
+    refused(
+        objects.check_writer(&here.join("elsewhere")),
+        "are those of the account in",
+    );
 }
