@@ -66,12 +66,14 @@ pub enum WorldError {
     #[error("{0}: no landscape here; make one with `atrest tenant create NAME`")]
     NoLandscape(String),
     /// No such part of a landscape.
-    #[error("no {kind} {name}; the command's `list` lists them")]
+    #[error("no {kind} {name}; `atrest {}` lists them", .listed_by)]
     NoEntity {
         /// What was looked for.
         kind: &'static str,
         /// Its name.
         name: String,
+        /// The command that lists such things, without the program's name.
+        listed_by: &'static str,
     },
     /// A rule of the landscape.
     #[error(transparent)]

@@ -298,6 +298,41 @@ fn the_clock_of_a_landscape_is_chosen_once_and_no_choice_is_ignored() {
         assert_eq!(shell.json("clock show")["real_time"], runs, "{name}");
     }
     let work = dir.path().join("still");
-    let said = Shell(&work).refused("coverage nowhere");
-    assert!(said.contains("no environment nowhere"), "{said}");
+    for (line, told) in [
+        (
+            "coverage nowhere",
+            "no environment nowhere; `atrest env list`",
+        ),
+        (
+            "env show nowhere",
+            "no environment nowhere; `atrest env list`",
+        ),
+        ("env backup nowhere b", "`atrest env list` lists them"),
+        ("env restore nothing nowhere", "`atrest env"),
+        ("policy show nothing", "`atrest policy list` lists them"),
+        ("project show nothing", "`atrest project list` lists them"),
+        ("tenant show nobody", "`atrest tenant list` lists them"),
+        ("lockbox show lb-00001", "`atrest lockbox list` lists them"),
+        ("env attach nowhere", "`atrest steal` makes one"),
+        (
+            "env create-power org --tenant contoso --service rcs",
+            "has no service of an environment's",
+        ),
+        (
+            "policy vault provider --delete",
+            "name one of the customer's",
+        ),
+    ] {
+        let said = Shell(&work).refused(line);
+        assert!(said.contains(told), "{line}: {said}");
+    }
+    Shell(&work).ok("env create-power org --tenant contoso");
+    let said = Shell(&work).refused("env set org");
+    assert!(
+        said.contains("--managed, --licensed or --capacity"),
+        "{said}"
+    );
+    let said = Shell(&work).refused("env enable org");
+    assert!(said.contains("nothing to enable"), "{said}");
+    assert_eq!(Shell(&work).json("policy resume"), serde_json::json!([]));
 }

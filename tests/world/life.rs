@@ -220,6 +220,14 @@ fn a_clock_runs_only_when_it_is_told_to_and_goes_on_from_where_it_stood() {
     assert!(stopped >= moved.to);
     tick();
     assert_eq!(landscape.now().unwrap(), stopped);
+    // Whatever part of a second it is: it never goes back.
+    let mut before = stopped;
+    for round in 0..20 {
+        landscape.set_real_time(round % 2 == 0).unwrap();
+        let now = landscape.now().unwrap();
+        assert!(now >= before, "{now} after {before}");
+        before = now;
+    }
 }
 
 #[test]

@@ -224,6 +224,12 @@ pub fn run(command: &Command, context: &Context) -> Result<Outcome, CliError> {
             finance.as_str()
         }
         Command::Set(set) => {
+            if set.managed.is_none() && set.licensed.is_none() && set.capacity.is_none() {
+                return Err(CliError::new(
+                    "nothing is to be changed",
+                    "say what: --managed, --licensed or --capacity",
+                ));
+            }
             landscape.set_power(&set.power, set.managed, set.licensed, set.capacity)?;
             set.power.as_str()
         }

@@ -238,7 +238,16 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             return report(&removed?, context);
         }
         // Each command does, before its own work.
-        Command::Resume => return Ok(Outcome::Holds),
+        Command::Resume => {
+            let mut all = landscape.all::<PowerEnvironment>()?;
+            all.retain(|power| power.key.policy().is_some());
+            let row = |power: &PowerEnvironment| {
+                let policy = power.key.policy().map_or("-".into(), ToString::to_string);
+                vec![power.name.to_string(), policy, power.key.word().to_owned()]
+            };
+            list(output, &all, &["environment", "policy", "state"], row)?;
+            return Ok(Outcome::Holds);
+        }
         Command::Vault(args) => return change_vault(&landscape, args, context),
         Command::AllowKeys { kinds } => {
             landscape.allow_keys(kinds)?;

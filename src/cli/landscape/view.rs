@@ -7,6 +7,8 @@ use crate::world::landscape::{
     StorageState,
 };
 
+use crate::world::WorldError;
+
 use super::{joined, lines, list, spelled, time};
 use crate::cli::{CliError, Context, Outcome};
 
@@ -119,7 +121,17 @@ pub fn show(landscape: &Landscape<'_>, name: &str, context: &Context) -> Result<
             .completed()
             .map(|power| landscape.get(power.as_str()))
             .transpose()?,
-        None => Some(landscape.get(name)?),
+        None => Some(landscape.get(name).map_err(|e| match e {
+            // Of both kinds there is none.
+            WorldError::NoEntity {
+                name, listed_by, ..
+            } => WorldError::NoEntity {
+                kind: "environment",
+                name,
+                listed_by,
+            },
+            other => other,
+        })?),
     };
     let mut resources = match &finance {
         Some(finance) => landscape.resources_of_finance(&finance.name),

@@ -106,7 +106,11 @@ impl Check {
     }
 
     fn product(&mut self, id: &At<Product>, kind: ProductKind, profile: Profile) {
-        let of_kind = || profile.products().iter().filter(|p| p.kind == kind);
+        let is = |p: &&crate::world::landscape::Product| match kind {
+            ProductKind::Service => p.runs_in_an_environment(),
+            _ => p.kind == kind,
+        };
+        let of_kind = || profile.products().iter().filter(is);
         if !of_kind().any(|product| product.id == id.value.0.as_str()) {
             let known = of_kind().map(|product| product.id);
             let unknown = Problem::unknown(id.position, kind.word(), id.value.0.as_str(), known);

@@ -12,7 +12,7 @@ use crate::resource::ResourceError;
 use crate::world::bulk::{NewPlace, Progress, Step};
 use crate::world::restore::copy_resource;
 use crate::world::workspace::resource_path;
-use crate::world::{BACKUPS, Kind, Name, ResourceAddress, Workspace, WorldError};
+use crate::world::{BACKUPS, CONFIG, Kind, Name, ResourceAddress, Workspace, WorldError};
 
 use super::Landscape;
 use super::clock;
@@ -177,6 +177,12 @@ impl Landscape<'_> {
     ) -> Result<Vec<String>, WorldError> {
         let turn = self.begin()?;
         self.store().read(|tx| unowned(tx, place))?;
+        if !copy.join(CONFIG).is_file() {
+            return Err(WorldError::Usage(format!(
+                "{}: no stolen copy (it has no {CONFIG}); `atrest steal` makes one",
+                copy.display()
+            )));
+        }
         // What does not open is taken away again, which must not take what was there before.
         if self.workspace.read_config()?.environment(place).is_ok() {
             return Err(WorldError::Exists(format!("the environment {place}")));

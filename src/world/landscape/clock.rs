@@ -87,21 +87,22 @@ fn shown(tx: &Tx<'_>, bad: impl Fn() -> WorldError) -> Result<Timestamp, WorldEr
 pub(super) fn set(tx: &Tx<'_>, to: Timestamp) -> Result<(), WorldError> {
     match tx.setting(AHEAD)? {
         None => tx.set(CLOCK, &to.to_string()),
-        Some(_) => {
-            let ahead = to.duration_since(SystemClock.now()).as_secs();
-            tx.set(AHEAD, &ahead.to_string())
-        }
+        Some(_) => tx.set(AHEAD, &ahead_of_machine(to).to_string()),
     }
+}
+
+/// By how many seconds the clock has to be ahead of the machine's to show `at`, or up to a second more: never less,
+/// since it never goes back.
+fn ahead_of_machine(at: Timestamp) -> i64 {
+    let by = at.duration_since(SystemClock.now());
+    by.as_secs() + i64::from(by.subsec_nanos() > 0)
 }
 
 /// Lets it run with the machine's clock from where it stands, or stand still where it is.
 pub(super) fn run(tx: &Tx<'_>, real_time: bool) -> Result<(), WorldError> {
     let at = now(tx)?;
     match real_time {
-        true => {
-            let ahead = at.duration_since(SystemClock.now()).as_secs();
-            tx.set(AHEAD, &ahead.to_string())
-        }
+        true => tx.set(AHEAD, &ahead_of_machine(at).to_string()),
         false => {
             tx.unset(AHEAD)?;
             tx.set(CLOCK, &at.to_string())

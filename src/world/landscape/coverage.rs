@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::world::WorldError;
 
 use super::Landscape;
-use super::entities::{FinanceEnvironment, FinanceKind, PowerEnvironment};
+use super::entities::{Entity, FinanceEnvironment, FinanceKind, PowerEnvironment};
 use super::link::tenant_of;
 use super::look::Look;
 use super::pulled::Tried;
@@ -127,6 +127,7 @@ impl Landscape<'_> {
         let power = power.ok_or_else(|| WorldError::NoEntity {
             kind: "environment",
             name: environment.to_owned(),
+            listed_by: PowerEnvironment::LISTED_BY,
         })?;
         let finance = match &power.linked {
             Some(finance) => Some(self.get(finance.as_str())?),

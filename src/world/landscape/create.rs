@@ -16,7 +16,7 @@ use super::entities::{
 use super::events::by_provider;
 use super::install::no_such;
 use super::names::{FinanceName, PowerName, ProjectName, TenantName};
-use super::products::{HR_STANDALONE, ProductKind, Profile};
+use super::products::{HR_STANDALONE, Product, ProductKind, Profile};
 use super::region::Region;
 use super::rules::{Rule, Told};
 use super::state::{KeyState, Link, LockboxSwitch};
@@ -222,7 +222,7 @@ impl Landscape<'_> {
         for new in new {
             for service in &new.services {
                 let row = profile.product(service.as_str());
-                if row.is_none_or(|row| row.kind != ProductKind::Service) {
+                if !row.is_some_and(Product::runs_in_an_environment) {
                     return Err(no_such(profile, ProductKind::Service, service));
                 }
             }

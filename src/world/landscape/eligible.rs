@@ -168,6 +168,9 @@ pub(super) fn locked(power: &PowerEnvironment) -> WorldError {
                 },
             )
             .into(),
-        other => WorldError::Usage(format!("{name} is {}", other.word())),
+        other => WorldError::Usage(format!(
+            "{name} is {}, and not locked: there is nothing to enable",
+            other.word()
+        )),
     }
 }

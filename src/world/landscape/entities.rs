@@ -21,15 +21,18 @@ pub trait Entity: Serialize + serde::de::DeserializeOwned {
     const KIND: &'static str;
     /// What users call its kind.
     const WORD: &'static str;
+    /// The command that lists them, without the program's name.
+    const LISTED_BY: &'static str;
     /// Its name.
     fn key(&self) -> &str;
 }
 
 macro_rules! entities {
-    ($($type:ident = $kind:literal, $word:literal;)*) => {$(
+    ($($type:ident = $kind:literal, $word:literal, $listed_by:literal;)*) => {$(
         impl Entity for $type {
             const KIND: &'static str = $kind;
             const WORD: &'static str = $word;
+            const LISTED_BY: &'static str = $listed_by;
             fn key(&self) -> &str {
                 self.name.as_str()
             }
@@ -38,14 +41,14 @@ macro_rules! entities {
 }
 
 entities! {
-    Tenant = "tenant", "tenant";
-    Person = "person", "person";
-    Project = "project", "LCS project";
-    FinanceEnvironment = "finance", "finance and operations environment";
-    PowerEnvironment = "power", "Power Platform environment";
-    Policy = "policy", "enterprise policy";
-    VaultFacts = "vault", "vault";
-    Backup = "backup", "backup";
+    Tenant = "tenant", "tenant", "tenant list";
+    Person = "person", "person", "tenant show TENANT";
+    Project = "project", "LCS project", "project list";
+    FinanceEnvironment = "finance", "finance and operations environment", "env list";
+    PowerEnvironment = "power", "Power Platform environment", "env list";
+    Policy = "policy", "enterprise policy", "policy list";
+    VaultFacts = "vault", "vault", "vault list";
+    Backup = "backup", "backup", "env backups";
 }
 
 /// A tenant: a customer of the provider's.

@@ -107,11 +107,17 @@ impl Landscape<'_> {
 }
 
 pub(super) fn no_such(profile: Profile, kind: ProductKind, id: &ProductId) -> WorldError {
-    let known = profile
-        .products()
-        .iter()
-        .filter(|p| p.kind == kind && p.id != HR_STANDALONE);
+    let known = profile.products().iter().filter(|p| match kind {
+        ProductKind::Service => p.runs_in_an_environment(),
+        _ => p.kind == kind && p.id != HR_STANDALONE,
+    });
     let known: Vec<_> = known.map(|p| p.id).collect();
+    if known.is_empty() {
+        return WorldError::Usage(format!(
+            "the profile {profile} has no {} of an environment's",
+            kind.word()
+        ));
+    }
     WorldError::Usage(format!(
         "{id} is no {} of the profile {profile}: expected one of {}",
         kind.word(),

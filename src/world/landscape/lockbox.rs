@@ -116,6 +116,7 @@ pub struct LockboxRequest {
 impl Entity for LockboxRequest {
     const KIND: &'static str = "lockbox";
     const WORD: &'static str = "request of Customer Lockbox";
+    const LISTED_BY: &'static str = "lockbox list";
     fn key(&self) -> &str {
         self.name.as_str()
     }

@@ -251,6 +251,14 @@ static UNLISTED: [Product; 2] = [
     row("", "", AddIn, Supported, "an add-in that is not listed supports the policy", DOCS, None),
 ];
 
+impl Product {
+    /// Whether it is a service of which a Power Platform environment says that it runs there. What the provider keeps
+    /// beside any environment is not.
+    pub fn runs_in_an_environment(&self) -> bool {
+        self.kind == Service && ![RCS, LCS, CLOUD_HOSTED].contains(&self.id)
+    }
+}
+
 impl Profile {
     /// Its rows.
     pub fn products(self) -> &'static [Product] {

@@ -244,6 +244,7 @@ impl Tx<'_> {
         found.ok_or_else(|| WorldError::NoEntity {
             kind: E::WORD,
             name: name.to_owned(),
+            listed_by: E::LISTED_BY,
         })
     }
 
