@@ -1,5 +1,7 @@
 //! The files of a vault in its directory: making them, and opening them by the root key.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,6 +65,7 @@ impl Store {
             master,
             connection,
             database,
+            place: place(&path)?,
             path: canonical(&path)?,
             audit_key,
             anchor,
@@ -137,6 +140,7 @@ impl Store {
             master,
             connection,
             database,
+            place: place(&path)?,
             path: canonical(&path)?,
             audit_key,
             anchor,
@@ -148,6 +152,31 @@ impl Store {
             .map_err(|e| store.explain(e.into()))?;
         Ok((store, record))
     }
+
+    /// Refuses when the vault's file is not in its place any more: what is open outlives its directory, and would
+    /// go on giving keys of a vault that somebody took away.
+    pub(super) fn insist_on_place(&self) -> Result<(), VaultError> {
+        match place(&self.path) {
+            Ok(place) if place == self.place => Ok(()),
+            _ => Err(VaultError::Store {
+                path: self.path.display().to_string(),
+                why: "the file that was opened is not there any more; put it back, or end this \
+                      process and start another"
+                    .into(),
+            }),
+        }
+    }
+
+    pub(super) fn ask_data_version(&self) -> rusqlite::Result<i64> {
+        self.connection
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0))
+    }
+}
+
+fn place(path: &Path) -> Result<(u64, u64), VaultError> {
+    let about = fs::metadata(path).map_err(|e| VaultError::io(path, &e))?;
+    Ok((about.dev(), about.ino()))
 }
 
 impl LocalVault {

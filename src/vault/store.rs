@@ -36,6 +36,8 @@ pub(super) struct Store {
     pub(super) connection: Connection,
     pub(super) database: SealedDatabase,
     pub(super) path: PathBuf,
+    /// Which file was opened there: its device and inode.
+    pub(super) place: (u64, u64),
     pub(super) audit_key: Secret<32>,
     pub(super) fields: FieldKey,
     pub(super) anchor: AnchorFile,
@@ -61,6 +63,7 @@ pub(super) struct Work<'a> {
 impl Store {
     /// Notices what other connections have committed. `false`: one of them sealed the vault.
     pub(super) fn refresh(&mut self) -> Result<bool, VaultError> {
+        self.insist_on_place()?;
         let now = self
             .ask_data_version()
             .map_err(|e| self.explain(e.into()))?;
@@ -337,12 +340,6 @@ impl Store {
             path: self.path.with_file_name(ANCHOR).display().to_string(),
             why: format!("the operation is done and recorded, but its anchor was not written: {e}"),
         })
-    }
-
-    pub(super) fn ask_data_version(&self) -> rusqlite::Result<i64> {
-        self.connection
-            .prepare_cached("PRAGMA data_version")?
-            .query_row([], |row| row.get(0))
     }
 
     fn forget_unusable_keys(&self) -> rusqlite::Result<()> {
