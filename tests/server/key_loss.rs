@@ -272,3 +272,40 @@ fn download_that_is_under_way_when_the_key_is_lost_is_cut_off() {
         assert_eq!(got < LEN, lost, "{got}");
     }
 }
+
+/// The server has the vault's files open: that must not keep a vault alive that is gone.
+#[test]
+fn a_vaults_directory_that_is_taken_away_under_a_server_takes_the_blobs_with_it() {
+    let (served, key) = served();
+    let ask = |method: &str, path: &str, body: &str| ask(&served, &key, method, path, &[], body);
+    assert_eq!(ask("PUT", "/default/a", "data").status, 201);
+    assert_eq!(ask("GET", "/default/a", "").body, "data");
+    let (vault, away) = (
+        served.dir.path().join("customer"),
+        served.dir.path().join("away"),
+    );
+    let gone = (403, "KeyVaultVaultNotFound");
+    for _ in 0..2 {
+        std::fs::rename(&vault, &away).unwrap();
+        await_code(gone, || ask("GET", "/default/a", ""));
+        for (method, path, body) in [
+            ("GET", "/default/a", ""),
+            ("HEAD", "/default/a", ""),
+            ("GET", "/default/a?comp=metadata", ""),
+            ("PUT", "/default/new", "data"),
+        ] {
+            assert_eq!(error(&ask(method, path, body)), gone, "{method} {path}");
+        }
+        // What needs the provider's key only goes on.
+        let list = ask("GET", "/default?comp=list&restype=container", "");
+        assert_eq!(list.status, 200, "{list:?}");
+        assert!(!vault.exists(), "something was made in its place");
+        std::fs::rename(&away, &vault).unwrap();
+        await_success(|| ask("GET", "/default/a", ""));
+        assert_eq!(ask("GET", "/default/a", "").body, "data");
+        assert_eq!(ask("PUT", "/default/a", "data").status, 201);
+    }
+    std::fs::remove_dir_all(&vault).unwrap();
+    await_code(gone, || ask("GET", "/default/a", ""));
+    assert_eq!(ask("DELETE", "/default/a", "").status, 202);
+}
