@@ -241,6 +241,31 @@ fn as_many_resources_are_rewrapped_as_are_said() {
     assert_eq!(rewraps, [20, 20]);
 }
 
+/// Figures that nothing is compared with are no baselines.
+#[test]
+fn a_baseline_is_what_something_is_compared_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = |station: &str| {
+        let mut command = bench(dir.path(), &[station, "--quick", "--size", "64"]);
+        let output = command.assert().success().get_output().stdout.clone();
+        let text = String::from_utf8(output).unwrap();
+        let rows = text.lines().skip_while(|l| !l.starts_with("operation"));
+        rows.skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let has = |rows: &[String], word: &str| rows.iter().any(|row| row.contains(word));
+    let derive = printed("derive");
+    assert!(
+        has(&derive, " none") && !has(&derive, " baseline"),
+        "{derive:?}"
+    );
+    // A control: where something is compared, what it is compared with is one.
+    let memory = printed("memory");
+    assert!(
+        has(&memory, " baseline") && !has(&memory, " none"),
+        "{memory:?}"
+    );
+}
+
 #[test]
 fn what_makes_the_library_slow_is_said() {
     let dir = tempfile::tempdir().unwrap();
