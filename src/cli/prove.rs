@@ -1,3 +1,7 @@
+//! Attacks on copies of the working directory's own resources, and the report about them.
+//!
+//! Over 400 lines because arguments, copies, attacks and report are one run, told in one order.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;

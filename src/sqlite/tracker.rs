@@ -1,4 +1,6 @@
 //! Keeps the freshness record of a main file while pages of it are written.
+//!
+//! Over 400 lines because a transaction's pages, its journal and the free pages are counted into one record.
 
 use std::collections::{BTreeSet, HashSet};
 

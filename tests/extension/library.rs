@@ -21,7 +21,9 @@ fn symbols(which: &str) -> BTreeSet<String> {
 fn the_librarys_sqlite_and_the_programs_never_call_each_other_by_accident() {
     let exported = symbols("--defined-only");
     let entry_points = ["sqlite3_atrest_init", "sqlite3_extension_init"];
-    assert!(exported.iter().eq(&entry_points), "{exported:?}");
+    // A library of checksums exports functions for C, which nothing calls, and rustc passes them on.
+    let ours = exported.iter().filter(|n| !n.starts_with("crc_fast_"));
+    assert!(ours.eq(&entry_points), "{exported:?}");
     let imported = symbols("--undefined-only");
     assert!(
         imported.iter().any(|name| name.starts_with("malloc")),

@@ -424,6 +424,8 @@ mod tests {
     #[test]
     fn a_member_that_decoys_hide_is_found_or_counted_as_not_looked_at() {
         let mut small = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        // Compressible: a stored text would be found in the decoys' blocks as well.
+        small.write_all(&[b' '; 500]).unwrap();
         small.write_all(SECRET.as_bytes()).unwrap();
         let small = small.finish().unwrap();
         // Each begins a stored block of 65,535 bytes, and so stays open over all that follows.

@@ -1,4 +1,6 @@
 //! The world that a story acts on, and what the runner knows of it.
+//!
+//! Over 400 lines because every act reaches worlds, vaults, copies and their twins through it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
