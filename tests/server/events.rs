@@ -83,6 +83,10 @@ fn a_change_by_the_command_line_is_told_and_nothing_is_told_again_after_a_restar
     eventually("disabled", || {
         has("Atrest.KeyVault.KeyDisabled", "customer-key")
     });
+    run(&path, &["identity", "model", "customer", "access-policy"]);
+    eventually("access by policies", || {
+        has("Microsoft.KeyVault.VaultAccessPolicyChanged", "customer")
+    });
     let set = r#"{"value":"v"}"#;
     assert_eq!(
         served

@@ -50,6 +50,7 @@ enum What {
     Expired,
     Disabled,
     Deleted,
+    AccessPolicyChanged,
 }
 
 /// To what.
@@ -57,23 +58,27 @@ enum What {
 enum Object {
     Key,
     Secret,
+    Vault,
 }
 
-/// Something that happened to a key or a secret.
+/// Something that happened to a key, a secret, or the vault itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Event {
     what: What,
     object: Object,
     name: String,
-    version: KeyVersion,
+    /// Which version; `None` of a vault.
+    version: Option<KeyVersion>,
     not_before: Option<Timestamp>,
     expires: Option<Timestamp>,
     /// What tells it from the same happening to the same version another time.
     when: Option<Timestamp>,
+    /// The same of what has no time: how many there were.
+    count: u64,
 }
 
 impl Event {
-    /// The names of Event Grid; it has none for the last two, which are ours.
+    /// The names of Event Grid; it has none for what was disabled or deleted, which are ours.
     fn kind(&self) -> String {
         let (prefix, what) = match self.what {
             What::NewVersionCreated => ("Microsoft", "NewVersionCreated"),
@@ -81,22 +86,33 @@ impl Event {
             What::Expired => ("Microsoft", "Expired"),
             What::Disabled => ("Atrest", "Disabled"),
             What::Deleted => ("Atrest", "Deleted"),
+            What::AccessPolicyChanged => ("Microsoft", "AccessPolicyChanged"),
         };
         format!("{prefix}.KeyVault.{:?}{what}", self.object)
     }
 
     /// In JSON. Its `id` is the same each time it is told.
     fn cloud_event(&self, vault: &str, host: &str, now: Timestamp) -> Value {
-        let collection = match self.object {
-            Object::Key => "keys",
-            Object::Secret => "secrets",
+        let version = self.version.map(|v| v.to_string()).unwrap_or_default();
+        let (name, id) = match self.object {
+            Object::Key => (
+                &*self.name,
+                format!("https://{host}/keys/{}/{version}", self.name),
+            ),
+            Object::Secret => (
+                &*self.name,
+                format!("https://{host}/secrets/{}/{version}", self.name),
+            ),
+            Object::Vault => (vault, format!("https://{host}")),
         };
-        let Self { name, version, .. } = self;
-        let id = format!("https://{host}/{collection}/{name}/{version}");
         let kind = self.kind();
         let when = self.when.map_or(0, Timestamp::as_microsecond);
         let mut unique = [0; 16];
-        let digest = sha256(&[kind.as_bytes(), id.as_bytes(), &when.to_le_bytes()]);
+        let mut number = when.to_le_bytes().to_vec();
+        if self.count > 0 {
+            number.extend(self.count.to_le_bytes());
+        }
+        let digest = sha256(&[kind.as_bytes(), id.as_bytes(), &number]);
         unique.copy_from_slice(&digest[..16]);
         json!({
             "specversion": "1.0",
@@ -114,7 +130,7 @@ impl Event {
                 "VaultName": vault,
                 "ObjectType": format!("{:?}", self.object),
                 "ObjectName": name,
-                "Version": version.to_string(),
+                "Version": version,
                 "NBF": self.not_before.map(Timestamp::as_second),
                 "EXP": self.expires.map(Timestamp::as_second),
             },
@@ -191,7 +207,9 @@ impl Events {
                 });
                 // One that is sealed hides the others' events from nobody.
                 match looked {
-                    Ok(events) => {
+                    Ok(mut events) => {
+                        let policies = blocking.identities.policies(&which)?;
+                        events.extend(told.of(which.name()).look_at_access(policies));
                         happened.extend(events.into_iter().map(|e| (which.clone(), kind, e)))
                     }
                     Err(cause) => failed = Some(cause),

@@ -1,5 +1,6 @@
 //! What is told of a vault, and when.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use jiff::SignedDuration;
 use super::watch::{FILE, Told};
 use crate::base::{Clock, KeyName, ManualClock};
 use crate::crypto::{KeyKind, SecretBytes};
-use crate::server::{Home, ServerError};
+use crate::server::{AccessPolicy, Home, KeyPermission, ServerError};
 use crate::vault::{
     KeySpec, KeyUpdate, KeyVault, LocalVault, RootKeySource, RotationPolicy, SecretSpec,
     SecretUpdate, SecretVault, VaultSettings,
@@ -222,17 +223,55 @@ fn secrets_are_told_as_keys_are() {
     assert_eq!(watched.look(), ["Atrest.KeyVault.SecretDeleted s"]);
 }
 
+#[test]
+fn somebody_who_may_do_more_or_less_than_before_is_told_each_time_and_once() {
+    let mut told = Told::nothing();
+    let mut look = |keys: Option<&[KeyPermission]>| {
+        let policy = keys.map(|keys| AccessPolicy {
+            object_id: uuid::Uuid::nil(),
+            keys: keys.to_vec(),
+            secrets: vec![],
+        });
+        let policies = policy.map(|policy| vec![("somebody".to_owned(), policy)]);
+        let event = told.of("customer").look_at_access(policies)?;
+        told = serde_json::from_slice(&told.to_json()).unwrap();
+        Some(event.cloud_event(
+            "customer",
+            "customer.vault.azure.net",
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+        ))
+    };
+    assert_eq!(look(None), None, "how it was at first");
+    let mut ids = BTreeSet::new();
+    for keys in [
+        Some(&KeyPermission::ALL[..]),
+        Some(&KeyPermission::ALL[1..]),
+        None,
+        Some(&KeyPermission::ALL[..]),
+    ] {
+        let event = look(keys).unwrap();
+        assert_eq!(event["type"], "Microsoft.KeyVault.VaultAccessPolicyChanged");
+        assert_eq!(event["subject"], "customer");
+        assert_eq!(event["data"]["Id"], "https://customer.vault.azure.net");
+        assert_eq!(event["data"]["ObjectType"], "Vault");
+        assert!(ids.insert(event["id"].to_string()));
+        assert_eq!(look(keys), None, "told again");
+    }
+}
+
 /// docs/format.md, "Server".
 #[test]
 fn what_was_told_is_refused_when_it_is_not_what_was_written() {
     let temp = tempfile::tempdir().unwrap();
     let home = Home::of(temp.path()).unwrap();
-    let good = r#"{"version":1,"vaults":{"customer":{"vault":"000102030405060708090a0b0c0d0e0f","keys":{"k":{"version":"0f0e0d0c0b0a09080706050403020100","enabled":true,"deleted":false,"near_expiry":"2026-01-01T00:00:00Z","expired":null}},"secrets":{}}}}"#;
+    let good = r#"{"version":1,"vaults":{"customer":{"vault":"000102030405060708090a0b0c0d0e0f","keys":{"k":{"version":"0f0e0d0c0b0a09080706050403020100","enabled":true,"deleted":false,"near_expiry":"2026-01-01T00:00:00Z","expired":null}},"secrets":{},"access":{"sha256":"00","changes":1}}}}"#;
     let read = |text: &str| {
         fs::write(home.file(FILE), text).unwrap();
         Told::read(&home)
     };
     assert_eq!(read(good).unwrap().to_json(), good.as_bytes());
+    // As builds wrote it that did not tell of access.
+    read(&good.replace(",\"access\":{\"sha256\":\"00\",\"changes\":1}", "")).unwrap();
     let newer = good.replace("\"version\":1", "\"version\":2,\"more\":1");
     assert!(matches!(
         read(&newer),
@@ -243,6 +282,8 @@ fn what_was_told_is_refused_when_it_is_not_what_was_written() {
         good.replace("\"version\":1", "\"version\":0"),
         good.replace("\"secrets\"", "\"more\":1,\"secrets\""),
         good.replace("\"enabled\":true,", ""),
+        good.replace(",\"changes\":1", ""),
+        good.replace("\"changes\"", "\"more\":1,\"changes\""),
         good.replace("0001", "x001"),
         good.replace("2026-01-01", "2026-13-01"),
     ] {

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{KeyName, KeyVersion, VaultId};
-use crate::server::{Home, ServerError};
+use crate::crypto::sha256;
+use crate::server::{AccessPolicy, Home, ServerError};
 use crate::vault::{
     KeyAttributes, KeyVault, Page, Period, RotationPolicy, SecretVault, VaultError,
 };
@@ -37,6 +38,19 @@ pub(super) struct ToldVault {
     vault: Option<VaultId>,
     keys: BTreeMap<String, ToldOf>,
     secrets: BTreeMap<String, ToldOf>,
+    /// `None` before the first look at them.
+    #[serde(default)]
+    access: Option<ToldAccess>,
+}
+
+/// What was told of a vault's access policies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToldAccess {
+    /// SHA-256 of them, in hexadecimal digits; of none where roles decide.
+    sha256: String,
+    /// How often they had changed.
+    changes: u64,
 }
 
 /// What was told of one of them.
@@ -119,6 +133,32 @@ impl ToldVault {
         let happened = looked.look_through(vault, now)?;
         *self = looked;
         Ok(happened)
+    }
+
+    /// That the vault's access policies changed, or that roles decide now, or no more.
+    pub(super) fn look_at_access(
+        &mut self,
+        policies: Option<Vec<(String, AccessPolicy)>>,
+    ) -> Option<Event> {
+        // A name is no part of what somebody may do.
+        let policies: Option<Vec<_>> =
+            policies.map(|all| all.into_iter().map(|(_, policy)| policy).collect());
+        let text = serde_json::to_vec(&policies).expect("they have a JSON form");
+        let sha256 = hex::encode(sha256(&[&text]));
+        let before = self.access.take();
+        let changed = before.as_ref().is_some_and(|b| b.sha256 != sha256);
+        let changes = before.map_or(0, |b| b.changes) + u64::from(changed);
+        self.access = Some(ToldAccess { sha256, changes });
+        changed.then(|| Event {
+            what: What::AccessPolicyChanged,
+            object: Object::Vault,
+            name: String::new(),
+            version: None,
+            not_before: None,
+            expires: None,
+            when: None,
+            count: changes,
+        })
     }
 
     fn look_through(
@@ -246,10 +286,11 @@ impl<'a> News<'a> {
             what,
             object: self.object,
             name: seen.name.to_string(),
-            version: seen.version,
+            version: Some(seen.version),
             not_before: seen.attributes.not_before,
             expires: seen.attributes.expires,
             when,
+            count: 0,
         });
     }
 
@@ -328,10 +369,11 @@ impl<'a> News<'a> {
                     what: What::Deleted,
                     object: self.object,
                     name,
-                    version: before.version,
+                    version: Some(before.version),
                     not_before: None,
                     expires: None,
                     when: None,
+                    count: 0,
                 });
             }
         }
