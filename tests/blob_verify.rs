@@ -87,7 +87,7 @@ fn what_cannot_be_verified_is_counted_and_never_passed_over_in_silence() {
         blocks: 1,
     };
     let found = verify(account).unwrap();
-    assert_eq!(found.left_out, [provided.clone()]);
+    assert_eq!(found.left_out, std::slice::from_ref(&provided));
     // The scope's blob and blocks are read as long as it is enabled.
     account.enable_scope(&payroll, false).unwrap();
     let fewer = verify(account).unwrap();

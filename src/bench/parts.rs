@@ -263,7 +263,14 @@ mod tests {
     /// A sum that is a tenth off in some rounds and right in others proves nothing, whatever its middle.
     #[test]
     fn a_disturbed_machine_gives_no_verdict() {
-        let at = |n: usize| round(if n % 2 == 0 { 500.0 } else { 780.0 }, 300.0, 0.0, 0);
+        let at = |n: usize| {
+            round(
+                if n.is_multiple_of(2) { 500.0 } else { 780.0 },
+                300.0,
+                0.0,
+                0,
+            )
+        };
         let told = rounds((0..10).map(at).collect(), 0.0).explained(String::new(), "", vec![]);
         assert_eq!(told.adds_up, AddsUp::NotKnown, "{:?}", told.of_whole);
         // A control: a round that is wild does not blur all the others.

@@ -244,10 +244,10 @@ fn somebody_who_may_do_more_or_less_than_before_is_told_each_time_and_once() {
     assert_eq!(look(None), None, "how it was at first");
     let mut ids = BTreeSet::new();
     for keys in [
-        Some(&KeyPermission::ALL[..]),
+        Some(KeyPermission::ALL),
         Some(&KeyPermission::ALL[1..]),
         None,
-        Some(&KeyPermission::ALL[..]),
+        Some(KeyPermission::ALL),
     ] {
         let event = look(keys).unwrap();
         assert_eq!(event["type"], "Microsoft.KeyVault.VaultAccessPolicyChanged");

@@ -181,6 +181,8 @@ mod tests {
     use super::*;
     use crate::resource::ResourceError;
 
+    type Works<'a> = Box<dyn FnMut(&Connection) -> Result<(), Refused> + Send + 'a>;
+
     fn writer(path: &std::path::Path) -> Writer {
         let c = Connection::open(path).unwrap();
         c.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE t (n INTEGER UNIQUE)")
@@ -206,10 +208,7 @@ mod tests {
 
     /// Runs each of the works as a member of one group: the first holds the connection until the others wait for
     /// it.
-    fn as_a_group(
-        writer: &Writer,
-        works: Vec<Box<dyn FnMut(&Connection) -> Result<(), Refused> + Send + '_>>,
-    ) -> Vec<Result<(), Refused>> {
+    fn as_a_group(writer: &Writer, works: Vec<Works<'_>>) -> Vec<Result<(), Refused>> {
         let others = works.len() - 1;
         let begun = &Barrier::new(2);
         thread::scope(|scope| {
@@ -342,7 +341,7 @@ mod tests {
 
     const NO_HOOK: Option<fn(AuthContext<'_>) -> Authorization> = None;
 
-    fn adds(n: i64) -> Box<dyn FnMut(&Connection) -> Result<(), Refused> + Send> {
+    fn adds(n: i64) -> Works<'static> {
         Box::new(move |c| add(c, n))
     }
 }
