@@ -12,6 +12,7 @@ use aws_lc_rs::key_wrap::{self, AesKek, KeyWrap};
 use zeroize::Zeroizing;
 
 use super::algorithm::Mode;
+use super::stack::scrubbed;
 use super::{KeyEncryptionKey, KeyKind, KeyUseError, SecretBytes};
 
 /// Length of an initialization vector of CBC, in bytes: one block.
@@ -48,17 +49,17 @@ impl KeyEncryptionKey {
         // Room for the padding: growing would leave a copy of the plaintext behind.
         let mut value = Vec::with_capacity(plaintext.len() + BLOCK_LEN);
         value.extend_from_slice(plaintext);
-        let sealed: Result<_, Unspecified> = match mode {
+        if mode != Mode::CbcPad && !value.len().is_multiple_of(BLOCK_LEN) {
+            return Err(KeyUseError::Parameter(
+                "CBC without padding takes a multiple of 16 bytes; CBCPAD pads",
+            ));
+        }
+        let sealed: Result<_, Unspecified> = scrubbed(|| match mode {
             Mode::CbcPad => PaddedBlockEncryptingKey::cbc_pkcs7(self.cbc_key())
                 .and_then(|key| key.less_safe_encrypt(&mut value, context)),
-            _ if !value.len().is_multiple_of(BLOCK_LEN) => {
-                return Err(KeyUseError::Parameter(
-                    "CBC without padding takes a multiple of 16 bytes; CBCPAD pads",
-                ));
-            }
             _ => EncryptingKey::cbc(self.cbc_key())
                 .and_then(|key| key.less_safe_encrypt(&mut value, context)),
-        };
+        });
         sealed.map_err(|_| KeyUseError::Parameter("the value is too long for CBC"))?;
         Ok(value)
     }
@@ -71,14 +72,14 @@ impl KeyEncryptionKey {
     ) -> Result<SecretBytes, KeyUseError> {
         let context = DecryptionContext::Iv128(FixedLength::from(iv));
         let mut value = Zeroizing::new(ciphertext.to_vec());
-        let plain: Result<&mut [u8], Unspecified> = match mode {
+        let plain: Result<&mut [u8], Unspecified> = scrubbed(|| match mode {
             Mode::CbcPad => PaddedBlockDecryptingKey::cbc_pkcs7(self.cbc_key())
                 .and_then(|key| key.decrypt(&mut value, context)),
             _ if !value.len().is_multiple_of(BLOCK_LEN) => Err(Unspecified),
             _ => {
                 DecryptingKey::cbc(self.cbc_key()).and_then(|key| key.decrypt(&mut value, context))
             }
-        };
+        });
         plain
             .map(|plain| SecretBytes::from_vec(plain.to_vec()))
             .map_err(|_| KeyUseError::Failed)
@@ -87,10 +88,10 @@ impl KeyEncryptionKey {
     /// AES key wrap (RFC 3394) of a valid input.
     pub(super) fn aes_wrap(&self, key: &[u8]) -> Vec<u8> {
         let mut out = vec![0; key.len() + SEMIBLOCK_LEN];
-        match self.kind() {
+        scrubbed(|| match self.kind() {
             KeyKind::Oct192 => self.kw_192().wrap_key(key, &mut out).map(|_| ()).ok(),
             _ => self.aes_kek().wrap(key, &mut out).map(|_| ()).ok(),
-        }
+        })
         .expect("whole 64-bit words, at least two, are a valid input");
         out
     }
@@ -98,7 +99,7 @@ impl KeyEncryptionKey {
     /// Unwraps what [`KeyEncryptionKey::aes_wrap`] gave.
     pub(super) fn aes_unwrap(&self, wrapped: &[u8]) -> Result<SecretBytes, KeyUseError> {
         let mut out = Zeroizing::new(vec![0; wrapped.len()]);
-        let plain = match self.kind() {
+        let plain = scrubbed(|| match self.kind() {
             KeyKind::Oct192 => {
                 // The library wants exactly the room that it needs.
                 let len = wrapped.len().checked_sub(SEMIBLOCK_LEN);
@@ -106,7 +107,7 @@ impl KeyEncryptionKey {
                     .and_then(|len| self.kw_192().unwrap_key(wrapped, &mut out[..len]).ok())
             }
             _ => (self.aes_kek().unwrap(wrapped, &mut out).ok()).map(|plain| &*plain),
-        };
+        });
         let plain = plain.ok_or(KeyUseError::Failed)?;
         Ok(SecretBytes::from_vec(plain.to_vec()))
     }

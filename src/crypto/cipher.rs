@@ -114,7 +114,7 @@ impl KeyEncryptionKey {
                     None => random_bytes(),
                     Some(iv) => iv.try_into().map_err(|_| BAD_IV)?,
                 };
-                let value = scrubbed(|| self.cbc_encrypt(mode, plaintext, iv))?;
+                let value = self.cbc_encrypt(mode, plaintext, iv)?;
                 Ok(Ciphertext {
                     value,
                     iv: Some(iv.to_vec()),
@@ -140,7 +140,7 @@ impl KeyEncryptionKey {
         match mode {
             Mode::Rsa15 | Mode::Oaep | Mode::Oaep256 => {
                 with.none()?;
-                scrubbed(|| self.rsa_decrypt(mode, ciphertext))
+                self.rsa_decrypt(mode, ciphertext)
             }
             Mode::Gcm => {
                 let nonce: [u8; NONCE_LEN] = (with.iv.and_then(|iv| iv.try_into().ok())).ok_or(
@@ -169,7 +169,7 @@ impl KeyEncryptionKey {
                     return Err(KeyUseError::Parameter("CBC takes no tag"));
                 }
                 let iv = (with.iv.and_then(|iv| iv.try_into().ok())).ok_or(BAD_IV)?;
-                scrubbed(|| self.cbc_decrypt(mode, ciphertext, iv))
+                self.cbc_decrypt(mode, ciphertext, iv)
             }
             Mode::Kw => Err(self.unsupported(algorithm)),
         }
@@ -193,7 +193,7 @@ impl KeyEncryptionKey {
                         "key wrap takes a multiple of 8 bytes, at least 16",
                     ));
                 }
-                Ok(scrubbed(|| self.aes_wrap(key)))
+                Ok(self.aes_wrap(key))
             }
             mode => self.rsa_encrypt(mode, key),
         }
@@ -210,8 +210,8 @@ impl KeyEncryptionKey {
     ) -> Result<SecretBytes, KeyUseError> {
         match self.mode(algorithm)? {
             Mode::Gcm | Mode::Cbc | Mode::CbcPad => Err(self.unsupported(algorithm)),
-            Mode::Kw => scrubbed(|| self.aes_unwrap(wrapped)),
-            mode => scrubbed(|| self.rsa_decrypt(mode, wrapped)),
+            Mode::Kw => self.aes_unwrap(wrapped),
+            mode => self.rsa_decrypt(mode, wrapped),
         }
     }
 
@@ -251,12 +251,12 @@ impl KeyEncryptionKey {
     fn rsa_decrypt(&self, mode: Mode, ciphertext: &[u8]) -> Result<SecretBytes, KeyUseError> {
         let key: PrivateDecryptingKey = self.rsa().expect("asked before").clone();
         let mut out = Zeroizing::new(vec![0; key.key_size_bytes()]);
-        let plain = match oaep(mode) {
+        let plain = scrubbed(|| match oaep(mode) {
             None => Pkcs1PrivateDecryptingKey::new(key)
                 .and_then(|key| Ok(&*key.decrypt(ciphertext, &mut out)?)),
             Some(hash) => OaepPrivateDecryptingKey::new(key)
                 .and_then(|key| Ok(&*key.decrypt(hash, ciphertext, &mut out, None)?)),
-        };
+        });
         plain.map(secret).map_err(|Unspecified| KeyUseError::Failed)
     }
 }
