@@ -71,10 +71,8 @@ struct Event {
     version: Option<KeyVersion>,
     not_before: Option<Timestamp>,
     expires: Option<Timestamp>,
-    /// What tells it from the same happening to the same version another time.
-    when: Option<Timestamp>,
-    /// The same of what has no time: how many there were.
-    count: u64,
+    /// What tells it from the same happening another time: when it was, in microseconds, or which time it is.
+    occurrence: i64,
 }
 
 impl Event {
@@ -94,25 +92,19 @@ impl Event {
     /// In JSON. Its `id` is the same each time it is told.
     fn cloud_event(&self, vault: &str, host: &str, now: Timestamp) -> Value {
         let version = self.version.map(|v| v.to_string()).unwrap_or_default();
+        let within = |collection: &str| {
+            let id = format!("https://{host}/{collection}/{}/{version}", self.name);
+            (self.name.as_str(), id)
+        };
         let (name, id) = match self.object {
-            Object::Key => (
-                &*self.name,
-                format!("https://{host}/keys/{}/{version}", self.name),
-            ),
-            Object::Secret => (
-                &*self.name,
-                format!("https://{host}/secrets/{}/{version}", self.name),
-            ),
+            Object::Key => within("keys"),
+            Object::Secret => within("secrets"),
             Object::Vault => (vault, format!("https://{host}")),
         };
         let kind = self.kind();
-        let when = self.when.map_or(0, Timestamp::as_microsecond);
         let mut unique = [0; 16];
-        let mut number = when.to_le_bytes().to_vec();
-        if self.count > 0 {
-            number.extend(self.count.to_le_bytes());
-        }
-        let digest = sha256(&[kind.as_bytes(), id.as_bytes(), &number]);
+        let occurrence = self.occurrence.to_le_bytes();
+        let digest = sha256(&[kind.as_bytes(), id.as_bytes(), &occurrence]);
         unique.copy_from_slice(&digest[..16]);
         json!({
             "specversion": "1.0",

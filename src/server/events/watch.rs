@@ -156,8 +156,7 @@ impl ToldVault {
             version: None,
             not_before: None,
             expires: None,
-            when: None,
-            count: changes,
+            occurrence: i64::try_from(changes).unwrap_or(i64::MAX),
         })
     }
 
@@ -289,8 +288,7 @@ impl<'a> News<'a> {
             version: Some(seen.version),
             not_before: seen.attributes.not_before,
             expires: seen.attributes.expires,
-            when,
-            count: 0,
+            occurrence: when.map_or(0, Timestamp::as_microsecond),
         });
     }
 
@@ -372,8 +370,7 @@ impl<'a> News<'a> {
                     version: Some(before.version),
                     not_before: None,
                     expires: None,
-                    when: None,
-                    count: 0,
+                    occurrence: 0,
                 });
             }
         }
