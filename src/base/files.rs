@@ -47,12 +47,17 @@ pub fn sync_names(path: &Path) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
+/// Which file it is, whatever it is called: device and inode.
+pub fn file_identity(about: &fs::Metadata) -> (u64, u64) {
+    (about.dev(), about.ino())
+}
+
 /// Other processes that have this file open, as far as they are the same user's: `PID (NAME)` each.
 /// By what the system shows in /proc, where it does.
 pub fn open_elsewhere(path: &Path) -> io::Result<Vec<String>> {
     let about = fs::metadata(path)?;
     let is_it = |open: &PathBuf| {
-        fs::metadata(open).is_ok_and(|m| (m.dev(), m.ino()) == (about.dev(), about.ino()))
+        fs::metadata(open).is_ok_and(|m| file_identity(&m) == file_identity(&about))
     };
     let entries = |dir: &Path| {
         let listed = fs::read_dir(dir).into_iter().flatten().flatten();

@@ -11,8 +11,8 @@ mod vault_name;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use files::{
-    beside, create_dir_private, open_elsewhere, sync_names, write_atomic, write_new_atomic,
-    write_private_new,
+    beside, create_dir_private, file_identity, open_elsewhere, sync_names, write_atomic,
+    write_new_atomic, write_private_new,
 };
 pub use ids::{
     BadId, BadKeyName, EpochId, ExtentId, GenerationId, KeyName, KeyRef, KeyVersion, KeyVersionRef,

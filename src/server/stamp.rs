@@ -4,6 +4,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::base::file_identity;
+
 /// By which a state of a file is told from each other one, once it has aged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -22,7 +24,7 @@ impl Stamp {
     pub(super) fn of(path: &Path) -> Option<Self> {
         let file = std::fs::metadata(path).ok()?;
         Some(Self {
-            inode: (file.dev(), file.ino()),
+            inode: file_identity(&file),
             len: file.len(),
             modified: (file.mtime(), file.mtime_nsec()),
             changed: (file.ctime(), file.ctime_nsec()),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::base::{beside, create_dir_private};
+use crate::base::{beside, create_dir_private, file_identity};
 use crate::crypto::random_bytes;
 
 /// The memory file system (Linux).
@@ -153,7 +153,7 @@ fn make(signpost: &mut File, database: &Path) -> io::Result<PathBuf> {
 /// Whether `file` is still what lies at `path`.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.symlink_metadata()) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        (Ok(a), Ok(b)) => file_identity(&a) == file_identity(&b),
         _ => false,
     }
 }

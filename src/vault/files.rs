@@ -1,7 +1,6 @@
 //! The files of a vault in its directory: making them, and opening them by the root key.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use crate::base::{ResourceId, VaultId};
+use crate::base::{ResourceId, VaultId, file_identity};
 use crate::crypto::{Label, Secret, derive};
 use crate::sqlite::{Freshness, PageSize, SealedDatabase};
 
@@ -176,7 +175,7 @@ impl Store {
 
 fn place(path: &Path) -> Result<(u64, u64), VaultError> {
     let about = fs::metadata(path).map_err(|e| VaultError::io(path, &e))?;
-    Ok((about.dev(), about.ino()))
+    Ok(file_identity(&about))
 }
 
 impl LocalVault {

@@ -1,12 +1,11 @@
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::StatusCode;
 use tokio::sync::Semaphore;
 
-use crate::base::ResourceId;
+use crate::base::{ResourceId, file_identity};
 use crate::resource::blob::StorageAccount;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::server::shared::Shared;
@@ -69,7 +68,7 @@ pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>
     };
     let path = shared.workspace.path(&address).map_err(|e| failed(&e))?;
     let about = fs::metadata(&path).map_err(|e| failed(&e))?;
-    let directory = (about.dev(), about.ino());
+    let directory = file_identity(&about);
     let place = {
         let mut open = (shared.storage.open.lock()).unwrap_or_else(PoisonError::into_inner);
         open.entry(entry.id).or_default().clone()
