@@ -91,11 +91,18 @@ impl Workspace {
 
     /// Opens a SQL database, which must be the newest state of it that the vault of its key knows.
     pub fn open_sql(&self, address: &ResourceAddress) -> Result<SqlDatabase, WorldError> {
-        let (path, entry) = self.find(address, Kind::Sql)?;
-        let (wrapper, keeper) = (self.wrapper_at(address)?, self.keeper(address)?);
-        let (id, protection) = (entry.id, entry.protection);
+        self.open_sql_through(address, &self.wrapper_at(address)?)
+    }
+
+    fn open_sql_through(
+        &self,
+        address: &ResourceAddress,
+        wrapper: &Wrapper,
+    ) -> Result<SqlDatabase, WorldError> {
+        let (path, ResourceEntry { id, protection, .. }) = self.find(address, Kind::Sql)?;
+        let keeper = self.keeper(address)?;
         Ok(SqlDatabase::open_fresh(
-            &path, id, protection, &wrapper, &keeper,
+            &path, id, protection, wrapper, &keeper,
         )?)
     }
 
@@ -196,9 +203,16 @@ impl Workspace {
 
     /// Opens a storage account.
     pub fn open_storage(&self, address: &ResourceAddress) -> Result<StorageAccount, WorldError> {
+        self.open_storage_through(address, &self.wrapper_at(address)?)
+    }
+
+    fn open_storage_through(
+        &self,
+        address: &ResourceAddress,
+        wrapper: &Wrapper,
+    ) -> Result<StorageAccount, WorldError> {
         let (path, entry) = self.find(address, Kind::Storage)?;
-        let wrapper = self.wrapper_at(address)?;
-        let account = StorageAccount::open(&path, entry.id, entry.protection, &wrapper)?;
+        let account = StorageAccount::open(&path, entry.id, entry.protection, wrapper)?;
         // Or commands that have no key would go by what is not so.
         match account.objects() == entry.objects.as_ref() {
             true => Ok(account),
@@ -246,18 +260,13 @@ impl Workspace {
         address: &ResourceAddress,
         wrapper: &Wrapper,
     ) -> Result<(), WorldError> {
-        let (path, ResourceEntry { id, protection, .. }) = self.find(address, address.kind)?;
         match address.kind {
-            Kind::Sql => {
-                let keeper = self.keeper(address)?;
-                SqlDatabase::open_fresh(&path, id, protection, wrapper, &keeper)?;
-                Ok(())
-            }
+            Kind::Sql => self.open_sql_through(address, wrapper).map(drop),
             // A storage account opens, and lists, without its customer's key.
-            Kind::Storage => key_is_given(
-                &StorageAccount::open(&path, id, protection, wrapper)?,
-                wrapper,
-            ),
+            Kind::Storage => {
+                let account = self.open_storage_through(address, wrapper)?;
+                key_is_given(&account, wrapper)
+            }
         }
     }
 

@@ -134,9 +134,8 @@ impl Landscape<'_> {
 
     /// Goes on with what was interrupted: the process that began it is dead, since this one has the turn.
     pub(super) fn go_on(&self) -> Result<(), WorldError> {
-        let powers = self
-            .store()
-            .read(|tx| tx.powers_in("applying", "reverting"))?;
+        let under_way = ["applying", "reverting"];
+        let powers = self.store().read(|tx| tx.powers_in(under_way))?;
         let mut begun: Vec<(PolicyName, bool, PowerName, Timestamp)> = Vec::new();
         for power in powers {
             match power.key {

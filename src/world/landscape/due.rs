@@ -2,6 +2,7 @@
 //! does not grow with the number of environments.
 
 use jiff::Timestamp;
+use rusqlite::ToSql;
 
 use crate::world::WorldError;
 
@@ -61,17 +62,17 @@ impl Tx<'_> {
         )
     }
 
-    /// The Power Platform environments whose keys are in one of two states, as the store calls them.
-    pub(super) fn powers_in(
+    /// The Power Platform environments whose keys are in one of these states, as the store calls them.
+    pub(super) fn powers_in<const N: usize>(
         &self,
-        state: &str,
-        or: &str,
+        states: [&str; N],
     ) -> Result<Vec<PowerEnvironment>, WorldError> {
-        self.bodies(
+        let sql = format!(
             "SELECT body FROM entity INDEXED BY power_key
-             WHERE kind = 'power' AND body ->> '$.key.state' IN (?1, ?2) ORDER BY name",
-            &[&state, &or],
-        )
+             WHERE kind = 'power' AND body ->> '$.key.state' IN ({}) ORDER BY name",
+            ["?"; N].join(", ")
+        );
+        self.bodies(&sql, &states.each_ref().map(|state| state as &dyn ToSql))
     }
 
     /// The backups whose time is over at `now`.

@@ -219,7 +219,7 @@ impl Landscape<'_> {
     }
 
     fn delete_what_was_locked_too_long(&self, now: Timestamp) -> Result<(), WorldError> {
-        let locked = self.store().read(|tx| tx.powers_in("locked", "locked"))?;
+        let locked = self.store().read(|tx| tx.powers_in(["locked"]))?;
         for mut power in locked {
             let KeyState::Locked { policy, since, .. } = &power.key else {
                 continue;
@@ -315,7 +315,7 @@ impl Landscape<'_> {
                 due.push(clock::after(started, LINK_TAKES));
             }
         }
-        let locked = self.store().read(|tx| tx.powers_in("locked", "locked"))?;
+        let locked = self.store().read(|tx| tx.powers_in(["locked"]))?;
         for power in locked {
             if let KeyState::Locked { since, .. } = power.key {
                 due.push(clock::after(since, power.kind.deleted_after()));
