@@ -252,14 +252,14 @@ impl ResourceError {
                 path,
                 why: e.to_string(),
             },
-            EnvelopeError::Vault(e) => Self::vault(&path, e),
+            EnvelopeError::Vault(e) => Self::vault(path, e),
             EnvelopeError::Mismatch => Self::Unauthentic { path },
         }
     }
 
     /// A vault's refusal. A wrapped key that does not open is like any other failed tag.
-    pub fn vault(path: &str, error: &VaultError) -> Self {
-        let path = path.to_owned();
+    pub fn vault(path: impl AsRef<std::path::Path>, error: &VaultError) -> Self {
+        let path = path.as_ref().display().to_string();
         match error {
             VaultError::UnwrapFailed => Self::Unauthentic { path },
             other => Self::KeyUnavailable {

@@ -93,7 +93,7 @@ impl StorageAccount {
         let wrapped = wrapped_by
             .map(|(account, catalog)| AccountHeader::generate(id, account, catalog, wrapper))
             .transpose()
-            .map_err(|e| ResourceError::vault(&dir.display().to_string(), &e))?;
+            .map_err(|e| ResourceError::vault(dir, &e))?;
         create_dir_private(dir).map_err(failed)?;
         let made = Self::make(dir, id, protection, wrapped, wrapper, layers, objects);
         if made.is_err() {

@@ -106,7 +106,7 @@ impl StorageAccount {
         let (id, own) = (random_id(ResourceId::from_bytes), Secret::random());
         let kind = ResourceKind::StorageScope;
         let envelope = Envelope::seal(&**keys.wrapper(), key, kind, id, &own)
-            .map_err(|e| ResourceError::vault(&self.dir.display().to_string(), &e))?;
+            .map_err(|e| ResourceError::vault(&self.dir, &e))?;
         let now = self.now();
         let row = ScopeRow {
             id,

@@ -55,6 +55,15 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
+    /// One blob or snapshot.
+    pub(super) fn blob(why: Unread) -> Self {
+        Self {
+            why,
+            blobs: 1,
+            blocks: 0,
+        }
+    }
+
     /// One block.
     pub(super) fn block(why: Unread) -> Self {
         Self {
@@ -74,18 +83,4 @@ impl LeftOut {
             None => all.push(self),
         }
     }
-}
-
-/// The same of blobs, each of which was not read for its own cause.
-pub(super) fn tally(causes: impl Iterator<Item = Unread>) -> Vec<LeftOut> {
-    let mut all = Vec::new();
-    for why in causes {
-        let one = LeftOut {
-            why,
-            blobs: 1,
-            blocks: 0,
-        };
-        one.add_to(&mut all);
-    }
-    all
 }

@@ -17,7 +17,7 @@ use super::encryption::second_layer;
 use super::extent::chunk_count;
 use super::manifest::Manifest;
 use super::ring::joined;
-use super::unread::{LeftOut, Unread, tally};
+use super::unread::{LeftOut, Unread};
 use super::{
     BlobInfo, BlobPath, BlockId, Conditions, Encryption, ExtentReader, StorageAccount, UnderKey,
 };
@@ -129,7 +129,9 @@ impl StorageAccount {
                 all.bytes += share.bytes;
                 unread.extend(share.unread);
             }
-            all.left_out = tally(unread.into_values());
+            for why in unread.into_values() {
+                LeftOut::blob(why).add_to(&mut all.left_out);
+            }
             Ok(all)
         })
     }

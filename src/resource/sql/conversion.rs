@@ -134,6 +134,6 @@ pub(super) fn new_key(
 ) -> Result<(Envelope, Secret<32>), ResourceError> {
     let dek = Secret::random();
     let envelope = Envelope::seal(&**wrapper, kek, ResourceKind::Sql, id, &dek)
-        .map_err(|e| ResourceError::vault(&path.display().to_string(), &e))?;
+        .map_err(|e| ResourceError::vault(path, &e))?;
     Ok((envelope, dek))
 }

@@ -173,7 +173,7 @@ impl SqlDatabase {
 
     fn epoch(&self, keeper: &Keeper, vault: VaultId) -> Result<Option<Epoch>, ResourceError> {
         let epoch = keeper.epochs.epoch(vault, keeper.id);
-        epoch.map_err(|e| ResourceError::vault(&self.path().display().to_string(), &e))
+        epoch.map_err(|e| ResourceError::vault(self.path(), &e))
     }
 
     fn set_epoch(
@@ -183,6 +183,6 @@ impl SqlDatabase {
         epoch: &Epoch,
     ) -> Result<(), ResourceError> {
         let set = keeper.epochs.set_epoch(vault, keeper.id, epoch);
-        set.map_err(|e| ResourceError::vault(&self.path().display().to_string(), &e))
+        set.map_err(|e| ResourceError::vault(self.path(), &e))
     }
 }

@@ -54,7 +54,7 @@ impl Objects {
             retry_timeout: RETRIED,
             ..RetryConfig::default()
         };
-        let bucket = format!("{}://{}", url.provider().scheme(), url.bucket());
+        let bucket = url.root();
         let store: object_store::Result<Arc<dyn ObjectStore>> = match url.provider() {
             Provider::S3 => AmazonS3Builder::from_env()
                 .with_url(bucket)
@@ -157,7 +157,7 @@ impl Objects {
                 dir.display()
             )))
         };
-        let at = self.prefix.clone().join(WRITER);
+        let at = self.named(WRITER);
         match self.wait(self.store.get(&at))? {
             Ok(got) => {
                 let found = self.wait(got.bytes())?.map_err(|e| self.failed(e))?;
@@ -178,23 +178,22 @@ impl Objects {
 
     /// Says that the account in the directory `dir` of this machine is the one that writes them.
     pub fn claim(&self, dir: &std::path::Path) -> Result<(), ResourceError> {
-        let at = self.prefix.clone().join(WRITER);
+        let at = self.named(WRITER);
         let writer = serde_json::to_vec(&Writer::here(dir)).expect("texts serialize");
         let put = self.wait(self.store.put(&at, writer.into()))?;
         put.map(drop).map_err(|e| self.failed(e))
     }
 
     fn at(&self, extent: ExtentId) -> Path {
-        self.prefix.clone().join(extent.to_string())
+        self.named(&extent.to_string())
+    }
+
+    fn named(&self, name: &str) -> Path {
+        self.prefix.clone().join(name)
     }
 
     fn shown(&self, at: &Path) -> PathBuf {
-        format!(
-            "{}://{}/{at}",
-            self.url.provider().scheme(),
-            self.url.bucket()
-        )
-        .into()
+        format!("{}/{at}", self.url.root()).into()
     }
 
     fn wait<F: Future>(&self, future: F) -> Result<F::Output, ResourceError> {

@@ -17,7 +17,7 @@ pub enum Provider {
 impl Provider {
     const ALL: [Self; 3] = [Self::S3, Self::Azure, Self::Google];
 
-    pub(super) fn scheme(self) -> &'static str {
+    fn scheme(self) -> &'static str {
         match self {
             Self::S3 => "s3",
             Self::Azure => "az",
@@ -49,6 +49,11 @@ pub struct BadObjectsUrl(String);
 impl ObjectsUrl {
     /// The longest that is read, in bytes.
     const MAX_LEN: usize = 512;
+
+    /// The bucket itself, as a URL.
+    pub(super) fn root(&self) -> String {
+        format!("{}://{}", self.provider.scheme(), self.bucket)
+    }
 
     /// Whose protocol.
     pub fn provider(&self) -> Provider {
@@ -112,7 +117,7 @@ impl From<ObjectsUrl> for String {
 
 impl fmt::Display for ObjectsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.provider.scheme(), self.bucket)?;
+        f.write_str(&self.root())?;
         self.prefix
             .iter()
             .try_for_each(|segment| write!(f, "/{segment}"))
