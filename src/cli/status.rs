@@ -6,6 +6,7 @@ use crate::resource::Protection;
 use crate::resource::blob::{EncryptionScope, ObjectsUrl};
 use crate::world::{Kind, ResourceAddress, UnderWay, Workspace, WorldError};
 
+use super::blob::scope_state;
 use super::vaults::{Listed, vault_table, vaults};
 use super::{CliError, Context, Outcome, table};
 
@@ -167,11 +168,7 @@ impl Resource {
 }
 
 fn scope_row(scope: &EncryptionScope) -> Vec<String> {
-    let how = how(&scope.protection);
-    let state = match scope.enabled {
-        true => "enabled",
-        false => "disabled",
-    };
+    let (how, state) = (how(&scope.protection), scope_state(scope));
     vec![
         format!("  scope {}", scope.name),
         format!("{how}, {state}"),

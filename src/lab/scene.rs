@@ -9,9 +9,8 @@ use crate::resource::{Protection, Wrapper};
 use crate::sqlite::database_files;
 use crate::world::{CONFIG, Kind, ResourceAddress, ResourceEntry, Workspace};
 
-use super::attack::own_vaults::copy_files;
 use super::inventory::{Readable, readable};
-use super::theft::{duplicate, list};
+use super::theft::{copy_vault, duplicate, list};
 use super::{CanarySet, Exhibit, LabError, Manifest, Searcher, StolenCopy, StolenVault, steal};
 
 /// Where the stolen files are in the directory of a scene, and where they are kept.
@@ -110,7 +109,7 @@ fn vaults(workspace: &Workspace, dir: &Path) -> Result<Vec<StolenVault>, LabErro
             continue;
         }
         let copy = dir.join(which.name());
-        copy_files(&from, &copy)?;
+        copy_vault(&from, &copy)?;
         let key_file = which.key_file(workspace.dir());
         stolen.push(StolenVault {
             name: which.name().to_owned(),

@@ -187,6 +187,19 @@ pub(super) fn duplicate(path: &Path, dir: &Path) -> Result<PathBuf, LabError> {
     Ok(dir.join(name))
 }
 
+/// Copies the files of a vault, without its key file.
+pub(super) fn copy_vault(from: &Path, to: &Path) -> Result<(), LabError> {
+    create_dir_private(to).map_err(|e| LabError::io(to, e))?;
+    let is_key = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "key");
+    for file in list(from)? {
+        if file.is_file() && !is_key(&file) {
+            let copy = to.join(file.file_name().unwrap_or_default());
+            fs::copy(&file, &copy).map_err(|e| LabError::io(&file, e))?;
+        }
+    }
+    Ok(())
+}
+
 /// What is in a directory, by name.
 pub(super) fn list(dir: &Path) -> Result<Vec<PathBuf>, LabError> {
     let paths = fs::read_dir(dir).and_then(|entries| {

@@ -28,6 +28,7 @@ use args::{
 };
 
 pub use args::Args;
+pub(super) use scope::state as scope_state;
 
 pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     match &args.command {

@@ -117,7 +117,7 @@ fn tell(scope: &EncryptionScope, context: &Context) -> Result<(), CliError> {
     })
 }
 
-fn state(scope: &EncryptionScope) -> &'static str {
+pub(in crate::cli) fn state(scope: &EncryptionScope) -> &'static str {
     match scope.enabled {
         true => "enabled",
         false => "disabled",

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::base::SystemClock;
 use crate::lab::registry::VAULT;
-use crate::lab::theft::files_below;
+use crate::lab::theft::{copy_vault, files_below};
 use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
 use crate::vault::{KeyVault, LocalVault, RootKeySource};
 
@@ -108,7 +108,7 @@ fn refused_without(stolen: &Strongbox, dir: &Path, bout: &mut Bout) -> Result<()
 /// The vault as it is now, elsewhere.
 fn copy(strongbox: &Strongbox, dir: &Path, name: &str) -> Result<Strongbox, LabError> {
     let to = dir.join(name);
-    own_vaults::copy_files(&strongbox.dir, &to)?;
+    copy_vault(&strongbox.dir, &to)?;
     let root = match &strongbox.root {
         RootKeySource::KeyFile(path) => RootKeySource::KeyFile(path.clone()),
         RootKeySource::Passphrase(_) => unreachable!("this vault is under a key file"),

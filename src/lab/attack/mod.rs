@@ -22,7 +22,7 @@ pub(super) mod memory;
 pub(super) mod nonce;
 pub(super) mod open;
 pub(super) mod oracle;
-pub(super) mod own_vaults;
+mod own_vaults;
 pub(super) mod passphrase;
 pub(super) mod past;
 pub(super) mod past_keys;

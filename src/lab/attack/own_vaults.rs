@@ -1,10 +1,8 @@
 //! The vaults of the working directory itself: the same attacks on copies of them. What needs the root key
 //! has it where that lies in a file; a passphrase was asked for elsewhere, and the lab is not told it.
 
-use std::path::{Path, PathBuf};
-
-use crate::base::{KeyName, create_dir_private};
-use crate::lab::theft::list;
+use crate::base::KeyName;
+use crate::lab::theft::copy_vault;
 use crate::lab::{Attack, Evidence, Lab, LabError, Outcome, StolenVault, Verdict};
 use crate::vault::{KeyVault, LocalVault, Page, RootKeySource};
 
@@ -76,24 +74,11 @@ pub(super) fn copied(
 ) -> Result<Copied, LabError> {
     let scratch = lab.scratch()?;
     let dir = scratch.path().join("vault");
-    copy_files(&vault.dir, &dir)?;
+    copy_vault(&vault.dir, &dir)?;
     Ok(Copied {
         strongbox: Strongbox { dir, root },
         scratch,
     })
-}
-
-/// Copies the files of a vault, without its key file.
-pub(in crate::lab) fn copy_files(from: &Path, to: &Path) -> Result<(), LabError> {
-    create_dir_private(to).map_err(|e| LabError::io(to, e))?;
-    let is_key = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "key");
-    for file in list(from)? {
-        if file.is_file() && !is_key(&file) {
-            let copy = to.join(file.file_name().unwrap_or_default());
-            std::fs::copy(&file, &copy).map_err(|e| LabError::io(&file, e))?;
-        }
-    }
-    Ok(())
 }
 
 /// A key of the vault, or why there is none that an attack could purge.
