@@ -52,8 +52,16 @@ fn what_a_plain_database_falls_to_is_stopped_by_a_sealed_one_and_by_no_second_pl
         assert!(trials > 0 && succeeded == 0, "{}", attack.what);
         assert!(trials >= refused + harmless);
     }
+    for journal in [
+        "its rollback journal",
+        "with the journal that it had",
+        "the journal of a transaction under way",
+        "an old rollback journal",
+    ] {
+        assert_eq!(verdict(&all, journal, 0), Verdict::Fails, "{journal}");
+    }
     assert!(
-        fell >= 11,
+        fell >= 15,
         "the plain database falls to nearly all: {all:#?}"
     );
 }
@@ -76,6 +84,7 @@ fn another_programs_format_is_judged_by_what_it_does() {
         "without a key",
         "search its bytes for known texts",
         "search its write-ahead log for known texts",
+        "search its rollback journal for known texts",
         "anything but noise",
         "flip bits",
     ] {

@@ -387,7 +387,11 @@ fn list(selection: &Selection, context: &Context) -> Result<Outcome, CliError> {
             name: attack.name,
             claim: attack.claim,
             against: match attack.run {
-                Run::Each(kinds, _) => kinds.iter().map(|kind| format!("each {kind}")).collect(),
+                Run::Each(kinds, _) => {
+                    let vaults = attack.on_vaults.map(|_| "each vault".to_owned());
+                    let kinds = kinds.iter().map(|kind| format!("each {kind}"));
+                    kinds.chain(vaults).collect()
+                }
                 Run::Once(target, _) => vec![target.to_owned()],
             },
         })

@@ -112,7 +112,8 @@ impl Erased {
         let erased = Claim {
             id: format!("erased/{resource}"),
             text: format!(
-                "{resource} is erased: its key was purged, and its bytes are of no use to anybody."
+                "The key of {resource} is purged from its vault, nothing here opens {resource}, and its bytes are \
+                 noise."
             ),
             verdict: evidence.verdict(),
             evidence,
@@ -123,13 +124,15 @@ impl Erased {
             verdict: Verdict::NotTried,
             evidence: Evidence {
                 reason: Some(format!(
-                    "what nobody can read has no twin. Run this before a key is purged: on another resource \
+                    "what cannot be read has no twin. Run this before a key is purged: on another resource \
                      (`atrest sql create`, `atrest blob create`), or by `atrest demo --full`, which attacks \
                      its data before its last act. A backup of the key, if you have one, brings it back: `atrest \
                      key restore` into the vault {}",
                     key.vault
                 )),
-                ..Evidence::of("Its key was purged, so that nobody can read it any more.")
+                ..Evidence::of(
+                    "Its key was purged, so that nobody can read it who has no copy of that key.",
+                )
             },
         };
         Ok([erased, rest])

@@ -32,6 +32,8 @@ pub struct Attack {
     pub claim: &'static str,
     /// How it runs, and against what.
     pub run: Run,
+    /// How it runs on the working directory's own vaults, where it is on resources else.
+    pub on_vaults: Option<Once>,
 }
 
 /// What came out of one part of one attack on one exhibit.
@@ -111,6 +113,13 @@ pub fn run(
                     let job: Job<'_> = Box::new(move || run(lab, e));
                     (attack, e.name.as_str(), job)
                 }));
+                let chosen = !selection.resources_only || selection.only.contains(&attack.number);
+                if let Some(run) = attack
+                    .on_vaults
+                    .filter(|_| chosen && !lab.vaults.is_empty())
+                {
+                    jobs.push((attack, VAULTS, Box::new(move || run(lab))));
+                }
             }
             Run::Once(target, run) => {
                 if !selection.resources_only || selection.only.contains(&attack.number) {
@@ -218,6 +227,7 @@ const fn each(
         name,
         claim,
         run: Run::Each(kinds, run),
+        on_vaults: None,
     }
 }
 
@@ -233,11 +243,20 @@ const fn once(
         name,
         claim,
         run: Run::Once(target, run),
+        on_vaults: None,
+    }
+}
+
+const fn and_vaults(attack: Attack, run: Once) -> Attack {
+    Attack {
+        on_vaults: Some(run),
+        ..attack
     }
 }
 
 /// What attacks are on that are on no resource.
 pub(super) const VAULT: &str = "a vault";
+const VAULTS: &str = "the vaults";
 pub(super) const SERVER: &str = "the server";
 pub(super) const PROCESS: &str = "the process";
 pub(super) const FORMATS: &str = "every format";
@@ -245,19 +264,25 @@ pub(super) const FORMATS: &str = "every format";
 /// Every attack of the threat model, by number. The command line, the report, the documents and
 /// the tests read this one list.
 pub static ATTACKS: &[Attack] = &[
-    each(
-        1,
-        "open the copy without a key, with a wrong key, with another tenant's key",
-        "refused, and no row or byte is read",
-        attack::open::without_the_key,
-        BOTH,
+    and_vaults(
+        each(
+            1,
+            "open the copy without a key, with a wrong key, with another tenant's key",
+            "refused, and no row or byte is read",
+            attack::open::without_the_key,
+            BOTH,
+        ),
+        attack::vault_files::opened,
     ),
-    each(
-        2,
-        "search every byte taken for known texts, in every encoding, and carve files",
-        "no canary, no file, no structure is found",
-        attack::leak::search,
-        BOTH,
+    and_vaults(
+        each(
+            2,
+            "search every byte taken for known texts, in every encoding, and carve files",
+            "no canary, no file, no structure is found",
+            attack::leak::search,
+            BOTH,
+        ),
+        attack::vault_files::searched,
     ),
     each(
         3,
@@ -317,8 +342,8 @@ pub static ATTACKS: &[Attack] = &[
     ),
     each(
         11,
-        "use checksums of log frames as an oracle for a page's plaintext",
-        "nothing to learn: frames are sealed whole, and the log's index is in memory only",
+        "use checksums of a log's frames or of a journal as an oracle for a page's plaintext",
+        "nothing to learn: logs and journals are sealed whole, and the log's index is in memory only",
         attack::oracle::checksums,
         SQL,
     ),
@@ -413,13 +438,16 @@ pub static ATTACKS: &[Attack] = &[
         attack::inference::infer,
         BOTH,
     ),
-    each(
-        25,
-        "look for equal ciphertexts of equal plaintexts, and for repeated nonces over all pages, \
-         versions and forked copies",
-        "none, also after a copy is restored twice and both go on writing",
-        attack::nonce::repeats,
-        BOTH,
+    and_vaults(
+        each(
+            25,
+            "look for equal ciphertexts of equal plaintexts, and for repeated nonces over all pages, \
+             versions and forked copies",
+            "none, also after a copy is restored twice and both go on writing",
+            attack::nonce::repeats,
+            BOTH,
+        ),
+        attack::vault_files::repeats,
     ),
     each(
         26,
@@ -454,7 +482,7 @@ pub static ATTACKS: &[Attack] = &[
         "restore an old vault file so that a purged key lives again",
         "detected",
         attack::purge::revived,
-        SQL,
+        BOTH,
     ),
     once(
         31,

@@ -13,7 +13,7 @@ use crate::vault::{KeyVault, LocalVault, RootKeySource};
 
 use super::bout::{Bout, Reading, error_text};
 use super::known::Known;
-use super::own_vaults::{self, Copied};
+use super::own_vaults::{self, Copied, Part};
 use super::strongbox::{Strongbox, failed, key_name};
 
 /// Attack 31.
@@ -44,20 +44,16 @@ pub(in crate::lab) fn read(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
             with_the_root_key(&purged, &before, &in_pages, opens)?,
         ),
     ];
-    let locked_out = |own: Copied| {
-        let part = "opened by who has its files and not the root key";
-        Ok((part, Ok(locked_out(&own)?)))
-    };
     let purged_in = |own: Copied| {
         let part = "a key that is purged in a copy, by who has the file and the root key";
         Ok((part, purged_in(&own)?))
     };
-    outcomes.extend(own_vaults::each(lab, 31, &[&locked_out, &purged_in])?);
+    outcomes.extend(own_vaults::each(lab, 31, &[&opened_by_others, &purged_in])?);
     Ok(outcomes)
 }
 
-/// Who has a vault's files, and another root key or none.
-fn locked_out(own: &Copied) -> Result<Evidence, LabError> {
+/// The vault opened by who has its files, and another root key or none.
+pub(super) fn opened_by_others(own: Copied) -> Result<Part, LabError> {
     let dir = own.scratch.path();
     let mut bout = Bout::new(&own.strongbox.file(), "");
     refused_without(&own.strongbox, dir, &mut bout)?;
@@ -71,7 +67,8 @@ fn locked_out(own: &Copied) -> Result<Evidence, LabError> {
         },
         ..Control::default()
     });
-    Ok(evidence)
+    let part = "opened by who has its files and not the root key";
+    Ok((part, Ok(evidence)))
 }
 
 /// A key of the vault, purged in the copy, and what is left of it there.

@@ -6,8 +6,8 @@ use crate::envelope::ResourceKind;
 use crate::lab::detect::scan_files;
 use crate::lab::tools::Tool;
 use crate::lab::{
-    Attack, Control, Evidence, Exhibit, Figures, Lab, LabError, Outcome, Searcher, StolenCopy,
-    Verdict,
+    Attack, CanarySet, Control, Evidence, Exhibit, Figures, Lab, LabError, Outcome, Searcher,
+    StolenCopy, Verdict,
 };
 use crate::sqlite::{PageSize, database_files};
 
@@ -61,7 +61,7 @@ pub(in crate::lab) fn search(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
         attack.outcome(
             Some("known texts"),
             exhibit,
-            known_texts(lab, &twin, &protected),
+            known_texts(&lab.canaries, &twin, &protected),
         ),
         attack.outcome(
             Some("file structures"),
@@ -164,8 +164,8 @@ fn with_tools(
     Ok((evidence, failed))
 }
 
-fn known_texts(lab: &Lab, twin: &Figures, protected: &Figures) -> Evidence {
-    let canaries = lab.canaries.all();
+pub(super) fn known_texts(canaries: &CanarySet, twin: &Figures, protected: &Figures) -> Evidence {
+    let canaries = canaries.all();
     let mut evidence = Evidence::of(format!(
         "{} known texts looked for in {} bytes, in every encoding: {} found.",
         canaries.len(),
@@ -196,7 +196,7 @@ fn known_texts(lab: &Lab, twin: &Figures, protected: &Figures) -> Evidence {
     evidence
 }
 
-fn structures(twin: &Figures, protected: &Figures) -> Evidence {
+pub(super) fn structures(twin: &Figures, protected: &Figures) -> Evidence {
     let listed = |f: &Figures| {
         let all = f
             .structures
@@ -227,7 +227,7 @@ fn structures(twin: &Figures, protected: &Figures) -> Evidence {
     evidence
 }
 
-fn statistics(twin: &Figures, protected: &Figures) -> Evidence {
+pub(super) fn statistics(twin: &Figures, protected: &Figures) -> Evidence {
     let statistical = |f: &Figures| {
         let all = f.alarms().into_iter();
         all.filter(|a| !matches!(*a, "canaries" | "file structures"))

@@ -33,6 +33,7 @@ pub(super) mod sql;
 pub(super) mod swap;
 pub(super) mod temporary;
 pub(super) mod traversal;
+pub(super) mod vault_files;
 
 mod account;
 mod alter;

@@ -22,9 +22,8 @@ use super::vault::Arm;
 /// Attack 25.
 pub(in crate::lab) fn repeats(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>, LabError> {
     let attack = Attack::number(25);
-    let seen = Seen::over(&files_of(exhibit.kind, &exhibit.protected)?)?;
-    let mut stolen = seen.evidence("in the stolen copy");
-    stolen.control = Some(self_test()?);
+    let files = files_of(exhibit.kind, &exhibit.protected)?;
+    let stolen = in_files(&files, "in the stolen copy")?;
     let forks = both_arms(lab, exhibit, |arm, dir| match exhibit.kind {
         ResourceKind::Sql => forked_databases(dir, arm, page_size(exhibit)?),
         _ => forked_accounts(dir, arm),
@@ -37,6 +36,13 @@ pub(in crate::lab) fn repeats(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcom
             forks,
         ),
     ])
+}
+
+/// Whether a nonce in these files was used again.
+pub(super) fn in_files(files: &[PathBuf], place: &str) -> Result<Evidence, LabError> {
+    let mut evidence = Seen::over(files)?.evidence(place);
+    evidence.control = Some(self_test()?);
+    Ok(evidence)
 }
 
 /// Every (key salt, nonce) met, with what it sealed. The same unit may be met again in a copy; a

@@ -11,7 +11,7 @@ use crate::resource::sql::SqlDatabase;
 use crate::resource::{Protection, ResourceError, Wrapper};
 
 use super::bout::error_text;
-use super::vault::{LabVault, LyingVault};
+use super::vault::{LabVault, LyingVault, Tenant};
 
 /// Attack 1.
 pub(in crate::lab) fn without_the_key(
@@ -24,6 +24,10 @@ pub(in crate::lab) fn without_the_key(
         (
             "a vault that answers with another key",
             Arc::new(LyingVault) as Wrapper,
+        ),
+        (
+            "another tenant's vault, with a key of the same kind",
+            Arc::new(Tenant::default()) as Wrapper,
         ),
     ];
     let made_up = made_up.map(|(name, wrapper)| Stranger {

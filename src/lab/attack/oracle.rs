@@ -1,6 +1,7 @@
 //! Checksums as an oracle. SQLite puts a running checksum of all pages into each frame of its log, and
-//! into the log's index. Where these are in clear, a page that is known but for a few digits gives them
-//! away: the thief computes the checksum for each guess and compares.
+//! into the log's index; and into its rollback journal one of some bytes of each page. Where these are in clear,
+//! a page that is known but for a few digits gives them away: the thief computes the checksum for each guess and
+//! compares.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::sqlite::PageSize;
 use super::alter::read_all;
 use super::bout::{Bout, Reading, both_arms};
 use super::database::{Database, Files};
-use super::past::{PLAIN_LOG, log_layout};
+use super::past::{PLAIN_JOURNAL, PLAIN_LOG, PagedLayout, SEALED_JOURNAL, log_layout};
 use super::sql::page_size;
 use super::vault::Arm;
 
@@ -26,21 +27,25 @@ pub(in crate::lab) fn checksums(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outc
     let evidence = both_arms(lab, exhibit, |arm, dir| guessed(dir, arm, size))?;
     let part =
         "four digits on a page of a specimen, by the checksums of its log and of the log's index";
-    Ok(vec![Attack::number(11).outcome(
-        Some(part),
-        exhibit,
-        evidence,
-    )])
+    let journal = both_arms(lab, exhibit, |arm, dir| guessed_by_journal(dir, arm, size))?;
+    let of_journal = "two letters on two pages of a specimen, by the checksums of its journal";
+    Ok(vec![
+        Attack::number(11).outcome(Some(part), exhibit, evidence),
+        Attack::number(11).outcome(Some(of_journal), exhibit, journal),
+    ])
 }
 
 fn guessed(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
     // A plain twin of the same rows has the same pages: what the thief knows of the sealed one's.
     let twin = Database::specimen(dir, "twin", &Arm::plain(), size, 12)?;
-    let known = Logged::of(&twin, PLAIN_LOG)?;
+    let known = Logged::of(&twin, &PLAIN_LOG)?;
     let database = Database::specimen(dir, "stolen", arm, size, 12)?;
     let stolen = Logged::of(&database, log_layout(arm))?;
     let last = known.frames() - 1;
-    let guesses = Guesses::of(&known.frame(last)[..8], &known.frame(last)[PLAIN_LOG.1..]);
+    let guesses = Guesses::of(
+        &known.frame(last)[..8],
+        &known.frame(last)[PLAIN_LOG.around_page..],
+    );
     let mut windows = 0;
     let mut found = None;
     for (before, after) in stolen.pairs() {
@@ -73,7 +78,8 @@ struct Logged {
 
 impl Logged {
     /// Two commits of one page each, of which the last one wrote the digits.
-    fn of(database: &Database, (header, before_page): (usize, usize)) -> Result<Self, LabError> {
+    fn of(database: &Database, layout: &PagedLayout) -> Result<Self, LabError> {
+        let page = usize::try_from(database.page_size).expect("at most 64 KiB");
         let open = database.open()?;
         let connection = open.connect()?;
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -85,9 +91,9 @@ impl Logged {
         Ok(Self {
             log: Files::of(&database.path)?.get("-wal").to_vec(),
             index: read_all(&index)?,
-            header,
-            before_page,
-            frame: before_page + usize::try_from(database.page_size).expect("at most 64 KiB"),
+            header: layout.header,
+            before_page: layout.around_page,
+            frame: layout.around_page + page,
         })
     }
 
@@ -197,5 +203,128 @@ impl Guesses {
             after.1.wrapping_sub(carried(one.1, other.1)),
         );
         self.added.get(&added).copied()
+    }
+}
+
+/// What the thief does not know of two pages: the letter that a row is filled with on each.
+const LETTERS: [(u32, u8); 2] = [(20, b'q'), (80, b'd')];
+/// A row's length. It takes in one of the bytes that a checksum counts, wherever it lies.
+const FILLED: usize = 230;
+/// A checksum in a journal is a random number, and each byte so far from the last one counted (SQLite's file
+/// format, section 3).
+const STRIDE: usize = 200;
+/// Where the random number stands in a journal's header.
+const NONCE: usize = 12;
+
+fn guessed_by_journal(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
+    let twin = Database::specimen(dir, "journal-twin", &Arm::plain(), size, 13)?;
+    fill(&twin)?;
+    let known = Known::of(&twin)?;
+    let database = Database::specimen(dir, "journaled", arm, size, 13)?;
+    fill(&database)?;
+    let journal = match arm.is_protected() {
+        false => under_way(&database)?,
+        // A chunk without its trailer is as long as the sector that SQLite wrote.
+        true => {
+            let sealed = under_way(&database)?;
+            let chunks = sealed.chunks(SEALED_JOURNAL.unit);
+            chunks
+                .flat_map(|c| &c[..c.len().min(PLAIN_JOURNAL.header)])
+                .copied()
+                .collect()
+        }
+    };
+    let page = usize::try_from(database.page_size).expect("at most 64 KiB");
+    let unit = PLAIN_JOURNAL.of_pages(page).unit;
+    let number = |at: usize| Some(u32::from_be_bytes(word(journal.get(at..at + 4)?, 0)));
+    let ends = (PLAIN_JOURNAL.header..)
+        .step_by(unit)
+        .map(|at| at + unit - 4);
+    let sums: Vec<u32> = ends.map_while(number).collect();
+    let nonce = number(NONCE).ok_or_else(|| LabError::Report("there is no journal".to_owned()))?;
+    let mut found = None;
+    for (first, second) in sums.iter().flat_map(|a| sums.iter().map(move |b| (*a, *b))) {
+        let letters = known[0]
+            .that_fits(nonce, first)
+            .zip(known[1].that_fits(nonce, second));
+        found = found.or(letters);
+    }
+    let mut bout = Bout::new(&database.path, "");
+    let reading = match found {
+        Some((a, b)) => Reading::Data(format!("{}{}", char::from(a), char::from(b))),
+        None => Reading::Refused("no letters fit any two numbers".to_owned()),
+    };
+    let right = found == Some((LETTERS[0].1, LETTERS[1].1));
+    bout.record(reading, None, || match right {
+        true => "the letters are the right ones".to_owned(),
+        false => "letters fit, and they are wrong".to_owned(),
+    });
+    Ok(bout.finish(&format!(
+        "each letter compared with {} numbers where a journal has its checksums",
+        sums.len()
+    )))
+}
+
+/// Fills a row on each of two pages with its letter.
+fn fill(database: &Database) -> Result<(), LabError> {
+    let open = database.open()?;
+    let connection = open.connect()?;
+    for (id, letter) in LETTERS {
+        let memo = String::from(char::from(letter)).repeat(FILLED);
+        connection.execute("UPDATE ledger SET memo = ?1 WHERE id = ?2", (memo, id))?;
+    }
+    Ok(())
+}
+
+/// The journal of a transaction under way that changes first the two rows, and then so much that it is on the disk.
+fn under_way(database: &Database) -> Result<Vec<u8>, LabError> {
+    let open = database.open()?;
+    let connection = open.connect()?;
+    let [(one, _), (other, _)] = LETTERS;
+    connection.execute_batch(&format!(
+        "BEGIN; UPDATE ledger SET amount = 1 WHERE id IN ({one}, {other});
+         PRAGMA cache_size = 2; UPDATE ledger SET amount = 2"
+    ))?;
+    Ok(Files::of(&database.path)?.get("-journal").to_vec())
+}
+
+/// What the thief knows of a page: what the other bytes that count add up to, and how many are the letter.
+struct Known {
+    sum: u32,
+    letters: u32,
+}
+
+impl Known {
+    /// Of each of the two pages; which bytes the letter fills is known, and not the letter.
+    fn of(twin: &Database) -> Result<[Self; 2], LabError> {
+        let file = read_all(&twin.path)?;
+        let page_len = usize::try_from(twin.page_size).expect("at most 64 KiB");
+        let of = |letter: u8| -> Result<Self, LabError> {
+            let filled = [letter; FILLED];
+            let page = file.chunks(page_len).find_map(|page| {
+                let at = page.windows(FILLED).position(|w| w == filled)?;
+                Some((page, at..at + FILLED))
+            });
+            let (page, letters) = page.ok_or_else(|| {
+                LabError::Report("a row is not on one page of the twin".to_owned())
+            })?;
+            let mut known = Self { sum: 0, letters: 0 };
+            for at in (1..page_len).rev().skip(STRIDE - 1).step_by(STRIDE) {
+                match letters.contains(&at) {
+                    true => known.letters += 1,
+                    false => known.sum += u32::from(page[at]),
+                }
+            }
+            Ok(known)
+        };
+        Ok([of(LETTERS[0].1)?, of(LETTERS[1].1)?])
+    }
+
+    /// The letter with which a page has the checksum `sum`.
+    fn that_fits(&self, nonce: u32, sum: u32) -> Option<u8> {
+        let letters = sum.wrapping_sub(nonce).wrapping_sub(self.sum);
+        let letter = u8::try_from(letters.checked_div(self.letters)?).ok()?;
+        let fits = letters % self.letters == 0 && letter.is_ascii_lowercase();
+        fits.then_some(letter)
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::envelope::ResourceKind;
-use crate::lab::detect::{FRAME_HEADER, LOG_HEADER};
+use crate::lab::detect::{FRAME_HEADER, JOURNAL_UNIT, LOG_HEADER};
 use crate::lab::theft::{duplicate, read_at};
 use crate::lab::{Attack, Evidence, Exhibit, Lab, LabError, Outcome};
 use crate::resource::blob::CHUNK_LEN;
@@ -12,22 +12,60 @@ use crate::sqlite::PageSize;
 
 use super::account::{Account, text};
 use super::alter::{patched, read_all, with_tail};
-use super::bout::{Bout, both_arms};
+use super::bout::{Bout, Reading, both_arms};
 use super::database::{Database, Files};
 use super::sql::page_size;
 use super::vault::Arm;
 
 /// Where the freshness records of a sealed database lie; each begins with its number (docs/format.md).
 const RECORDS: [usize; 4] = [1024, 1536, 3072, 3584];
-/// Length of a plain log's header, and of what stands before each page in it (SQLite's file format,
-/// section 4.1).
-pub(in crate::lab) const PLAIN_LOG: (usize, usize) = (32, 24);
+/// How a log or a journal is laid out: the length of its header, and of each unit behind it, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    pub(in crate::lab) header: usize,
+    pub(in crate::lab) unit: usize,
+}
 
-/// The same of a specimen's log.
-pub(super) fn log_layout(arm: &Arm) -> (usize, usize) {
+/// The same, of units that hold a page each: what they are besides.
+pub(in crate::lab) struct PagedLayout {
+    pub(super) header: usize,
+    pub(super) around_page: usize,
+}
+
+impl PagedLayout {
+    pub(in crate::lab) const fn of_pages(&self, page: usize) -> Layout {
+        Layout {
+            header: self.header,
+            unit: self.around_page + page,
+        }
+    }
+}
+
+/// A plain log (SQLite's file format, section 4.1).
+pub(in crate::lab) const PLAIN_LOG: PagedLayout = PagedLayout {
+    header: 32,
+    around_page: 24,
+};
+/// A plain journal (section 3): a header's sector, and a page's number before it and its checksum behind it.
+pub(in crate::lab) const PLAIN_JOURNAL: PagedLayout = PagedLayout {
+    header: 512,
+    around_page: 8,
+};
+/// Sealed ones (docs/format.md).
+pub(in crate::lab) const SEALED_LOG: PagedLayout = PagedLayout {
+    header: LOG_HEADER,
+    around_page: FRAME_HEADER,
+};
+pub(in crate::lab) const SEALED_JOURNAL: Layout = Layout {
+    header: JOURNAL_UNIT,
+    unit: JOURNAL_UNIT,
+};
+
+/// The layout of a specimen's log.
+pub(super) fn log_layout(arm: &Arm) -> &'static PagedLayout {
     match arm.is_protected() {
-        true => (LOG_HEADER, FRAME_HEADER),
-        false => PLAIN_LOG,
+        true => &SEALED_LOG,
+        false => &PLAIN_LOG,
     }
 }
 
@@ -37,9 +75,21 @@ pub(in crate::lab) fn parts(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
     Ok(match exhibit.kind {
         ResourceKind::Sql => {
             let size = page_size(exhibit)?;
-            let pages = both_arms(lab, exhibit, |arm, dir| old_pages(dir, arm, size))?;
+            let run = |read: fn(&Database) -> Reading| {
+                both_arms(lab, exhibit, |arm, dir| old_pages(dir, arm, size, read))
+            };
             let part = "each old page of a specimen, found by `atrest sql verify`";
-            vec![attack.outcome(Some(part), exhibit, pages)]
+            vec![
+                attack.outcome(Some(part), exhibit, run(Database::verify)?),
+                attack.declared(
+                    "each old page of a specimen, read before a verification",
+                    exhibit,
+                    run(Database::read)?,
+                    "an old page was authentic, and at its own place it still is. `atrest sql verify` finds it, \
+                     since the pages do not sum up to what the vault remembers, and nothing does before. It takes \
+                     write access to the disk.",
+                ),
+            ]
         }
         ResourceKind::Storage | ResourceKind::StorageCatalog | ResourceKind::StorageScope => {
             let chunks = both_arms(lab, exhibit, |arm, dir| old_chunks(dir, arm))?;
@@ -50,7 +100,12 @@ pub(in crate::lab) fn parts(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
 }
 
 /// All rows are changed, and then each page is put back as it was before.
-fn old_pages(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
+fn old_pages(
+    dir: &Path,
+    arm: &Arm,
+    size: PageSize,
+    read: fn(&Database) -> Reading,
+) -> Result<Evidence, LabError> {
     let mut database = Database::specimen(dir, "aged", arm, size, 7)?.remembered(arm)?;
     let old = Files::of(&database.path)?;
     change(&database, 1)?;
@@ -68,7 +123,7 @@ fn old_pages(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError
         if page == read_at(&database.path, at, page_len)? {
             continue;
         }
-        let reading = patched(&database.path, &[(at, page)], || database.verify())?;
+        let reading = patched(&database.path, &[(at, page)], || read(&database))?;
         bout.record(reading, Some(at), || {
             format!("page {number} as it was before")
         });
@@ -175,21 +230,26 @@ pub(in crate::lab) fn logs(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>,
 
 fn altered_logs(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
     let mut database = Database::specimen(dir, "logged", arm, size, 9)?;
-    let good = {
+    let (good, older) = {
         let live = database.open()?;
         let connection = live.connect()?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        let change = "UPDATE ledger SET amount = amount + 1000 WHERE id % 40 = ?1";
+        connection.execute(change, [20])?;
+        let older = Files::of(&database.path)?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         for n in 0..4 {
-            let change = "UPDATE ledger SET amount = amount + 1000 WHERE id % 40 = ?1";
             connection.execute(change, [n])?;
         }
-        Files::of(&database.path)?
+        (Files::of(&database.path)?, older.get("-wal").to_vec())
     };
     database.measure()?;
     let mut bout = Bout::new(&database.path, &database.truth);
     let page = size.get() as usize;
-    for (what, log) in alterations(good.get("-wal"), log_layout(arm), page) {
+    let mut all = alterations(good.get("-wal"), log_layout(arm).of_pages(page));
+    all.push(("exchanged for an older one".to_owned(), Some(older)));
+    for (what, log) in all {
         // Each time anew: who finds nothing wrong goes on, and has that remembered.
         database.place(&good)?;
         let trial = database.forgotten().remembered(arm)?;
@@ -201,18 +261,18 @@ fn altered_logs(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabEr
         trial.place(&altered)?;
         bout.record(trial.verify(), None, || what);
     }
-    Ok(bout.finish("logs cut, deleted, reordered and altered"))
+    Ok(bout.finish("logs cut, deleted, reordered, altered and exchanged"))
 }
 
-/// What is done to a log of pages of this length: what it is called, and what is left of it. The first four
-/// are on all of it. The layout is the length of its header, and of what stands before each page.
+/// What is done to a log or a journal: what it is called, and what is left of it. The first four are on all of it.
 pub(in crate::lab) fn alterations(
     log: &[u8],
-    (header, before_page): (usize, usize),
-    page: usize,
+    Layout {
+        header,
+        unit: frame,
+    }: Layout,
 ) -> Vec<(String, Option<Vec<u8>>)> {
-    let frame = before_page + page;
-    let frames = (log.len() - header) / frame;
+    let frames = log.len().saturating_sub(header) / frame;
     let at = |n: usize| header + n * frame;
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut altered = log.to_vec();
@@ -223,7 +283,7 @@ pub(in crate::lab) fn alterations(
         ("deleted".to_owned(), None),
         ("emptied".to_owned(), Some(Vec::new())),
         ("zeroed".to_owned(), Some(vec![0; log.len()])),
-        ("the header altered".to_owned(), with(&|log| log[16] ^= 1)),
+        ("the header altered".to_owned(), with(&|log| log[12] ^= 1)),
     ];
     for n in 0..frames {
         all.push((format!("cut before frame {n}"), Some(log[..at(n)].to_vec())));

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::base::{EpochId, KeyName, KeyRef, ResourceId, SystemClock};
 use crate::crypto::{KeyKind, random_id};
+use crate::envelope::ResourceKind;
 use crate::lab::theft::{duplicate, list};
 use crate::lab::{Attack, Control, Evidence, Exhibit, Lab, LabError, Outcome};
+use crate::resource::blob::{BlobName, BlobPath, StorageAccount};
 use crate::resource::sql::{Keeper, SqlDatabase};
 use crate::resource::{Protection, ResourceError};
 use crate::sqlite::PageSize;
@@ -22,14 +24,18 @@ pub(in crate::lab) fn revived(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcom
     let attack = Attack::number(30);
     let dir = lab.scratch()?;
     let plain = exhibit.protected.protection == Protection::Plain;
-    let scene = Purged::new(dir.path(), page_size(exhibit)?, plain)?;
+    let kind = match exhibit.kind {
+        ResourceKind::Sql => Kind::Sql(page_size(exhibit)?),
+        _ => Kind::Storage,
+    };
+    let scene = Purged::new(dir.path(), kind, plain)?;
     let evidence = |back: &[&Path], forced: Option<Opening>| -> Result<Evidence, LabError> {
         scene.put_back(back)?;
-        let mut bout = Bout::new(&scene.database, "");
+        let mut bout = Bout::new(&scene.data, "");
         bout.record(scene.read(Opening::AsAlways), None, || {
             "data was read under the purged key".to_owned()
         });
-        let mut evidence = bout.finish("an old vault put back, and a database opened");
+        let mut evidence = bout.finish("an old vault put back, and what was under its key opened");
         if let Some(opening) = forced {
             let read = scene.read(opening);
             evidence.control = Some(Control {
@@ -41,12 +47,24 @@ pub(in crate::lab) fn revived(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcom
         Ok(evidence)
     };
     let (file, anchor) = (Path::new("vault.db"), Path::new("audit.anchor"));
-    Ok(vec![
-        attack.outcome(
-            Some("the vault's file, beside its newer anchor"),
+    let beside_anchor = attack.outcome(
+        Some("the vault's file, beside its newer anchor"),
+        exhibit,
+        evidence(&[file], Some(Opening::AnchorRenewed))?,
+    );
+    if let Kind::Storage = kind {
+        let both = attack.declared(
+            "the vault's file and its anchor, and an account that went on since",
             exhibit,
-            evidence(&[file], Some(Opening::AnchorRenewed))?,
-        ),
+            evidence(&[file, anchor], None)?,
+            "nobody remembers the newest state of a storage account, so nothing in it tells that the vault is \
+             older. Keep the head that `atrest audit verify` prints elsewhere, and no old copies of a vault \
+             together with its root key.",
+        );
+        return Ok(vec![beside_anchor, both]);
+    }
+    Ok(vec![
+        beside_anchor,
         attack.outcome(
             Some("the vault's file and its anchor, and a database that went on since"),
             exhibit,
@@ -84,21 +102,30 @@ impl Opening {
 
 const DATABASE: &str = "data.db";
 
-/// A vault whose key was purged, a database under it, and a copy of both from before.
+/// What is under the key.
+#[derive(Clone, Copy)]
+enum Kind {
+    Sql(PageSize),
+    Storage,
+}
+
+/// A vault whose key was purged, a database or account under it, and a copy of all from before.
 struct Purged {
     vault: PathBuf,
     root: RootKeySource,
-    database: PathBuf,
+    kind: Kind,
+    /// A database lies beside the vault's files, an account elsewhere: it is never put back.
+    data: PathBuf,
     id: ResourceId,
     epoch: EpochId,
     protection: Protection,
-    /// Of all files of the vault and the database.
+    /// Of all files of the vault, and of the database.
     old: PathBuf,
     now: PathBuf,
 }
 
 impl Purged {
-    fn new(dir: &Path, size: PageSize, plain: bool) -> Result<Self, LabError> {
+    fn new(dir: &Path, kind: Kind, plain: bool) -> Result<Self, LabError> {
         let failed =
             |e: VaultError| LabError::Resource(ResourceError::vault("the lab's vault", &e));
         let live = dir.join("live");
@@ -118,7 +145,11 @@ impl Purged {
             name: name.clone(),
         };
         let mut scene = Self {
-            database: live.join(DATABASE),
+            data: match kind {
+                Kind::Sql(_) => live.join(DATABASE),
+                Kind::Storage => dir.join("account"),
+            },
+            kind,
             root,
             id: random_id(ResourceId::from_bytes),
             epoch: random_id(EpochId::from_bytes),
@@ -130,19 +161,27 @@ impl Purged {
             now: PathBuf::new(),
             vault: live,
         };
-        let (path, protection) = (&scene.database, scene.protection.clone());
+        let (path, protection) = (&scene.data, scene.protection.clone());
         let wrapper = Arc::new(vault.clone()) as _;
-        let database = SqlDatabase::create(path, scene.id, size, protection, &wrapper)?;
-        database.connect()?.execute_batch("CREATE TABLE t (a)")?;
-        database.begin_epoch(&scene.keeper(&vault), FreshnessCheck::Open)?;
-        drop((database, wrapper, vault));
+        match kind {
+            Kind::Sql(size) => {
+                let database = SqlDatabase::create(path, scene.id, size, protection, &wrapper)?;
+                database.connect()?.execute_batch("CREATE TABLE t (a)")?;
+                database.begin_epoch(&scene.keeper(&vault), FreshnessCheck::Open)?;
+            }
+            Kind::Storage => {
+                let name: KeyName = "service".parse().expect("a key's name");
+                vault.create_key(&name, &spec).map_err(failed)?;
+                let vault = vault.id();
+                let service = (!plain).then_some(KeyRef { vault, name });
+                StorageAccount::create(path, scene.id, protection, service.as_ref(), &wrapper)?;
+            }
+        }
+        drop((wrapper, vault));
         scene.old = duplicate(&scene.vault, &dir.join("old"))?;
         for _ in 0..2 {
             let vault = scene.open_vault(Opening::AsAlways).map_err(failed)?;
-            let database = scene.open(&vault, Opening::AsAlways)?;
-            database
-                .connect()?
-                .execute_batch("INSERT INTO t VALUES (1)")?;
+            scene.go_on(&vault)?;
         }
         let vault = scene.open_vault(Opening::AsAlways).map_err(failed)?;
         vault.delete_key(&name).map_err(failed)?;
@@ -150,7 +189,7 @@ impl Purged {
         drop(vault);
         if !plain && matches!(scene.read(Opening::NotCompared), Reading::Data(_)) {
             return Err(LabError::Report(
-                "a purged key still opens its database".into(),
+                "a purged key still opens what was under it".into(),
             ));
         }
         scene.now = duplicate(&scene.vault, &dir.join("now"))?;
@@ -181,8 +220,28 @@ impl Purged {
         }
     }
 
+    /// Something more is written, with the key.
+    fn go_on(&self, vault: &LocalVault) -> Result<(), ResourceError> {
+        if let Kind::Storage = self.kind {
+            let put = self
+                .account(vault)?
+                .put(&blob(), &mut &b"invoice"[..], &mut |_| ());
+            return put.map(drop);
+        }
+        let database = self.open(vault, Opening::AsAlways)?;
+        let connection = database.connect()?;
+        connection
+            .execute_batch("INSERT INTO t VALUES (1)")
+            .map_err(|e| database.explain(e))
+    }
+
+    fn account(&self, vault: &LocalVault) -> Result<StorageAccount, ResourceError> {
+        let wrapper = Arc::new(vault.clone()) as _;
+        StorageAccount::open(&self.data, self.id, self.protection.clone(), &wrapper)
+    }
+
     fn open(&self, vault: &LocalVault, opening: Opening) -> Result<SqlDatabase, ResourceError> {
-        let (path, protection) = (&self.database, self.protection.clone());
+        let (path, protection) = (&self.data, self.protection.clone());
         let wrapper = Arc::new(vault.clone()) as _;
         match opening {
             Opening::AsAlways => {
@@ -203,6 +262,12 @@ impl Purged {
                 opened => opened,
             };
             let vault = vault.map_err(|e| ResourceError::vault("the vault", &e))?;
+            if let Kind::Storage = self.kind {
+                let mut got = Vec::new();
+                self.account(&vault)?
+                    .get(&blob(), None, &mut got, &mut |_| ())?;
+                return Ok(format!("{} bytes", got.len()));
+            }
             let database = self.open(&vault, opening)?;
             let count = "SELECT count(*) FROM t";
             let rows: i64 = database
@@ -223,4 +288,8 @@ impl Purged {
             id: self.epoch,
         }
     }
+}
+
+fn blob() -> BlobPath {
+    BlobPath::in_default(BlobName::parse("a.txt").expect("a blob's name"))
 }

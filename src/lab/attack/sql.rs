@@ -41,7 +41,13 @@ pub(in crate::lab) fn transplant(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Out
     let read = both_arms(lab, exhibit, |arm, dir| {
         from_a_fork(dir, arm, size, Database::read)
     })?;
+    let place = both_arms(lab, exhibit, |arm, dir| from_another_place(dir, arm, size))?;
     Ok(vec![
+        attack.outcome(
+            Some("from another place in the same database"),
+            exhibit,
+            place,
+        ),
         attack.outcome(
             Some("from another database under the same customer key"),
             exhibit,
@@ -63,16 +69,19 @@ pub(in crate::lab) fn transplant(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Out
     ])
 }
 
+/// Each page of a specimen in the place of the next one, which is gone.
+fn from_another_place(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
+    let victim = Database::specimen(dir, "copied", arm, size, 1)?;
+    let did = "pages put in the next one's place";
+    transplanted(&victim, &victim, 1, Database::read, did)
+}
+
 /// Each page of one specimen to the same number in another one, whose layout is the same.
 fn from_another_database(dir: &Path, arm: &Arm, size: PageSize) -> Result<Evidence, LabError> {
     let donor = Database::specimen(dir, "donor", arm, size, 1)?;
     let victim = Database::specimen(dir, "victim", arm, size, 2)?;
-    transplanted(
-        &donor,
-        &victim,
-        Database::read,
-        "pages of another database put in",
-    )
+    let did = "pages of another database put in";
+    transplanted(&donor, &victim, 0, Database::read, did)
 }
 
 /// A copy is restored twice, both go on writing, and pages of one are put into the other, whose newest
@@ -93,26 +102,31 @@ fn from_a_fork(
         drop(connection);
         database.measure()?;
     }
-    transplanted(&fork, &original, read, "pages of a fork put in")
+    transplanted(&fork, &original, 0, read, "pages of a fork put in")
 }
 
+/// Each page of the donor so many places further on in the victim.
 fn transplanted(
     donor: &Database,
     victim: &Database,
+    further: u64,
     read: fn(&Database) -> Reading,
     did: &str,
 ) -> Result<Evidence, LabError> {
     let mut bout = Bout::new(&victim.path, &victim.truth);
     let page_len = usize::try_from(victim.page_size).expect("at most 64 KiB");
-    for number in 1..=donor.pages()?.min(victim.pages()?) {
-        let page = read_at(&donor.path, donor.page_at(number), page_len)?;
+    for number in 1 + further..=donor.pages()?.min(victim.pages()?) {
+        let page = read_at(&donor.path, donor.page_at(number - further), page_len)?;
         let at = victim.page_at(number);
         if page == read_at(&victim.path, at, page_len)? {
             continue;
         }
         let reading = patched(&victim.path, &[(at, &page)], || read(victim))?;
         bout.record(reading, Some(at), || {
-            format!("page {number} of the donor was accepted")
+            format!(
+                "page {} of the donor was accepted as {number}",
+                number - further
+            )
         });
     }
     Ok(bout.finish(did))
@@ -131,7 +145,7 @@ pub(in crate::lab) fn alter(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome>
     })?;
     Ok(vec![
         attack.outcome(
-            Some("every byte of a specimen's header and of sampled pages"),
+            Some("every byte of a specimen's header and of two of its pages, sampled ones of the others"),
             exhibit,
             flips,
         ),

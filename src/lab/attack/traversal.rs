@@ -5,16 +5,19 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::base::{KeyName, VaultName};
+use crate::base::{KeyName, VaultName, beside};
 use crate::crypto::sha256;
 use crate::lab::registry::SERVER;
 use crate::lab::theft::files_below;
 use crate::lab::{Attack, Control, Evidence, Lab, LabError, Outcome};
+use crate::resource::ResourceError;
 use crate::resource::blob::{BlobName, ContainerName};
+use crate::sqlite::PageSize;
 use crate::world::Name;
 
 use super::account::{Account, text};
-use super::bout::{Bout, Reading, control};
+use super::bout::{Bout, Reading, control, error_text};
+use super::database::Database;
 use super::served::{
     ACCOUNT, BLOB_HOST, STORAGE_AUDIENCE, Served, VAULT_AUDIENCE, VAULT_HOST, no_program, workspace,
 };
@@ -71,6 +74,11 @@ pub(in crate::lab) fn names(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
             Some("symbolic links in a stolen account that is put back"),
             SERVER,
             links(dir.path())?,
+        ),
+        attack.outcome(
+            Some("symbolic links in the place of a database, its journal and its log"),
+            SERVER,
+            links_at_a_database(dir.path())?,
         ),
     ])
 }
@@ -214,6 +222,63 @@ fn parsed(dir: &Path) -> Result<Evidence, LabError> {
     let mut evidence = bout.finish("such names read as names");
     evidence.control = Some(control(naive(dir)?));
     Ok(evidence)
+}
+
+/// The same for what SQLite opens, of which a journal and a log are made anew where there is none.
+fn links_at_a_database(dir: &Path) -> Result<Evidence, LabError> {
+    const OUTSIDE: &[u8] = b"what a thief cannot write to, and the owner of the database can";
+    let arm = Arm::with_key();
+    let mut bout = Bout::new(Path::new("database"), "");
+    let mut naive = Control::default();
+    for (ending, mode) in [("", "delete"), ("-journal", "delete"), ("-wal", "wal")] {
+        let place = tempfile::tempdir_in(dir).map_err(|e| LabError::io(dir, e))?;
+        let database = Database::specimen(place.path(), "linked", &arm, PageSize::DEFAULT, 34)?;
+        let (target, link) = (place.path().join("target"), beside(&database.path, ending));
+        let plant = || {
+            let _ = fs::remove_file(&link);
+            fs::write(&target, OUTSIDE)
+                .and_then(|()| symlink(&target, &link))
+                .map_err(|e| LabError::io(&link, e))
+        };
+        let changed = || fs::read(&target).map_or(true, |bytes| bytes != OUTSIDE);
+        plant()?;
+        // Whether it is refused or goes on past the link: what counts is what it reaches.
+        let said = write_rows(&database, mode);
+        let reading = match changed() {
+            true => Reading::Data("changed".to_owned()),
+            false => Reading::Refused(match said {
+                Ok(()) => "what the link points to is left alone".to_owned(),
+                Err(e) => error_text(&e, place.path()),
+            }),
+        };
+        bout.record(reading, None, || {
+            format!("what a link at the database{ending} points to was changed")
+        });
+        plant()?;
+        let _ = fs::write(
+            &link,
+            b"a journal, as a program writes one that asks nothing",
+        );
+        naive.tally.trials += 1;
+        naive.tally.succeeded += u64::from(changed());
+    }
+    let mut evidence = bout.finish("rows written where a link was planted");
+    naive.fired = naive.tally.succeeded == naive.tally.trials;
+    naive.summary = format!(
+        "a program that opens them by name writes through {} of {} links.",
+        naive.tally.succeeded, naive.tally.trials
+    );
+    evidence.control = Some(naive);
+    Ok(evidence)
+}
+
+fn write_rows(database: &Database, mode: &str) -> Result<(), ResourceError> {
+    let open = database.open()?;
+    let connection = open.connect()?;
+    connection
+        .pragma_update(None, "journal_mode", mode)
+        .and_then(|()| connection.execute_batch("UPDATE ledger SET amount = amount + 1"))
+        .map_err(|e| open.explain(e))
 }
 
 /// A thief who can write puts links where files were: reading and writing through them must not

@@ -4,7 +4,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::logs::{self, LogStates};
+use super::logs::{self, Beside, LeftStates};
 use super::{Compared, ComparedAttack, NoKey, Target, compared};
 use crate::lab::{CanarySet, Control, Evidence, LabError, PAGE, Searcher, scan_copy};
 
@@ -21,8 +21,9 @@ pub(super) struct States {
     live: Vec<u8>,
     /// What reading the live state gives.
     truth: String,
-    /// The same database later, with a write-ahead log.
-    pub(super) logs: LogStates,
+    /// The same database later, with a write-ahead log; and with a rollback journal.
+    logs: LeftStates,
+    journals: LeftStates,
 }
 
 /// Runs the attacks on each target. The first is the plain one, and the control of all: an attack that
@@ -32,7 +33,7 @@ pub(super) struct States {
 /// A target that cannot be set up, in its own words.
 pub fn compare(targets: &[&dyn Target], seed: u64) -> Result<Vec<ComparedAttack>, LabError> {
     type Run = fn(&dyn Target, &States, &mut ChaCha8Rng) -> Result<Evidence, LabError>;
-    const ATTACKS: [(u8, &str, Run); 12] = [
+    const ATTACKS: [(u8, &str, Run); 16] = [
         (
             1,
             "open it without a key, and with a wrong one",
@@ -42,7 +43,12 @@ pub fn compare(targets: &[&dyn Target], seed: u64) -> Result<Vec<ComparedAttack>
         (
             2,
             "search its write-ahead log for known texts",
-            logs::search,
+            |target, states, _| logs::search(target, &states.logs),
+        ),
+        (
+            2,
+            "search its rollback journal for known texts",
+            |target, states, _| logs::search(target, &states.journals),
         ),
         (2, "look for anything but noise", statistics),
         (4, "put one old page back", old_page),
@@ -50,7 +56,12 @@ pub fn compare(targets: &[&dyn Target], seed: u64) -> Result<Vec<ComparedAttack>
         (
             5,
             "put the whole old file back, with the log that it had",
-            logs::old_file,
+            |target, states, _| logs::old_file(target, &states.logs),
+        ),
+        (
+            5,
+            "put the whole old file back, with the journal that it had",
+            |target, states, _| logs::old_file(target, &states.journals),
         ),
         (
             6,
@@ -62,9 +73,23 @@ pub fn compare(targets: &[&dyn Target], seed: u64) -> Result<Vec<ComparedAttack>
         (
             9,
             "cut, delete, reorder, alter its write-ahead log",
-            logs::alter,
+            |target, states, rng| logs::alter(target, &states.logs, rng),
         ),
-        (9, "put an old write-ahead log beside it", logs::old_log),
+        (
+            9,
+            "put an old write-ahead log beside it",
+            |target, states, _| logs::old_beside(target, &states.logs),
+        ),
+        (
+            10,
+            "cut, delete, reorder, alter the journal of a transaction under way",
+            |target, states, rng| logs::alter(target, &states.journals, rng),
+        ),
+        (
+            10,
+            "put an old rollback journal beside it",
+            |target, states, _| logs::old_beside(target, &states.journals),
+        ),
     ];
     let mut states = Vec::new();
     for target in targets {
@@ -115,7 +140,10 @@ fn set_up(target: &dyn Target) -> Result<States, LabError> {
         .read()
         .and_then(|rows| target.verify().map(|()| rows));
     let (live, truth) = (bytes(target)?, truth.map_err(&failed)?);
-    let logs = LogStates::of(target)?;
+    let logs = LeftStates::of(target, Beside::Log)?;
+    logs::place(target, &live, None)?;
+    target.remember().map_err(&failed)?;
+    let journals = LeftStates::of(target, Beside::Journal)?;
     logs::place(target, &live, None)?;
     target.remember().map_err(&failed)?;
     Ok(States {
@@ -124,6 +152,7 @@ fn set_up(target: &dyn Target) -> Result<States, LabError> {
         live,
         truth,
         logs,
+        journals,
     })
 }
 

@@ -12,11 +12,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::attack::past::PLAIN_LOG;
-use super::{Evidence, Tally, Verdict};
+use super::attack::past::{Layout, PLAIN_JOURNAL, PLAIN_LOG};
+use super::{Evidence, PAGE, Tally, Verdict};
 
 pub use attacks::compare;
-pub use logs::Logged;
+pub use logs::{Beside, Left};
 pub(super) use opaque::plain_rows;
 pub use opaque::{Opaque, look_at};
 pub use ours::{OURS, Ours};
@@ -39,18 +39,23 @@ pub trait Target {
         0
     }
 
-    /// Length of its write-ahead log's header, and of what stands before the page in each frame, in bytes. By
-    /// default SQLite's own.
-    fn log_layout(&self) -> (usize, usize) {
-        PLAIN_LOG
+    /// How its write-ahead log is laid out. By default as SQLite's own, of pages of 4 KiB.
+    fn log_layout(&self) -> Layout {
+        PLAIN_LOG.of_pages(PAGE)
+    }
+
+    /// How its rollback journal is laid out. By default as SQLite's own, of pages of 4 KiB.
+    fn journal_layout(&self) -> Layout {
+        PLAIN_JOURNAL.of_pages(PAGE)
     }
 
     /// Runs statements on it, with its key, and closes it.
     fn exec(&self, sql: &str) -> Result<(), String>;
 
-    /// Runs statements on it, with its key, in WAL mode, each a transaction, and tells what a process that is
-    /// killed then leaves. What lies there afterwards is not said.
-    fn log(&self, statements: &[&str]) -> Result<Logged, String>;
+    /// Makes these changes to it, with its key, and tells what a process that is killed then leaves: with a log
+    /// after them, each a transaction; with a journal in the midst of one of all of them. What lies there afterwards
+    /// is not said.
+    fn left(&self, changes: &[&str], what: Beside) -> Result<Left, String>;
 
     /// All rows of the table `t` (`id`, `memo`), with its key, as one text.
     fn read(&self) -> Result<String, String>;

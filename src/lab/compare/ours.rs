@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use crate::base::SystemClock;
 use crate::crypto::KeyKind;
-use crate::lab::LabError;
-use crate::lab::detect::{FRAME_HEADER, LOG_HEADER};
+use crate::lab::attack::past::{Layout, SEALED_JOURNAL, SEALED_LOG};
+use crate::lab::{LabError, PAGE};
 use crate::resource::ProtectedResource;
 use crate::resource::sql::SqlDatabase;
 use crate::sqlite::PageSize;
@@ -12,7 +12,7 @@ use crate::vault::VaultSettings;
 use crate::world::{InitOptions, Kind, ResourceAddress, Workspace};
 
 use super::plain;
-use super::{Logged, NoKey, Target};
+use super::{Beside, Left, NoKey, Target};
 
 /// The name of the target that is this program.
 pub const OURS: &str = "atrest";
@@ -92,14 +92,18 @@ impl Target for Ours {
         connection.close().map_err(|(_, e)| e.to_string())
     }
 
-    fn log_layout(&self) -> (usize, usize) {
-        (LOG_HEADER, FRAME_HEADER)
+    fn log_layout(&self) -> Layout {
+        SEALED_LOG.of_pages(PAGE)
     }
 
-    fn log(&self, statements: &[&str]) -> Result<Logged, String> {
+    fn journal_layout(&self) -> Layout {
+        SEALED_JOURNAL
+    }
+
+    fn left(&self, changes: &[&str], what: Beside) -> Result<Left, String> {
         let database = self.open()?;
         let connection = database.connect().map_err(|e| e.to_string())?;
-        Logged::by(&self.file, &connection, statements)
+        Left::by(&self.file, &connection, changes, what)
     }
 
     fn read(&self) -> Result<String, String> {

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{ALL_ROWS, Logged, NoKey, Target};
+use super::{ALL_ROWS, Beside, Left, NoKey, Target};
 
 /// A plain SQLite database.
 pub struct Plain {
@@ -41,8 +41,8 @@ impl Target for Plain {
             .map_err(|e| e.to_string())
     }
 
-    fn log(&self, statements: &[&str]) -> Result<Logged, String> {
-        Logged::by(&self.path, &open(&self.path)?, statements)
+    fn left(&self, changes: &[&str], what: Beside) -> Result<Left, String> {
+        Left::by(&self.path, &open(&self.path)?, changes, what)
     }
 
     fn read(&self) -> Result<String, String> {

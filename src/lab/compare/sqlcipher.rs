@@ -3,8 +3,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use super::logs::IN_WAL_MODE;
-use super::{ALL_ROWS, Logged, NoKey, Target};
+use super::{ALL_ROWS, Beside, Left, NoKey, Target};
 
 /// An SQLCipher database: the `sqlcipher` shell opens it, or Python's module `sqlcipher3`.
 pub struct SqlCipher {
@@ -142,11 +141,11 @@ impl Target for SqlCipher {
         self.run(Some(KEY), &statements).map(drop)
     }
 
-    fn log(&self, statements: &[&str]) -> Result<Logged, String> {
-        let all = [&IN_WAL_MODE[..], statements, &[DIE]].concat();
+    fn left(&self, changes: &[&str], what: Beside) -> Result<Left, String> {
+        let all = [&what.statements(changes)[..], &[DIE]].concat();
         let output = self.ran(Some(KEY), &all)?;
         match output.status.signal() {
-            Some(9) => Logged::of(&self.path),
+            Some(9) => Left::of(&self.path, what),
             _ => Err(format!(
                 "was to be killed, and {}: {}",
                 output.status,

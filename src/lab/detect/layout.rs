@@ -27,6 +27,8 @@ const NONCE_AND_SALT: usize = 16;
 /// The unit of a write-ahead log's header, and that of a frame's.
 pub(in crate::lab) const LOG_HEADER: usize = 64;
 pub(in crate::lab) const FRAME_HEADER: usize = 88;
+/// A chunk of a rollback journal, with its trailer.
+pub(in crate::lab) const JOURNAL_UNIT: usize = 512 + TRAILER;
 
 impl Documented {
     /// Nothing is public, and pages are the units: any file that is not ours.
@@ -63,8 +65,8 @@ impl Documented {
                 None => Self::none(),
                 Some(_) => Self {
                     header: 0,
-                    unit: 544,
-                    public: vec![nonce_in(544)],
+                    unit: JOURNAL_UNIT,
+                    public: vec![nonce_in(JOURNAL_UNIT)],
                 },
             });
         }

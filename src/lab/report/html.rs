@@ -39,6 +39,8 @@ struct Summary {
 struct Group<'a> {
     verdict: Verdict,
     class: &'static str,
+    /// In a few words, for the top of the page.
+    short: &'static str,
     meaning: &'static str,
     claims: Vec<&'a Claim>,
 }
@@ -81,9 +83,10 @@ pub(super) fn render(report: &Report) -> Result<String, LabError> {
         .filter_map(|c| c.id.split('/').next()?.strip_prefix("attack-"))
         .collect();
     let trials: u64 = report.claims.iter().map(|c| c.evidence.tally.trials).sum();
-    let group = |&(verdict, class, meaning): &(Verdict, _, _)| Group {
+    let group = |&(verdict, class, short, meaning): &(Verdict, _, _, _)| Group {
         verdict,
         class,
+        short,
         meaning,
         claims: report
             .claims
@@ -107,30 +110,35 @@ pub(super) fn render(report: &Report) -> Result<String, LabError> {
 }
 
 /// In the order of the page: what is bad comes first.
-const VERDICTS: [(Verdict, &str, &str); 5] = [
+const VERDICTS: [(Verdict, &str, &str, &str); 5] = [
     (
         Verdict::Fails,
         "fails",
+        "the thief got what nobody should get",
         "The thief got what the claim says that nobody gets.",
     ),
     (
         Verdict::Inconclusive,
         "inconclusive",
+        "it proves nothing",
         "The control did not succeed either, or the attack could not run: it proves nothing.",
     ),
     (
         Verdict::NotProtected,
         "open",
+        "a known limit, with its reason",
         "The thief succeeds, and the design says so: a known limit, with its reason.",
     ),
     (
         Verdict::Holds,
         "holds",
+        "failed here, and succeeded on its control",
         "The control succeeded, and the same failed on what is protected.",
     ),
     (
         Verdict::NotTried,
         "untried",
+        "nothing is claimed",
         "Left out of this run. Nothing is claimed about them.",
     ),
 ];
@@ -146,12 +154,13 @@ fn summary(report: &Report) -> Summary {
         report.claims.iter().filter(any).collect::<Vec<_>>()
     };
     let bare = !begins(&controls::BARE).is_empty();
-    // Only a copy that was opened and searched without the key is known to be of no use.
+    // Only of a copy that was opened and searched without the key is it known that nothing reads it.
     let shut = |prefix| {
-        let claims = begins(&[prefix]);
+        let mut claims = begins(&[prefix]);
+        claims.retain(|claim| claim.verdict != Verdict::NotTried);
         !claims.is_empty() && claims.iter().all(|c| c.verdict == Verdict::Holds)
     };
-    let of_no_use = !report.thefts.is_empty() && shut("attack-1/") && shut("attack-2/");
+    let not_read = !report.thefts.is_empty() && shut("attack-1/") && shut("attack-2/");
     let all = limits == 0 && report.count(Verdict::NotTried) == 0;
     let mut text = match (fails, bare, good) {
         (1.., _, _) => format!("Protection failed: {fails} of the claims below do not hold."),
@@ -159,7 +168,9 @@ fn summary(report: &Report) -> Summary {
             "Some of what was stolen is not protected, and can be read: see below.".to_owned()
         }
         (_, _, false) => "This run proves too little: see what is inconclusive below.".to_owned(),
-        _ if of_no_use => "Without the key, what was stolen is of no use.".to_owned(),
+        _ if not_read => {
+            "Without the key, nothing that was tried could read what was stolen.".to_owned()
+        }
         _ if all => "Every claim below holds.".to_owned(),
         _ => "What was tried holds.".to_owned(),
     };
@@ -386,8 +397,8 @@ fn bytes(n: u64) -> String {
     let x = n as f64;
     match n {
         0..10_000 => format!("{n} B"),
-        10_000..10_000_000 => format!("{:.1} kB", x / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} MB", x / 1e6),
+        10_000..1_000_000 => format!("{:.1} kB", x / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", x / 1e6),
         _ => format!("{:.1} GB", x / 1e9),
     }
 }

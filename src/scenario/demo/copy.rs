@@ -1,7 +1,6 @@
 //! Steps 1 to 3: what the stolen copy is worth, without the key and with it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
@@ -226,15 +225,8 @@ pub(super) fn left_out() -> Vec<lab::Outcome> {
 }
 
 /// Between steps 3 and 4: they are tried.
-pub(super) fn others(
-    stage: &Stage,
-    program: &Path,
-    teller: &mut Teller<'_>,
-) -> Result<(), ScenarioError> {
-    let lab = lab::Lab {
-        program: Some(program.to_owned()),
-        ..stage.lab(Vec::new())?
-    };
+pub(super) fn others(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), ScenarioError> {
+    let lab = stage.lab(Vec::new())?;
     let selection = Selection {
         only: further().map(|attack| attack.number).collect(),
         ..Selection::default()

@@ -208,7 +208,7 @@ pub(super) fn purged(stage: &Stage, teller: &mut Teller<'_>) -> Result<(), Scena
     let again = Seen::refused(copy(PROTECTED));
     teller.compare(
         "purged-for-good",
-        "Purged, the copy and the originals are unreadable for everyone, in the same vault too",
+        "With the key purged, neither the copy nor the originals open, in the same vault either",
         refused.and(again),
         Seen::worked(copy(TWINS)),
     );

@@ -36,6 +36,8 @@ pub(super) struct Stage {
     /// A place for the lab's copies of copies.
     pub(super) scratch: PathBuf,
     pub(super) seed: u64,
+    /// This program, where all attacks are tried: the others do without.
+    pub(super) program: Option<PathBuf>,
 }
 
 /// The names under which the four resources are in the environment.
@@ -74,6 +76,7 @@ impl Stage {
             stolen,
             scratch,
             seed: options.seed,
+            program: options.everything.clone(),
         };
         teller.try_step("The theft", |t| stage.steal(t))?;
         Ok(stage)
@@ -139,7 +142,7 @@ impl Stage {
             canaries: self.data.canaries.clone(),
             seed: self.seed,
             scratch: self.scratch.clone(),
-            program: None,
+            program: self.program.clone(),
         })
     }
 
