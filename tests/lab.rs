@@ -587,7 +587,7 @@ fn what_a_purge_erased_is_shown_to_be_erased_and_a_key_that_can_come_back_is_no_
     assert_eq!(verdict, "not-tried");
     assert!(summary.contains("Its key was purged"), "{summary}");
     // What was chosen cannot be tried on it, which is no success.
-    let in_vain = prove("1");
+    let in_vain = prove("3");
     assert_eq!(in_vain.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&in_vain.stderr).contains("nothing was tried"));
     // Bytes that are no noise are not erased, whatever became of the key.

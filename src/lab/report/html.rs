@@ -126,13 +126,13 @@ const VERDICTS: [(Verdict, &str, &str, &str); 5] = [
     (
         Verdict::NotProtected,
         "open",
-        "a known limit, with its reason",
+        "the thief succeeds: a known limit, with its reason",
         "The thief succeeds, and the design says so: a known limit, with its reason.",
     ),
     (
         Verdict::Holds,
         "holds",
-        "failed here, and succeeded on its control",
+        "the thief failed, and succeeded on the control",
         "The control succeeded, and the same failed on what is protected.",
     ),
     (
