@@ -185,7 +185,17 @@ fn a_breakdown_says_itself_whether_its_parts_add_up() {
             "blob",
             &["AES-256-GCM", "key derivation", "sync", "other thread"],
         ),
-        ("vault", &["TLS", "wrap and unwrap", "audit record", "sync"]),
+        (
+            "vault",
+            &[
+                "TLS",
+                "token",
+                "wrap and unwrap",
+                "audit record",
+                "sync",
+                "other thread",
+            ],
+        ),
     ] {
         let explain = ["--explain", operation, "--quick"];
         let mut command = bench(dir.path(), &explain);

@@ -19,5 +19,5 @@ pub use ids::{
     ResourceId, VaultId,
 };
 pub use lock::FileLock;
-pub use probe::{Part, Recorded, record, within};
+pub use probe::{Moving, Part, Recorded, leave, record, within};
 pub use vault_name::{BadVaultName, VaultName};

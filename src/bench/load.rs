@@ -17,6 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
+use crate::base::Recorded;
 use crate::vault::RemoteOptions;
 
 use super::BenchError;
@@ -37,10 +38,20 @@ pub struct Served {
 impl Served {
     /// Has `program` serve the working directory `dir`.
     pub fn start(program: &Path, dir: &Path) -> Result<Self, BenchError> {
+        Self::start_with(program, dir, &[])
+    }
+
+    /// The same; it tells where the time of a request went ([`Connection::timed`]).
+    pub(super) fn start_timing(program: &Path, dir: &Path) -> Result<Self, BenchError> {
+        Self::start_with(program, dir, &["--timing"])
+    }
+
+    fn start_with(program: &Path, dir: &Path, options: &[&str]) -> Result<Self, BenchError> {
         let begun = Instant::now();
         let mut command = Command::new(program);
         command.arg("--dir").arg(dir);
         command.args(["--json", "--quiet", "serve", "--port", "0"]);
+        command.args(options);
         // It is the server of this directory, whatever vault the user's variables name.
         command
             .env_remove("ATREST_VAULT_URL")
@@ -187,6 +198,13 @@ pub(super) fn request_to(host: &str, token: &str, method: &str, path: &str, body
     .into_bytes()
 }
 
+/// The same request, which asks where its time goes.
+pub(super) fn asking(request: &[u8]) -> Vec<u8> {
+    let line = request.windows(2).position(|two| two == b"\r\n");
+    let (first, rest) = request.split_at(line.map_or(0, |at| at + 2));
+    [first, b"Atrest-Timing: 1\r\n", rest].concat()
+}
+
 /// A TLS connection that is kept.
 pub struct Connection {
     stream: StreamOwned<ClientConnection, TcpStream>,
@@ -259,6 +277,19 @@ impl Connection {
     /// Sends one request, which must succeed.
     pub fn ask(&mut self, request: &[u8]) -> Result<(), BenchError> {
         self.ask_for(200, request)
+    }
+
+    /// Sends one request that asks ([`asking`]) where its time goes in the server, and whose answer must have this
+    /// status.
+    pub(super) fn timed(&mut self, status: u16, request: &[u8]) -> Result<Recorded, BenchError> {
+        self.ask_for(status, request)?;
+        let text = String::from_utf8_lossy(&self.answer);
+        let told = text.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            let is = name.eq_ignore_ascii_case("server-timing");
+            is.then(|| Recorded::from_server_timing(value)).flatten()
+        });
+        told.ok_or_else(|| wrong("it did not tell where the time went"))
     }
 
     /// The same; its answer.

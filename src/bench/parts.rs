@@ -195,11 +195,12 @@ fn name(part: Part) -> &'static str {
         Part::SealedFile => "sealed files: pages, journals, logs, freshness",
         Part::Aead => "AES-256-GCM",
         Part::Derive => "key derivation and expansion",
+        Part::Right => "who asks, by his token, and whether he may",
         Part::Wrap => "the vault's key: wrap and unwrap",
         Part::Audit => "the audit record: made, authenticated, inserted",
         Part::System => "system calls and copies out of the mapping",
         Part::Sync => "waiting for the disk (sync)",
-        Part::Wait => "waiting for the other thread",
+        Part::Wait => "waiting for the other thread, or on the way to it",
     }
 }
 

@@ -92,6 +92,10 @@ pub struct Served {
     #[arg(long, value_name = "NUMBER", requires = "inject")]
     inject_seed: Option<u64>,
 
+    /// Tell clients that ask where the time of a request went (docs/bench.md)
+    #[arg(long, hide = true)]
+    timing: bool,
+
     /// Tell what happens to keys and secrets, as CloudEvents: to a file, or to a webhook
     #[arg(long, value_name = "FILE|URL")]
     events: Option<EventsTo>,
@@ -118,6 +122,7 @@ impl Served {
             throttle: self.throttle,
             inject: self.inject.clone(),
             inject_seed: seed,
+            timing: self.timing,
             events: self.events.clone(),
         };
         context.insist_on_own_vault()?;

@@ -9,6 +9,7 @@ use crate::sqlite::{KeySource, KeyUnavailable};
 use crate::vault::{KeyWrapper, VaultError};
 
 use super::{Envelope, EnvelopeError, ResourceKind};
+use standing::Standing;
 
 /// How long an unwrapped key is used before the vault is asked again, when nothing in this
 /// process changed. A change made by another process takes effect within this time: no use of the key
@@ -18,7 +19,8 @@ pub const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An unwrapped data encryption key, held for as long as the vault allows it.
 ///
-/// [`Lease::check`] costs one atomic load and a look at the monotonic clock while nothing changed.
+/// [`Lease::check`] costs a few atomic loads and a look at the monotonic clock while nothing changed; it takes no lock,
+/// so that threads do not slow each other.
 /// When the vault says that something changed in this process, or [`LEASE_INTERVAL`] has passed,
 /// the key is unwrapped again, by the envelope that its file has then; when that is refused the key is
 /// wiped, and each use fails until the vault allows it again.
@@ -30,6 +32,8 @@ pub struct Lease {
     revision: Arc<AtomicU64>,
     monotonic: Monotonic,
     state: RwLock<State>,
+    /// What of `state` says whether the key may be used, for who does not want to lock it.
+    standing: Standing,
 }
 
 /// Gives the time by a clock that never goes back.
@@ -71,6 +75,8 @@ impl Lease {
         let revision = wrapper.revision();
         let (seen, asked) = (revision.load(Ordering::Acquire), monotonic());
         let key = envelope.open(&*wrapper, kind, resource)?;
+        let standing = Standing::new(asked);
+        standing.set(Some((0, seen, asked)));
         Ok(Self {
             wrapper,
             newest: Box::new(|| None),
@@ -85,6 +91,7 @@ impl Lease {
                 revision: seen,
                 asked,
             }),
+            standing,
         })
     }
 
@@ -106,13 +113,10 @@ impl Lease {
     /// # Errors
     /// Why the vault refused, when it was asked last.
     pub fn check(&self) -> Result<u64, Arc<EnvelopeError>> {
-        {
-            let state = self.read();
-            if state.held.is_ok() && self.is_fresh(&state) {
-                return Ok(state.generation);
-            }
+        match self.standing.get() {
+            Some((generation, revision, asked)) if self.is_fresh(revision, asked) => Ok(generation),
+            _ => self.ask_again(),
         }
-        self.ask_again()
     }
 
     /// Uses the key, when the vault allows it. `use_key` must not call back into this lease.
@@ -127,10 +131,11 @@ impl Lease {
         }
     }
 
-    fn is_fresh(&self, state: &State) -> bool {
+    /// Whether an answer still stands that was asked for at `asked`, when the vault was at `revision`.
+    fn is_fresh(&self, revision: u64, asked: Instant) -> bool {
         broken(Sabotage::RevocationIgnored)
-            || state.revision == self.revision.load(Ordering::Acquire)
-                && (self.monotonic)().saturating_duration_since(state.asked) < LEASE_INTERVAL
+            || revision == self.revision.load(Ordering::Acquire)
+                && (self.monotonic)().saturating_duration_since(asked) < LEASE_INTERVAL
     }
 
     fn ask_again(&self) -> Result<u64, Arc<EnvelopeError>> {
@@ -140,7 +145,7 @@ impl Lease {
         // came is its answer too, however long it took.
         let revision = self.revision.load(Ordering::Acquire);
         let answered = state.revision == revision && came <= state.asked;
-        if !answered && !self.is_fresh(&state) {
+        if !answered && !self.is_fresh(state.revision, state.asked) {
             let (revision, asked) = (self.revision.load(Ordering::Acquire), (self.monotonic)());
             let answer = self.unwrap_newest(&mut state.envelope);
             if state.held.is_ok() && answer.is_err() {
@@ -154,6 +159,9 @@ impl Lease {
             };
             state.held = answer.map_err(Arc::new);
             state.revision = revision;
+            let stands = state.held.is_ok();
+            let standing = stands.then_some((state.generation, revision, state.asked));
+            self.standing.set(standing);
         }
         match &state.held {
             Ok(_) => Ok(state.generation),
@@ -200,5 +208,6 @@ impl KeySource for Lease {
     }
 }
 
+mod standing;
 #[cfg(test)]
 mod tests;

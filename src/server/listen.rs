@@ -27,7 +27,7 @@ use super::blob::Address;
 use super::hosts::{HostPort, Service, vault_host};
 use super::reply::{Injected, Reply, RequestId, Reset, error_reply, whole};
 use super::shared::{Answer, Shared};
-use super::{ServerError, blob, control, login, vault};
+use super::{ServerError, blob, control, login, timing, vault};
 
 /// Open connections at once; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 512;
@@ -255,7 +255,15 @@ impl Front {
     ) -> Result<Reply, Reset> {
         request.extensions_mut().insert(peer.address);
         let front = self.clone();
-        let done = tokio::spawn(async move { front.secure(&peer, request).await }).await;
+        let is_timed = self.shared.timing && timing::is_asked(request.headers());
+        let done = tokio::spawn(async move {
+            let answer = front.secure(&peer, request);
+            match is_timed {
+                true => timing::told(answer).await,
+                false => answer.await,
+            }
+        })
+        .await;
         let reply = done.unwrap_or_else(|panicked| {
             let cause = ServerError::Usage(panicked.to_string());
             self.shared.failed(&cause)

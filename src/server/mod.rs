@@ -11,7 +11,7 @@
 //! | `login.rs`, `control.rs` | where clients get tokens; health and metrics |
 //! | `vault/`, `blob/` | the REST APIs: keys and secrets; blobs |
 //! | `events/`       | what happened, told to a file or a webhook |
-//! | `reply.rs`, `stream.rs`, `shared.rs`, `metrics.rs`, `stamp.rs` | what all of them need |
+//! | `reply.rs`, `stream.rs`, `shared.rs`, `metrics.rs`, `stamp.rs`, `timing.rs` | what all of them need |
 
 mod access;
 mod auth;
@@ -36,6 +36,7 @@ mod serve;
 mod shared;
 mod stamp;
 mod stream;
+mod timing;
 mod token;
 mod vault;
 

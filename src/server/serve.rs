@@ -26,6 +26,7 @@ use super::hosts::vault_host;
 use super::listen::{Front, accept};
 use super::metrics::Metrics;
 use super::shared::Shared;
+use super::timing::carried;
 use super::token::Tokens;
 use super::vault::{self, Injection, Injections, Strangers, Throttle, ThrottleScale};
 use super::{Endpoints, EventsTo, Home, Identities, ServerError};
@@ -64,6 +65,8 @@ pub struct ServeOptions {
     pub inject: Vec<Injection>,
     /// Which of the requests that could fail do.
     pub inject_seed: u64,
+    /// Whether clients that ask are told where the time of a request went.
+    pub timing: bool,
     /// Where to tell what happens to keys and secrets.
     pub events: Option<EventsTo>,
 }
@@ -178,7 +181,8 @@ impl Server {
                 injections: Injections::new(&options.inject, options.inject_seed),
                 clock,
                 metrics: Metrics::new(),
-                runner: Arc::new(move |job| drop(handle.spawn_blocking(job))),
+                runner: Arc::new(move |job| drop(handle.spawn_blocking(carried(job)))),
+                timing: options.timing,
                 strangers: Strangers::new(),
                 storage: Storage::new(),
                 generating: Semaphore::new(processors),

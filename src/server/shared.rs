@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// Finds threads for the vault's commits.
     pub(super) runner: Runner,
+    /// Whether clients that ask are told where the time of a request went.
+    pub(super) timing: bool,
     /// Bounds the records of requests without a token.
     pub(super) strangers: Strangers,
     pub(super) storage: Storage,

@@ -12,6 +12,9 @@ use super::vfs;
 pub(super) const TRAILER_LEN: usize = NONCE_LEN + SALT_LEN + TAG_LEN;
 const SALT_LEN: usize = 4;
 const AAD_LEN: usize = 32;
+const AAD_MAX: usize = AAD_LEN + 12;
+/// Associated data; so much of it as [`Place::of`] says.
+type Aad = [u8; AAD_MAX];
 
 /// Units that one session seals at most; then it draws a new salt (docs/format.md, "Nonces").
 const SESSION_UNITS: u64 = 1 << 32;
@@ -110,6 +113,31 @@ impl Place {
             _ => 0,
         }
     }
+
+    /// The part of the associated data that a unit at this place has.
+    fn of(self, aad: &Aad) -> &[u8] {
+        &aad[..AAD_LEN + self.bound_len()]
+    }
+}
+
+/// Seals by a key of a session: the trailer, and what it ends.
+fn seal_by(
+    key: &AeadKey,
+    nonce: Nonce,
+    salt: [u8; SALT_LEN],
+    place: Place,
+    aad: &Aad,
+    plain: &[u8],
+    sealed: &mut [u8],
+) {
+    let (body, trailer) = sealed.split_at_mut(plain.len());
+    let tag = key.seal(&nonce, place.of(aad), plain, body);
+    if is_left_plain(place.kind) {
+        body.copy_from_slice(plain);
+    }
+    trailer[..NONCE_LEN].copy_from_slice(&nonce);
+    trailer[NONCE_LEN..ID_LEN].copy_from_slice(&salt);
+    trailer[ID_LEN..].copy_from_slice(&tag);
 }
 
 /// Seals and opens the units of one open file. It caches the keys of the sessions that it has met,
@@ -188,8 +216,9 @@ impl Units {
         plain: &[u8],
         sealed: &mut [u8],
     ) -> Result<(), Code> {
+        let aad = self.aad(place, plain.len());
         let (nonce, salt, key) = self.next_nonce()?;
-        self.seal_by(&key, nonce, salt, place, plain, sealed);
+        seal_by(key, nonce, salt, place, &aad, plain, sealed);
         Ok(())
     }
 
@@ -206,29 +235,10 @@ impl Units {
     ) -> Result<(), Code> {
         let nonce: Nonce = id[..NONCE_LEN].try_into().expect("12 bytes");
         let salt: [u8; SALT_LEN] = id[NONCE_LEN..].try_into().expect("4 bytes");
-        let key = self.session_key(salt)?;
-        self.seal_by(&key, nonce, salt, place, plain, sealed);
-        Ok(())
-    }
-
-    fn seal_by(
-        &self,
-        key: &AeadKey,
-        nonce: Nonce,
-        salt: [u8; SALT_LEN],
-        place: Place,
-        plain: &[u8],
-        sealed: &mut [u8],
-    ) {
         let aad = self.aad(place, plain.len());
-        let (body, trailer) = sealed.split_at_mut(plain.len());
-        let tag = key.seal(&nonce, &aad[..AAD_LEN + place.bound_len()], plain, body);
-        if is_left_plain(place.kind) {
-            body.copy_from_slice(plain);
-        }
-        trailer[..NONCE_LEN].copy_from_slice(&nonce);
-        trailer[NONCE_LEN..ID_LEN].copy_from_slice(&salt);
-        trailer[ID_LEN..].copy_from_slice(&tag);
+        let key = self.session_key(salt)?;
+        seal_by(key, nonce, salt, place, &aad, plain, sealed);
+        Ok(())
     }
 
     /// What version `id` of page `page` adds to the sum of the file's pages: a secret number that
@@ -289,13 +299,11 @@ impl Units {
             return Ok(false);
         }
         let key = self.session_key(salt)?;
-        Ok(key
-            .open(nonce, &aad[..AAD_LEN + place.bound_len()], body, tag, plain)
-            .is_ok())
+        Ok(key.open(nonce, place.of(&aad), body, tag, plain).is_ok())
     }
 
-    fn aad(&self, place: Place, len: usize) -> [u8; AAD_LEN + 12] {
-        let mut aad = [0; AAD_LEN + 12];
+    fn aad(&self, place: Place, len: usize) -> Aad {
+        let mut aad = [0; AAD_MAX];
         aad[0] = 1;
         aad[1] = 1;
         aad[2] = place.kind as u8;
@@ -312,7 +320,7 @@ impl Units {
         aad
     }
 
-    fn next_nonce(&mut self) -> Result<(Nonce, [u8; SALT_LEN], Arc<AeadKey>), Code> {
+    fn next_nonce(&mut self) -> Result<(Nonce, [u8; SALT_LEN], &AeadKey), Code> {
         // A process that forked carries its parent's counter: it must not go on with it.
         let process = vfs::process();
         if !matches!(&self.writer, Some(w) if w.left > 0 && w.process == process) {
@@ -326,7 +334,7 @@ impl Units {
             start[..NONCE_LEN].copy_from_slice(&random[SALT_LEN..]);
             self.writer = Some(Writer {
                 salt,
-                key: self.session_key(salt)?,
+                key: self.session_key(salt)?.clone(),
                 next: u128::from_le_bytes(start),
                 left: SESSION_UNITS,
                 process,
@@ -341,27 +349,25 @@ impl Units {
             writer.next += 1;
         }
         writer.left -= 1;
-        Ok((nonce, writer.salt, writer.key.clone()))
+        Ok((nonce, writer.salt, &writer.key))
     }
 
-    fn session_key(&mut self, salt: [u8; SALT_LEN]) -> Result<Arc<AeadKey>, Code> {
-        if let Some((last, key)) = &self.last
-            && *last == salt
-        {
-            return Ok(key.clone());
-        }
-        let key = match self.keys.get(&salt) {
-            Some(key) => key.clone(),
-            None => {
-                let key = Arc::new(self.derive(salt[0] & PARITY, self.label, &salt)?);
-                if self.keys.len() >= CACHED_KEYS {
-                    self.keys.clear();
+    fn session_key(&mut self, salt: [u8; SALT_LEN]) -> Result<&Arc<AeadKey>, Code> {
+        if !matches!(&self.last, Some((last, _)) if *last == salt) {
+            let key = match self.keys.get(&salt) {
+                Some(key) => key.clone(),
+                None => {
+                    let key = Arc::new(self.derive(salt[0] & PARITY, self.label, &salt)?);
+                    if self.keys.len() >= CACHED_KEYS {
+                        self.keys.clear();
+                    }
+                    self.keys.insert(salt, key.clone());
+                    key
                 }
-                self.keys.insert(salt, key.clone());
-                key
-            }
-        };
-        self.last = Some((salt, key.clone()));
+            };
+            self.last = Some((salt, key));
+        }
+        let (_, key) = self.last.as_ref().expect("it is there, or just came");
         Ok(key)
     }
 

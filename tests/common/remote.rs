@@ -45,6 +45,7 @@ impl InProcess {
             throttle: None,
             inject: vec![],
             inject_seed: 0,
+            timing: false,
             events: None,
         };
         let server = Server::start(workspace, &options, clock.clone()).unwrap();

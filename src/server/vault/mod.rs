@@ -23,6 +23,7 @@ use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
 
+use crate::base::{Part, leave, within};
 use crate::vault::{AuditOperation, KeyBackup, SecretBackup, VaultError};
 use crate::world::{VaultKind, WhichVault};
 
@@ -64,7 +65,10 @@ pub(super) async fn answer(
     let audience = audience(kind);
     let mut seen = Seen::of(host, which, kind, &request);
     // Before all else: who has no token learns where to get one, and nothing more.
-    let mut answer = match authenticate(shared, request.headers(), audience) {
+    let caller = within(Part::Right, || {
+        authenticate(shared, request.headers(), audience)
+    });
+    let mut answer = match caller {
         Err(reply) => {
             audit::stranger(shared, &seen, &reply).await;
             Answer::new("Unauthorized", *reply)
@@ -139,7 +143,7 @@ async fn run(
         permission: operation.permission(),
         path: head.uri.path(),
     };
-    authorize(shared, caller, &wanted)?;
+    within(Part::Right, || authorize(shared, caller, &wanted))?;
     if !one(&seen.query, "api-version").is_some_and(is_api_version) {
         let why =
             "api-version must be given once, as 7.0 or later, or as a date from 2025-06-01 on.";
@@ -160,7 +164,9 @@ async fn run(
         Operation::Create | Operation::Rotate => shared.generating.acquire().await.ok(),
         _ => None,
     };
-    authorize_still(shared, caller, audience(seen.kind), &wanted)?;
+    within(Part::Right, || {
+        authorize_still(shared, caller, audience(seen.kind), &wanted)
+    })?;
     let base = format!("https://{host}");
     if let Some(throttle) = &shared.throttle {
         charge(shared, throttle, seen, call, &body).await?;
@@ -273,9 +279,13 @@ async fn use_key(
     let (tell, told) = tokio::sync::oneshot::channel();
     vault.finish_then(pending.ok()?, &shared.runner, move |done| {
         // The request's task is never dropped before its end.
-        let _ = tell.send(done);
+        let _ = tell.send((done, leave()));
     });
-    told.await.ok()?
+    let (done, moving) = told.await.ok()?;
+    if let Some(moving) = moving {
+        moving.go_on();
+    }
+    done
 }
 
 fn no_route(no: &NoRoute) -> Reply {
