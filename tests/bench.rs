@@ -190,7 +190,7 @@ fn a_breakdown_says_itself_whether_its_parts_add_up() {
             &[
                 "TLS",
                 "token",
-                "wrap and unwrap",
+                "the vault's key",
                 "audit record",
                 "sync",
                 "other thread",

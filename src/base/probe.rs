@@ -21,7 +21,7 @@ pub enum Part {
     Derive,
     /// Who asks, by his token, and whether he may.
     Right,
-    /// Wrapping and unwrapping by a vault's key.
+    /// What is computed with a vault's key: wrapping, unwrapping, signing.
     Wrap,
     /// Making an audit record and putting it into its table, SQLite's work for that included.
     Audit,

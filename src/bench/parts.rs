@@ -196,7 +196,7 @@ fn name(part: Part) -> &'static str {
         Part::Aead => "AES-256-GCM",
         Part::Derive => "key derivation and expansion",
         Part::Right => "who asks, by his token, and whether he may",
-        Part::Wrap => "the vault's key: wrap and unwrap",
+        Part::Wrap => "what is computed with the vault's key",
         Part::Audit => "the audit record: made, authenticated, inserted",
         Part::System => "system calls and copies out of the mapping",
         Part::Sync => "waiting for the disk (sync)",

@@ -291,6 +291,10 @@ fn waterfall(run: &Run) -> Drawn {
         ("chunks of a blob, sealed", at("aead/chunk/sealed/65536B")),
         ("copy of a file, synced", largest("blob/put/copy-and-sync/")),
         ("read, seal, write, sync: bare", largest("blob/put/bound/")),
+        (
+            "the same, in a catalog: bare",
+            largest("blob/put/least-store/"),
+        ),
         ("blob put, plain", largest("blob/put/plain/")),
         ("blob put, sealed", largest("blob/put/sealed/")),
     ]
@@ -310,8 +314,11 @@ fn waterfall(run: &Run) -> Drawn {
         for (n, (name, time)) in bars.iter().enumerate() {
             let y = n as i32 * row + 4;
             let end = left + ((time / most) * width).round().max(1.0) as i32;
-            let (colour, _) =
-                COLOURS[usize::from(name.contains("sealed") || name.contains("seal,"))];
+            let (colour, _) = COLOURS[usize::from(
+                ["sealed", "seal,", "same,"]
+                    .iter()
+                    .any(|of| name.contains(of)),
+            )];
             root.draw(&Rectangle::new(
                 [(left, y), (end, y + row - 8)],
                 colour.filled(),

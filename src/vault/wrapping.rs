@@ -37,7 +37,7 @@ impl KeyWrapper for LocalVault {
             Ok(WrappedKey {
                 key: kid.clone(),
                 algorithm,
-                bytes: within(Part::Wrap, || kek.wrap(dek))?,
+                bytes: kek.wrap(dek)?,
             })
         })
     }
@@ -57,7 +57,7 @@ impl KeyWrapper for LocalVault {
             algorithm: algorithm.to_string(),
         };
         self.use_key(&wanted, |_, kek| {
-            within(Part::Wrap, || kek.unwrap(algorithm, wrapped))
+            kek.unwrap(algorithm, wrapped)
                 .map_err(|_| VaultError::UnwrapFailed)
         })
     }
@@ -117,7 +117,7 @@ impl LocalVault {
         };
         let (value, computed) = match ready {
             None => (None, None),
-            Some(Ready { kid, key }) => match compute(&kid, &key) {
+            Some(Ready { kid, key }) => match within(Part::Wrap, || compute(&kid, &key)) {
                 Ok(value) => (Some(value), Some((kid.version, Ok(())))),
                 Err(error) => (None, Some((kid.version, Err(error)))),
             },

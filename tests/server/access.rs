@@ -172,3 +172,26 @@ fn where_access_policies_decide_no_role_opens_anything() {
     made(dir, &["identity", "model", "payroll", "rbac"]);
     assert_eq!(in_payroll("GET", wages, "").status, 200);
 }
+
+#[test]
+fn how_long_each_step_takes_is_told_only_by_a_server_started_for_it_and_to_who_asks() {
+    for (args, is_started_for_it) in [(&[][..], false), (&["--timing"][..], true)] {
+        let served = Served::new(args);
+        let plain = request(&served.token(), "GET", KEY, "");
+        let asking = plain.replace("\r\nHost:", "\r\nAtrest-Timing: 1\r\nHost:");
+        for (request, asks) in [(plain, false), (asking, true)] {
+            let answer = served.https(VAULT, &request);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let head = answer.head.to_ascii_lowercase();
+            let is_told = head.contains("\r\nserver-timing: ");
+            assert_eq!(is_told, is_started_for_it && asks, "{answer:?}");
+            let right = head.split("right;dur=").nth(1);
+            let right = right.and_then(|rest| rest.split(", ").next());
+            // Who asks; whether he may, before and after the body came.
+            assert_eq!(
+                is_told,
+                right.is_some_and(|right| right.ends_with(";desc=3"))
+            );
+        }
+    }
+}

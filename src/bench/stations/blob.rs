@@ -4,6 +4,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use rusqlite::Connection;
+
 use crate::bench::bare::Gcm;
 use crate::bench::session::{About, Session, timed};
 use crate::bench::{BenchError, files, places};
@@ -27,6 +29,10 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), BenchError> {
     session.note(
         "bound: one thread reads the file, seals it by a bare loop of aws-lc-rs in pieces of 64 KiB, writes a new file and \
          syncs it: no name, no catalog, no second thread.",
+    );
+    session.note(
+        "least store: what a store whose puts are durable must do at least. The bound, into a file with a new name; a sync of the directory, for \
+         the name; one row of a plain SQLite database (WAL, synchronous=FULL) that says which file the object is now; the file before it removed.",
     );
     let dir = files::scratch(&plan.dir)?;
     let place = Place::new(dir.path())?;
@@ -92,7 +98,7 @@ fn put(session: &mut Session<'_>, place: &Place, size: u64) -> Result<(), BenchE
             Ok(begun.elapsed())
         })
     };
-    let mut gcm = Gcm::new();
+    let (mut gcm, mut least) = (Gcm::new(), Least::new(&place.dir)?);
     session.measure(vec![
         of("copy and sync").by(timed(|| {
             let begun = Instant::now();
@@ -105,11 +111,17 @@ fn put(session: &mut Session<'_>, place: &Place, size: u64) -> Result<(), BenchE
             bound(from, to, &mut gcm).map_err(|e| BenchError::io(to, e))?;
             Ok(begun.elapsed())
         })),
+        of("least store").against(0).by(timed(|| {
+            let begun = Instant::now();
+            least.put(from)?;
+            Ok(begun.elapsed())
+        })),
         of("plain").against(0).by(putting(&place.plain)),
         of("sealed")
             .against(0)
             .against(1)
             .against(2)
+            .against(3)
             .by(putting(&place.sealed)),
     ])
 }
@@ -136,6 +148,56 @@ fn bound(from: &Path, to: &Path, gcm: &mut Gcm) -> io::Result<()> {
         if len < BUFFER {
             return sink.sync_all();
         }
+    }
+}
+
+/// The least store whose puts are durable. It holds one object.
+struct Least {
+    dir: PathBuf,
+    catalog: Connection,
+    gcm: Gcm,
+    /// The object's file.
+    now: Option<PathBuf>,
+    count: u64,
+}
+
+impl Least {
+    /// An empty one below `dir`.
+    fn new(dir: &Path) -> Result<Self, BenchError> {
+        let dir = dir.join("least");
+        // One of another size of objects.
+        if dir.exists() {
+            fs::remove_dir_all(&dir).map_err(|e| BenchError::io(&dir, e))?;
+        }
+        fs::create_dir(&dir).map_err(|e| BenchError::io(&dir, e))?;
+        let catalog = Connection::open(dir.join("catalog"))?;
+        catalog.execute_batch(
+            "PRAGMA journal_mode = wal; PRAGMA synchronous = full;
+             CREATE TABLE objects (name TEXT PRIMARY KEY, file INTEGER) WITHOUT ROWID",
+        )?;
+        Ok(Self {
+            dir,
+            catalog,
+            gcm: Gcm::new(),
+            now: None,
+            count: 0,
+        })
+    }
+
+    fn put(&mut self, from: &Path) -> Result<(), BenchError> {
+        self.count += 1;
+        let to = self.dir.join(self.count.to_string());
+        bound(from, &to, &mut self.gcm).map_err(|e| BenchError::io(&to, e))?;
+        let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|e| BenchError::io(&self.dir, e))?;
+        let mut row = self
+            .catalog
+            .prepare_cached("INSERT OR REPLACE INTO objects VALUES ('object', ?1)")?;
+        row.execute([self.count as i64])?;
+        if let Some(before) = self.now.replace(to) {
+            fs::remove_file(&before).map_err(|e| BenchError::io(&before, e))?;
+        }
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use super::store::ExtentBytes;
 const BATCH_CHUNKS: usize = BATCH_LEN / CHUNK_LEN;
 
 /// The longest part that is read without a second thread.
-const SHORT_LEN: u64 = BATCH_LEN as u64;
+const SHORT_LEN: u64 = 1 << 20;
 
 /// Reads one extent.
 pub struct ExtentReader<'a> {

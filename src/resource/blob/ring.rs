@@ -6,8 +6,9 @@ use crate::crypto::TAG_LEN;
 
 use super::extent::CHUNK_LEN;
 
-/// Bytes that travel together.
-pub(super) const BATCH_LEN: usize = 1 << 20;
+/// Bytes that travel together: so few that they are still in the processor's cache when they are sealed, opened or
+/// written, and that the buffers of a short transfer are zeroed soon.
+pub(super) const BATCH_LEN: usize = 256 << 10;
 /// Length of a whole sealed chunk, at most: under two layers.
 pub(super) const SEALED_CHUNK_MAX: usize = CHUNK_LEN + 2 * TAG_LEN;
 /// Buffers that go round between the two sides of a transfer: nearly all the memory that it takes.

@@ -12,7 +12,7 @@ use super::store::NewExtent;
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
 /// left to do.
-const WRITE_BACK_BYTES: u64 = 16 << 20;
+const WRITE_BACK_BYTES: u64 = 4 << 20;
 
 /// Writes all that `source` gives into `new`, sealed when there is a cipher, and returns how many
 /// bytes that was. This thread reads and seals, another writes. What is written is durable once it is published.
