@@ -255,15 +255,10 @@ impl Front {
     ) -> Result<Reply, Reset> {
         request.extensions_mut().insert(peer.address);
         let front = self.clone();
-        let is_timed = self.shared.timing && timing::is_asked(request.headers());
-        let done = tokio::spawn(async move {
-            let answer = front.secure(&peer, request);
-            match is_timed {
-                true => timing::told(answer).await,
-                false => answer.await,
-            }
-        })
-        .await;
+        let is_timed = self.shared.timing && timing::asks(request.headers());
+        let done =
+            tokio::spawn(async move { timing::told(is_timed, front.secure(&peer, request)).await })
+                .await;
         let reply = done.unwrap_or_else(|panicked| {
             let cause = ServerError::Usage(panicked.to_string());
             self.shared.failed(&cause)

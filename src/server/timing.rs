@@ -14,13 +14,16 @@ use super::reply::Reply;
 const ASKS: &str = "atrest-timing";
 
 /// Whether the client asks.
-pub(super) fn is_asked(headers: &HeaderMap) -> bool {
+pub(super) fn asks(headers: &HeaderMap) -> bool {
     headers.contains_key(ASKS)
 }
 
-/// The answer, with its parts in a `Server-Timing` field (W3C, Server Timing). They are recorded in whatever
+/// The answer; when `is_asked`, with its parts in a `Server-Timing` field (W3C, Server Timing). They are recorded in whatever
 /// thread works on it; between two of them it waits. Who passes work on to a thread takes the recording along.
-pub(super) async fn told(answer: impl Future<Output = Reply>) -> Reply {
+pub(super) async fn told(is_asked: bool, answer: impl Future<Output = Reply>) -> Reply {
+    if !is_asked {
+        return answer.await;
+    }
     let mut answer = Box::pin(answer);
     let mut moving = Some(Moving::begin());
     let mut reply = poll_fn(|context| {

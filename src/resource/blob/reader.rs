@@ -11,14 +11,11 @@ use super::extent::{
     CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, InfrastructureKey, Layers, chunk_count,
 };
 use super::manifest::Extent;
-use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, joined};
+use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SHORT_LEN, joined};
 use super::store::ExtentBytes;
 
 /// Chunks whose plaintexts travel together.
 const BATCH_CHUNKS: usize = BATCH_LEN / CHUNK_LEN;
-
-/// The longest part that is read without a second thread.
-const SHORT_LEN: u64 = 1 << 20;
 
 /// Reads one extent.
 pub struct ExtentReader<'a> {

@@ -7,7 +7,7 @@ use crate::base::{Part, within};
 use crate::resource::ResourceError;
 
 use super::extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, MAX_EXTENT_LEN};
-use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_MAX, joined};
+use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_MAX, SHORT_LEN, joined};
 use super::store::NewExtent;
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
@@ -15,7 +15,7 @@ use super::store::NewExtent;
 const WRITE_BACK_BYTES: u64 = 4 << 20;
 
 /// Writes all that `source` gives into `new`, sealed when there is a cipher, and returns how many
-/// bytes that was. This thread reads and seals, another writes. What is written is durable once it is published.
+/// bytes that was. This thread reads and seals; after the first [`SHORT_LEN`] bytes another writes. What is written is durable once it is published.
 ///
 /// `allowed` is asked before each batch; `progress` is told the bytes read so far.
 pub(super) fn write_extent(
@@ -25,56 +25,46 @@ pub(super) fn write_extent(
     allowed: &dyn Fn() -> Result<(), ResourceError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, ResourceError> {
-    let mut chunks = Chunks::start(source)?;
-    let len = match chunks.is_last() {
-        true => write_short(new, cipher, &mut chunks, allowed, progress)?,
-        false => {
-            let ring = Ring::new(BATCHES);
-            let (full, filled) = ring.full;
-            let (freed, free) = ring.free;
-            let (sealed, written) = thread::scope(|scope| {
-                let writer = scope.spawn(move || write_batches(new, filled, &freed));
-                let sealed = seal_batches(cipher, chunks, &free, &full, allowed, progress);
-                drop(full);
-                (sealed, within(Part::Wait, || joined(writer)))
-            });
-            written.map_err(|e| ResourceError::io(new.path(), e))?;
-            sealed?
-        }
-    };
-    within(Part::Sync, || new.sync()).map_err(|e| ResourceError::io(new.path(), e))?;
+    let mut sealing = Sealing::start(cipher, source)?;
+    let failed = |e| ResourceError::io(new.path(), e);
+    // To wake another thread takes longer than it saves where little is to be written.
+    let mut batch = Batch::of(sealing.most());
+    let mut at = 0;
+    while !sealing.is_done() && at <= SHORT_LEN {
+        allowed()?;
+        sealing.fill(&mut batch)?;
+        let bytes = &batch.bytes[batch.range.clone()];
+        within(Part::System, || new.write_all(bytes)).map_err(failed)?;
+        at += bytes.len() as u64;
+        progress(sealing.total());
+    }
+    drop(batch);
+    if !sealing.is_done() {
+        let ring = Ring::new(BATCHES);
+        let (full, filled) = ring.full;
+        let (freed, free) = ring.free;
+        let (sealed, written) = thread::scope(|scope| {
+            let writer = scope.spawn(move || write_batches(new, at, filled, &freed));
+            let sealed = seal_batches(&mut sealing, &free, &full, allowed, progress);
+            drop(full);
+            (sealed, within(Part::Wait, || joined(writer)))
+        });
+        written.map_err(failed)?;
+        sealed?;
+    }
+    let len = sealing.total();
+    within(Part::Sync, || new.sync()).map_err(failed)?;
     Ok(len)
 }
 
-/// What is one chunk is written by this thread alone, in one piece.
-fn write_short(
-    new: &NewExtent,
-    cipher: Option<&ExtentCipher>,
-    chunks: &mut Chunks<'_>,
-    allowed: &dyn Fn() -> Result<(), ResourceError>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<u64, ResourceError> {
-    allowed()?;
-    let mut bytes = Vec::with_capacity(ExtentHeader::LEN + SEALED_CHUNK_MAX);
-    if let Some(cipher) = cipher {
-        bytes.extend_from_slice(&cipher.header().to_bytes());
-    }
-    let at = bytes.len();
-    let overhead = cipher.map_or(0, |cipher| cipher.layers().overhead());
-    bytes.resize(at + chunks.len + overhead, 0);
-    let (len, _) = chunks.seal_next(cipher, &mut bytes[at..])?;
-    new.write_all(&bytes[..at + len])
-        .map_err(|e| ResourceError::io(new.path(), e))?;
-    progress(chunks.total);
-    Ok(chunks.total)
-}
-
+/// Writes what comes after the first `at` bytes.
 fn write_batches(
     new: &NewExtent,
+    mut at: u64,
     filled: Receiver<Batch>,
     freed: &SyncSender<Batch>,
 ) -> io::Result<()> {
-    let (mut at, mut started) = (0, 0);
+    let mut started = 0;
     for batch in filled {
         let bytes = &batch.bytes[batch.range.clone()];
         new.write_all(bytes)?;
@@ -88,45 +78,84 @@ fn write_batches(
     Ok(())
 }
 
-/// Returns the number of bytes read. Ends early, without an error of its own, when the other side
-/// has gone: it has the cause.
+/// Ends early, without an error of its own, when the other side has gone: it has the cause.
 fn seal_batches(
-    cipher: Option<&ExtentCipher>,
-    mut chunks: Chunks<'_>,
+    sealing: &mut Sealing<'_>,
     free: &Receiver<Batch>,
     full: &SyncSender<Batch>,
     allowed: &dyn Fn() -> Result<(), ResourceError>,
     progress: &mut dyn FnMut(u64),
-) -> Result<u64, ResourceError> {
-    // What does not fit into a batch begins the next one.
-    let mut carried = Vec::with_capacity(SEALED_CHUNK_MAX);
-    if let Some(cipher) = cipher {
-        carried.extend_from_slice(&cipher.header().to_bytes());
-    }
-    let mut last = false;
-    while !last {
+) -> Result<(), ResourceError> {
+    while !sealing.is_done() {
         allowed()?;
         let Ok(mut batch) = within(Part::Wait, || free.recv()) else {
-            return Ok(chunks.total);
+            return Ok(());
         };
-        let mut at = carried.len();
-        batch.bytes[..at].copy_from_slice(&carried);
-        while at < BATCH_LEN && !last {
+        sealing.fill(&mut batch)?;
+        if full.send(batch).is_err() {
+            return Ok(());
+        }
+        progress(sealing.total());
+    }
+    Ok(())
+}
+
+/// The source, sealed and cut into batches.
+struct Sealing<'a> {
+    cipher: Option<&'a ExtentCipher>,
+    chunks: Chunks<'a>,
+    /// What does not fit into a batch begins the next one.
+    carried: Vec<u8>,
+    done: bool,
+}
+
+impl<'a> Sealing<'a> {
+    fn start(
+        cipher: Option<&'a ExtentCipher>,
+        source: &'a mut (dyn Read + Send),
+    ) -> Result<Self, ResourceError> {
+        let carried = cipher.map(|cipher| cipher.header().to_bytes().to_vec());
+        Ok(Self {
+            cipher,
+            chunks: Chunks::start(source)?,
+            carried: carried.unwrap_or_default(),
+            done: false,
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Bytes read.
+    fn total(&self) -> u64 {
+        self.chunks.total
+    }
+
+    /// Before the first batch: how long its buffer has to be, at most.
+    fn most(&self) -> usize {
+        match self.chunks.is_last() {
+            true => ExtentHeader::LEN + self.chunks.len + SEALED_CHUNK_MAX - CHUNK_LEN,
+            false => BATCH_LEN + SEALED_CHUNK_MAX,
+        }
+    }
+
+    /// Fills the next batch.
+    fn fill(&mut self, batch: &mut Batch) -> Result<(), ResourceError> {
+        let mut at = self.carried.len();
+        batch.bytes[..at].copy_from_slice(&self.carried);
+        while at < BATCH_LEN && !self.done {
             let len;
-            (len, last) = chunks.seal_next(cipher, &mut batch.bytes[at..])?;
+            (len, self.done) = (self.chunks).seal_next(self.cipher, &mut batch.bytes[at..])?;
             at += len;
         }
         // Whole batches lie in the file where its pages do.
-        let end = if last { at } else { BATCH_LEN };
-        carried.clear();
-        carried.extend_from_slice(&batch.bytes[end..at]);
+        let end = if self.done { at } else { BATCH_LEN };
+        self.carried.clear();
+        self.carried.extend_from_slice(&batch.bytes[end..at]);
         batch.range = 0..end;
-        if full.send(batch).is_err() {
-            return Ok(chunks.total);
-        }
-        progress(chunks.total);
+        Ok(())
     }
-    Ok(chunks.total)
 }
 
 /// The source, cut into chunks. One is read ahead: a chunk is the last when nothing follows it.
