@@ -50,7 +50,7 @@ pub(super) fn carried(job: Box<dyn FnOnce() + Send>) -> Box<dyn FnOnce() + Send>
         Some(moving) => Box::new(move || {
             moving.go_on();
             job();
-            drop(leave());
+            let _ = leave();
         }),
     }
 }
