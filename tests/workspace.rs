@@ -16,7 +16,7 @@ use atrest::resource::{ProtectedResource, Protection};
 use atrest::sqlite::PageSize;
 use atrest::vault::{KeySpec, KeyUpdate, KeyVault, VaultSettings};
 use atrest::world::{
-    AskPassphrase, InitOptions, NamedKey, NewVault, ResourceAddress, VaultKind, WhichVault,
+    AskPassphrase, InitOptions, Kind, NamedKey, NewVault, ResourceAddress, VaultKind, WhichVault,
     Workspace, WorldError,
 };
 
@@ -353,6 +353,35 @@ fn a_copy_opens_only_where_its_key_is() {
     }
     let again = elsewhere.restore(&loot, &environment, &mut |_, _| ());
     assert!(matches!(again, Err(WorldError::Exists(_))));
+}
+
+/// Who looks whether the file is another one must not be misled by one of the same length, at the same time, or in
+/// the same place of the disk.
+#[test]
+fn a_change_by_another_process_is_never_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = init(dir.path());
+    let other = open(dir.path()).unwrap();
+    for round in 0..20 {
+        let name = format!("scans{round}");
+        let named = || server.named(Kind::Storage, &name).len();
+        server.reload().unwrap();
+        assert_eq!(named(), 0, "{round}");
+        let address = at(&format!("storage/{name}"));
+        other.create_storage(&address, Protection::Plain).unwrap();
+        server.reload().unwrap();
+        assert_eq!(named(), 1, "{round}");
+    }
+    // One that is written in place, as by an editor.
+    let config = dir.path().join("atrest.json");
+    server.reload().unwrap();
+    let text = fs::read_to_string(&config).unwrap();
+    assert_eq!(server.environments()[0].as_str(), "production");
+    fs::write(&config, text.replace("production", "editorials")).unwrap();
+    server.reload().unwrap();
+    assert_eq!(server.environments()[0].as_str(), "editorials");
+    fs::remove_file(&config).unwrap();
+    assert!(matches!(server.reload(), Err(WorldError::NoWorkspace(_))));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::base::{Clock, KeyName, KeyRef, VaultId, create_dir_private};
 use crate::crypto::{KeyKind, SecretBytes};
@@ -9,7 +9,7 @@ use crate::vault::{
     KeySpec, KeyVault, LocalVault, RemoteOptions, RootKeySource, VaultError, VaultSettings,
 };
 
-use super::config::{CONFIG, Config, Environment};
+use super::config::{CONFIG, Config, Current, Environment, Seen};
 use super::landscape::Store;
 use super::lock::{ChangeLock, LOCK};
 use super::{
@@ -41,7 +41,7 @@ pub struct InitOptions {
 pub struct Workspace {
     dir: PathBuf,
     pub(super) vaults: Arc<VaultSet>,
-    config: RwLock<Arc<Config>>,
+    config: RwLock<Current>,
     pub(super) landscape: OnceLock<Arc<Store>>,
 }
 
@@ -122,7 +122,7 @@ impl Workspace {
         Self {
             dir: dir.to_owned(),
             vaults: Arc::new(VaultSet::new(dir, &config, ask, clock)),
-            config: RwLock::new(Arc::new(config)),
+            config: RwLock::new(Current::new(config, None)),
             landscape: OnceLock::new(),
         }
     }
@@ -206,10 +206,13 @@ impl Workspace {
         }
     }
 
-    /// Reads the configuration anew: another process may have changed it.
+    /// Reads the configuration anew where another process has changed it: a look at the file, else.
     pub fn reload(&self) -> Result<(), WorldError> {
-        let read = Config::read(&self.dir)?;
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
+        if self.current().is_newest(&self.dir) {
+            return Ok(());
+        }
+        let (config, seen) = Config::read_seen(&self.dir)?;
+        self.adopt(config, Some(seen));
         Ok(())
     }
 
@@ -233,6 +236,22 @@ impl Workspace {
             resources.into_iter().map(move |r| (address(&r), r))
         };
         config.environments.iter().flat_map(of).collect()
+    }
+
+    /// The resources of this kind and name, one in an environment.
+    pub fn named(&self, kind: Kind, name: &str) -> Vec<(ResourceAddress, ResourceEntry)> {
+        let config = self.config();
+        let of = |environment: &Environment| {
+            let mut found = environment.resources.iter();
+            let entry = found.find(|entry| entry.kind == kind && entry.name.as_str() == name)?;
+            let address = ResourceAddress {
+                environment: Some(environment.name.clone()),
+                kind,
+                name: entry.name.clone(),
+            };
+            Some((address, entry.clone()))
+        };
+        config.environments.iter().filter_map(of).collect()
     }
 
     /// The resource at `address`, and the address with its environment filled in.
@@ -287,8 +306,16 @@ impl Workspace {
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
-        let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-        config.clone()
+        self.current().config.clone()
+    }
+
+    fn current(&self) -> RwLockReadGuard<'_, Current> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn adopt(&self, config: Config, seen: Option<Seen>) {
+        let current = Current::new(config, seen);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
 
     /// As it is on the disk now.
@@ -319,12 +346,7 @@ impl Changing<'_> {
     /// Writes it as it is now.
     pub(super) fn save(&self) -> Result<(), WorldError> {
         self.config.write(&self.workspace.dir)?;
-        let mut current = self
-            .workspace
-            .config
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(self.config.clone());
+        self.workspace.adopt(self.config.clone(), None);
         Ok(())
     }
 }

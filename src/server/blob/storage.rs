@@ -48,9 +48,7 @@ pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>
         Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
     };
     shared.workspace.reload().map_err(|e| failed(&e))?;
-    let named = |kind, of: &str| kind == Kind::Storage && of == name;
-    let all = shared.workspace.resources().into_iter();
-    let mut found = all.filter(|(address, _)| named(address.kind, address.name.as_str()));
+    let mut found = shared.workspace.named(Kind::Storage, name).into_iter();
     let (address, entry) = match (found.next(), found.next()) {
         (Some(found), None) => found,
         (None, _) => {
