@@ -5,11 +5,17 @@
 //!
 //! JOB is `container` (makes one), `put` and `get` (a blob of NUMBER MiB in one request), `blocks` (the same in
 //! blocks of 8 MiB), `small-put` and `small-get` (NUMBER objects of 64 KiB, over all connections). It prints seconds.
+//!
+//! `least http://ADDRESS DIRECTORY` serves there instead, until it is killed: the least that could answer these requests,
+//! in a thread for each connection. It checks no signature, and computes the MD5 of what is put in one request, which
+//! the service's answer tells. Where a directory is given, what is put is in a file of its own there, and synced, before it is
+//! answered; else nothing is kept but the length of the large blob.
 
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -17,6 +23,7 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use md5::{Digest, Md5};
 use rand::RngExt;
 use sha2::Sha256;
 
@@ -166,11 +173,111 @@ fn small(account: &Account, method: &str, count: usize, connections: usize, data
     });
 }
 
+/// Answers on one connection until it is closed.
+fn answer_least(
+    mut stream: TcpStream,
+    large: &AtomicUsize,
+    directory: Option<&Path>,
+) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; 1 << 20];
+    let data = vec![0x5a; 1 << 20];
+    loop {
+        let mut filled = 0;
+        let end = loop {
+            let read = stream.read(&mut buffer[filled..])?;
+            if read == 0 {
+                return Ok(());
+            }
+            filled += read;
+            if let Some(end) = buffer[..filled].windows(4).position(|w| w == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        let length = head
+            .lines()
+            .find_map(|l| l.strip_prefix("Content-Length: "));
+        let length: usize = length.unwrap_or("0").parse().unwrap();
+        let is_large = head.contains("/large");
+        if head.starts_with("GET") {
+            let mut left = match is_large {
+                true => large.load(Ordering::Relaxed),
+                false => SMALL,
+            };
+            stream.write_all(
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {left}\r\n\r\n").as_bytes(),
+            )?;
+            while left > 0 {
+                let piece = left.min(data.len());
+                stream.write_all(&data[..piece])?;
+                left -= piece;
+            }
+            continue;
+        }
+        let wants_md5 = !head.contains('?');
+        if is_large && wants_md5 {
+            large.store(length, Ordering::Relaxed);
+        }
+        let mut file = match directory {
+            Some(directory) if length > 0 => Some(
+                tempfile::Builder::new()
+                    .disable_cleanup(true)
+                    .tempfile_in(directory)?,
+            ),
+            _ => None,
+        };
+        let (mut md5, mut body) = (Md5::new(), &buffer[end..filled]);
+        let mut left = length;
+        loop {
+            if wants_md5 {
+                md5.update(body);
+            }
+            if let Some(file) = &mut file {
+                file.write_all(body)?;
+            }
+            left -= body.len();
+            if left == 0 {
+                break;
+            }
+            let read = stream.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            body = &buffer[..read];
+        }
+        if let Some(file) = &file {
+            file.as_file().sync_all()?;
+        }
+        let md5 = STANDARD.encode(md5.finalize());
+        let answer =
+            format!("HTTP/1.1 201 Created\r\nContent-MD5: {md5}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes())?;
+    }
+}
+
+fn serve_least(address: &str, directory: Option<&Path>) {
+    let address = address.trim_start_matches("http://");
+    let listener = TcpListener::bind(address).unwrap();
+    let large = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for stream in listener.incoming() {
+            let (stream, large) = (stream.unwrap(), &large);
+            scope.spawn(move || answer_least(stream, large, directory));
+        }
+    });
+}
+
 fn main() {
     let args: Vec<String> = std::env::args()
         .skip(1)
         .filter(|a| a != "--bench")
         .collect();
+    if let [job, address, directory @ ..] = &args[..]
+        && job == "least"
+    {
+        return serve_least(address, directory.first().map(Path::new));
+    }
     let [job, address, name, key, number, connections] = &args[..] else {
         println!("A client for benches/peers/, which says how it is used.");
         return;

@@ -86,6 +86,13 @@ def start_atrest(directory, *protection):
     return Served([*call, "serve", "--plain-http", "--port", port], port, ("bench", keys["key1"]), directory)
 
 
+def start_least(directory, *kept):
+    """What bounds any server for this client on this machine: it checks no signature."""
+    port = free_port()
+    command = [ours()["storage"], "least", f"http://127.0.0.1:{port}", *kept]
+    return Served(command, port, ("bench", PUBLISHED[1]), directory)
+
+
 def one_server(start, directory, mib, objects):
     """One server from its start to its end: seconds of each job, and the peak of its memory in MiB."""
     served = start(tempfile.mkdtemp(dir=directory, prefix="atrest-peers-"))
@@ -111,7 +118,8 @@ def measure(asked):
     mib = asked.mib or (16 if asked.quick else 1024)
     objects = 200 if asked.quick else 20_000
     rounds = asked.rounds or (1 if asked.quick else 3)
-    subjects = [("plain", lambda at: start_atrest(at, "--plain")), ("atrest", start_atrest)]
+    subjects = [("plain", lambda at: start_atrest(at, "--plain")), ("atrest", start_atrest), ("least", start_least)]
+    subjects.append(("least, synced", lambda at: start_least(at, at)))
     if piece.has("Azurite", install):
         subjects.append(("Azurite", start_azurite))
     taken = {}
