@@ -1,6 +1,8 @@
 use std::fs::{File, TryLockError};
 use std::io;
 
+use super::may_wait;
+
 /// An advisory lock on a whole file, given back when dropped, or when the process ends.
 ///
 /// Closing the file is not enough: a program that is just being started has a copy of each descriptor
@@ -11,12 +13,18 @@ pub struct FileLock(File);
 impl FileLock {
     /// Waits until nobody holds it exclusively.
     pub fn shared(file: File) -> io::Result<Self> {
+        if !may_wait() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         file.lock_shared()?;
         Ok(Self(file))
     }
 
     /// Waits until nobody else holds it.
     pub fn exclusive(file: File) -> io::Result<Self> {
+        if !may_wait() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         file.lock()?;
         Ok(Self(file))
     }

@@ -1,6 +1,7 @@
 //! What every layer needs and none owns: identifiers, names, time, and files that are written
 //! whole or not at all.
 
+mod at_once;
 mod clock;
 mod files;
 mod ids;
@@ -9,6 +10,7 @@ mod probe;
 pub mod sabotage;
 mod vault_name;
 
+pub use at_once::{at_once, may_wait, mutex_lock, read_lock};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use files::{
     beside, create_dir_private, file_identity, open_elsewhere, sync_names, write_atomic,

@@ -2,8 +2,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use crate::base::ResourceId;
 use crate::base::sabotage::{Sabotage, broken};
+use crate::base::{ResourceId, may_wait, read_lock};
 use crate::crypto::Secret;
 use crate::sqlite::{KeySource, KeyUnavailable};
 use crate::vault::{KeyWrapper, VaultError};
@@ -72,6 +72,9 @@ impl Lease {
         resource: ResourceId,
         wrapper: Arc<dyn KeyWrapper>,
     ) -> Result<Self, EnvelopeError> {
+        if !may_wait() {
+            return Err(would_wait());
+        }
         let revision = wrapper.revision();
         let (seen, asked) = (revision.load(Ordering::Acquire), monotonic());
         let key = envelope.open(&*wrapper, kind, resource)?;
@@ -104,7 +107,8 @@ impl Lease {
 
     /// The newest envelope that the key came from.
     pub fn envelope(&self) -> Envelope {
-        self.read().envelope.clone()
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.envelope.clone()
     }
 
     /// Whether the key may be used now. Returns a number that changes whenever keys derived
@@ -125,7 +129,7 @@ impl Lease {
         use_key: impl FnOnce(&Secret<32>) -> T,
     ) -> Result<T, Arc<EnvelopeError>> {
         self.check()?;
-        match &self.read().held {
+        match &self.read()?.held {
             Ok(key) => Ok(use_key(key)),
             Err(refused) => Err(refused.clone()),
         }
@@ -139,6 +143,9 @@ impl Lease {
     }
 
     fn ask_again(&self) -> Result<u64, Arc<EnvelopeError>> {
+        if !may_wait() {
+            return Err(Arc::new(would_wait()));
+        }
         let came = (self.monotonic)();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have asked meanwhile: an answer to a question that was put after this thread
@@ -193,9 +200,14 @@ impl Lease {
 
     /// A vault that panics while it is asked leaves the state as it was and not fresh, so that the
     /// poison means nothing.
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> Result<RwLockReadGuard<'_, State>, Arc<EnvelopeError>> {
+        read_lock(&self.state).ok_or_else(|| Arc::new(would_wait()))
     }
+}
+
+/// What nobody will see ([`may_wait`]).
+fn would_wait() -> EnvelopeError {
+    VaultError::Conflict("the vault cannot be asked at once".into()).into()
 }
 
 impl KeySource for Lease {

@@ -1,26 +1,24 @@
 //! Bytes on their way between a connection and a thread that may block, few at a time: who sends waits
 //! for who takes.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 
 /// Pieces of an answer that wait.
-const WAITING: usize = 4;
+const WAITING: usize = 2;
 /// The same of a request, whose pieces are as long as what is read of a connection at once (32 KiB): enough
 /// that neither side is woken for each of them.
 const WAITING_IN: usize = 32;
 /// How long a client may take to take a piece.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The longest piece of an answer.
-const PIECE: usize = 256 << 10;
-
 /// A piece of what a client sends, or its end; without an end it was cut off.
 pub(super) enum Piece {
     Bytes(Bytes),
@@ -105,8 +103,14 @@ pub(super) fn answer() -> (Sink, Stream) {
 }
 
 impl Sink {
-    fn send(&self, piece: io::Result<Bytes>) -> io::Result<()> {
-        let sent = async { timeout(PATIENCE, self.pieces.send(piece)).await };
+    /// Waits until there is room, as long as a client may take.
+    pub(super) fn send(&self, piece: Bytes) -> io::Result<()> {
+        let full = match self.pieces.try_send(Ok(piece)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(ErrorKind::BrokenPipe.into()),
+            Err(TrySendError::Full(piece)) => piece,
+        };
+        let sent = async { timeout(PATIENCE, self.pieces.send(full)).await };
         match self.runtime.block_on(sent) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(ErrorKind::BrokenPipe.into()),
@@ -118,18 +122,6 @@ impl Sink {
     pub(super) fn fail(&self, why: &dyn std::fmt::Display) {
         // Where the client does not take what is there, the end comes before the length that it was told.
         let _ = self.pieces.try_send(Err(io::Error::other(why.to_string())));
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = bytes.len().min(PIECE);
-        self.send(Ok(Bytes::copy_from_slice(&bytes[..len])))?;
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

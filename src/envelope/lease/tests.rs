@@ -127,7 +127,7 @@ impl Fixture {
     }
 
     fn holds_a_key(&self) -> bool {
-        self.lease.read().held.is_ok()
+        self.lease.read().unwrap().held.is_ok()
     }
 }
 

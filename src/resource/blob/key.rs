@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 
-use crate::base::{KeyRef, ResourceId};
+use crate::base::{KeyRef, ResourceId, may_wait, read_lock};
 use crate::crypto::{Label, Secret, derive};
 use crate::envelope::{Envelope, EnvelopeError, Lease, ResourceKind};
 use crate::resource::{ResourceError, Wrapper};
@@ -115,13 +115,15 @@ impl HeldKey {
     }
 
     fn lease(&self) -> Result<(u64, Arc<Lease>), ResourceError> {
+        if let Some(held) = read_lock(&self.held)
+            && let Some(lease) = &held.lease
+            && let Ok(number) = lease.check()
         {
-            let held = self.held.read().expect("no holder of this lock can panic");
-            if let Some(lease) = &held.lease
-                && let Ok(number) = lease.check()
-            {
-                return Ok((held.base + number, lease.clone()));
-            }
+            return Ok((held.base + number, lease.clone()));
+        }
+        if !may_wait() {
+            let why = "the vault cannot be asked at once";
+            return Err(ResourceError::Usage(why.into()));
         }
         let envelope = (self.envelope)()?;
         let mut held = self.held.write().expect("no holder of this lock can panic");

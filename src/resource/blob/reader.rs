@@ -11,6 +11,7 @@ use super::extent::{
     CHUNK_LEN, ExtentCipher, ExtentHeader, GenerationKey, InfrastructureKey, Layers, chunk_count,
 };
 use super::manifest::Extent;
+use super::opened::{Buffers, Opened};
 use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SHORT_LEN, joined};
 use super::store::ExtentBytes;
 
@@ -81,10 +82,7 @@ impl<'a> ExtentReader<'a> {
         allowed: &dyn Fn() -> Result<(), ResourceError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ResourceError> {
-        if range.start > range.end || range.end > self.len {
-            return Err(self.unauthentic());
-        }
-        self.bytes.expect(self.stored(&range));
+        self.begin(&range)?;
         if range.end - range.start <= SHORT_LEN {
             return self.read_short(range, sink, allowed, progress);
         }
@@ -114,14 +112,53 @@ impl<'a> ExtentReader<'a> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ResourceError> {
         let mut chunks = self.chunks_of(&range);
+        let mut sealed = self.room_for(&chunks, BATCH_CHUNKS);
         let most = (chunks.end - chunks.start).min(BATCH_CHUNKS as u64);
-        let most = usize::try_from(most).expect("at most a batch");
-        let mut sealed = vec![0; most * self.layers().chunk_len()];
-        let mut plain = vec![0; most * CHUNK_LEN];
+        let mut plain = vec![0; usize::try_from(most).expect("at most a batch") * CHUNK_LEN];
         while !chunks.is_empty() {
             let opened = self.open_next(&mut chunks, &range, &mut sealed, &mut plain)?;
             give(&plain[opened], sink, allowed, progress)?;
         }
+        Ok(())
+    }
+
+    /// The same, by this thread alone and without a copy: `take` gets each piece together with the buffer that it
+    /// lies in, which goes back to `buffers` when it is dropped.
+    ///
+    /// # Errors
+    /// As of [`ExtentReader::read`]; what `take` says.
+    pub(super) fn read_into_pieces(
+        &self,
+        range: Range<u64>,
+        buffers: &Buffers,
+        take: &mut dyn FnMut(Opened) -> io::Result<()>,
+        allowed: &dyn Fn() -> Result<(), ResourceError>,
+    ) -> Result<(), ResourceError> {
+        self.begin(&range)?;
+        let mut chunks = self.chunks_of(&range);
+        let mut sealed = self.room_for(&chunks, buffers.len() / CHUNK_LEN);
+        while !chunks.is_empty() {
+            let mut piece = buffers.take();
+            piece.range = self.open_next(&mut chunks, &range, &mut sealed, &mut piece.bytes)?;
+            allowed()?;
+            take(piece).map_err(not_taken)?;
+        }
+        Ok(())
+    }
+
+    /// Room for as many sealed chunks as are opened at once.
+    fn room_for(&self, chunks: &Range<u64>, most: usize) -> Vec<u8> {
+        let count = (chunks.end - chunks.start).min(most as u64);
+        let count = usize::try_from(count).expect("at most a batch");
+        vec![0; count * self.layers().chunk_len()]
+    }
+
+    /// Looks whether the extent has the range, and says that it will be read.
+    fn begin(&self, range: &Range<u64>) -> Result<(), ResourceError> {
+        if range.start > range.end || range.end > self.len {
+            return Err(self.unauthentic());
+        }
+        self.bytes.expect(self.stored(range));
         Ok(())
     }
 
@@ -145,12 +182,13 @@ impl<'a> ExtentReader<'a> {
         full: &SyncSender<Batch>,
     ) -> Result<(), ResourceError> {
         let mut chunks = self.chunks_of(&range);
-        let mut sealed = vec![0; BATCH_CHUNKS * self.layers().chunk_len()];
+        let mut sealed = self.room_for(&chunks, BATCH_CHUNKS);
         while !chunks.is_empty() {
             let Ok(mut batch) = free.recv() else {
                 return Ok(());
             };
-            batch.range = self.open_next(&mut chunks, &range, &mut sealed, &mut batch.bytes)?;
+            let plain = &mut batch.bytes[..BATCH_LEN];
+            batch.range = self.open_next(&mut chunks, &range, &mut sealed, plain)?;
             if full.send(batch).is_err() {
                 return Ok(());
             }
@@ -158,7 +196,7 @@ impl<'a> ExtentReader<'a> {
         Ok(())
     }
 
-    /// Opens the next chunks, at most a batch, into the start of `plain`; which bytes there are of the range.
+    /// Opens the next chunks, as many as `plain` has room for, into its start; which bytes there are of the range.
     fn open_next(
         &self,
         chunks: &mut Range<u64>,
@@ -166,7 +204,7 @@ impl<'a> ExtentReader<'a> {
         sealed: &mut [u8],
         plain: &mut [u8],
     ) -> Result<Range<usize>, ResourceError> {
-        let count = (chunks.end - chunks.start).min(BATCH_CHUNKS as u64);
+        let count = (chunks.end - chunks.start).min((plain.len() / CHUNK_LEN) as u64);
         let first = chunks.start * CHUNK_LEN as u64;
         let end = (first + count * CHUNK_LEN as u64).min(self.len);
         let usize = |n: u64| usize::try_from(n).expect("at most a batch");
@@ -244,8 +282,11 @@ fn give(
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), ResourceError> {
     allowed()?;
-    sink.write_all(bytes)
-        .map_err(|e| ResourceError::io(Path::new("the place that the data goes to"), e))?;
+    sink.write_all(bytes).map_err(not_taken)?;
     progress(bytes.len() as u64);
     Ok(())
+}
+
+fn not_taken(cause: io::Error) -> ResourceError {
+    ResourceError::io(Path::new("the place that the data goes to"), cause)
 }

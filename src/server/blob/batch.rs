@@ -1,6 +1,8 @@
 //! Several deletions, or changes of the access tier, in one request
 //! (learn.microsoft.com/rest/api/storageservices/blob-batch). Each is authorized, done and answered for itself.
 
+use std::sync::Arc;
+
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri, Version};
 
@@ -96,12 +98,12 @@ fn one(
             "A batch deletes blobs, or changes their access tiers; nothing else.",
         ));
     };
-    if let Call::Container(_, container) = &asked.call
+    if let Call::Container(_, container) = &*asked.call
         && path.container != *container
     {
         return Err(invalid());
     }
-    let admitted = admit(shared, name, head, call)?;
+    let admitted = admit(shared, name, Arc::new(head), Arc::new(call))?;
     perform(shared, name, &admitted, b"")
 }
 

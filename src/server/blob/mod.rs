@@ -54,8 +54,8 @@ const OLDEST: Date = Date::constant(2015, 2, 21);
 /// A request that may be done.
 struct Admitted {
     account: Arc<StorageAccount>,
-    call: Call,
-    head: Head,
+    call: Arc<Call>,
+    head: Arc<Head>,
     access: Access,
     /// What is copied from.
     source: Option<Source>,
@@ -184,28 +184,89 @@ async fn run(shared: &Arc<Shared>, name: &str, head: Head, body: Incoming) -> An
         }
     };
     let operation = call.name();
-    let admitted = {
-        let (shared, name) = (shared.clone(), name.to_owned());
-        blocking(move || admit(&shared, &name, head, call)).await
+    let asking = Asking {
+        shared: shared.clone(),
+        name: name.to_owned(),
+        head: Arc::new(head),
+        call: Arc::new(call),
     };
+    let Done { caller, reply } = answered(asking, body).await;
+    Answer {
+        operation,
+        reply: reply.unwrap_or_else(|fault| fault.reply()),
+        caller,
+    }
+}
+
+/// A request of which nobody has asked yet whether it may be done.
+struct Asking {
+    shared: Arc<Shared>,
+    name: String,
+    head: Arc<Head>,
+    call: Arc<Call>,
+}
+
+/// What came of a request, and of whom, where that is known.
+struct Done {
+    caller: Option<String>,
+    reply: Result<Reply, Fault>,
+}
+
+impl Done {
+    fn refused(fault: Fault) -> Self {
+        Self {
+            caller: None,
+            reply: Err(fault),
+        }
+    }
+
+    fn of(asked: &Admitted, reply: Result<Reply, Fault>) -> Self {
+        Self {
+            caller: Some(asked.access.who.clone()),
+            reply,
+        }
+    }
+}
+
+async fn answered(asking: Asking, body: Incoming) -> Done {
+    // Each change of threads costs as much as a small blob's chunk: of these two kinds, one thread asks and does.
+    if let Call::Blob(BlobCall::Get, _) = &*asking.call {
+        let done = transfer::send(asking).await;
+        if done.caller.is_none() {
+            transfer::drain(body).await;
+        }
+        return done;
+    }
+    if transfer::is_short_upload(&asking) {
+        return transfer::receive_short(asking, body).await;
+    }
+    let (shared, name) = (asking.shared.clone(), asking.name.clone());
+    let admitted = blocking(move || asking.admit()).await;
     let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(fault) => {
             transfer::drain(body).await;
-            return Answer::new(operation, fault.reply());
+            return Done::refused(fault);
         }
     };
-    let caller = admitted.access.who.clone();
-    let reply = perform(shared, name, Arc::new(admitted), body).await;
-    Answer {
-        operation,
-        reply: reply.unwrap_or_else(|fault| fault.reply()),
-        caller: Some(caller),
+    let asked = Arc::new(admitted);
+    let reply = perform(&shared, &name, asked.clone(), body).await;
+    Done::of(&asked, reply)
+}
+
+impl Asking {
+    fn admit(&self) -> Result<Admitted, Fault> {
+        admit(
+            &self.shared,
+            &self.name,
+            self.head.clone(),
+            self.call.clone(),
+        )
     }
 }
 
-/// Whether a request may be done, before its body is read.
-fn admit(shared: &Shared, name: &str, head: Head, call: Call) -> Result<Admitted, Fault> {
+/// Whether a request may be done.
+fn admit(shared: &Shared, name: &str, head: Arc<Head>, call: Arc<Call>) -> Result<Admitted, Fault> {
     let account = storage::account(shared, name)?;
     let access = access(shared, name, &account, &head, &call)?;
     head.refuse_unknown(&call)?;
@@ -235,13 +296,12 @@ async fn perform(
     asked: Arc<Admitted>,
     body: Incoming,
 ) -> Result<Reply, Fault> {
-    match &asked.call {
+    match &*asked.call {
         Call::Blob(BlobCall::Put | BlobCall::PutBlock | BlobCall::AppendBlock, _) => {
             transfer::receive(shared, asked, body).await
         }
-        Call::Blob(BlobCall::Get, _) => transfer::send(shared, asked).await,
         _ => {
-            let max = match &asked.call {
+            let max = match &*asked.call {
                 Call::Blob(BlobCall::PutBlockList, _) => transfer::BLOCK_LIST_MAX,
                 Call::Account(AccountCall::Batch) | Call::Container(ContainerCall::Batch, _) => {
                     batch::BODY_MAX

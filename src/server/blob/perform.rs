@@ -26,7 +26,7 @@ pub(super) fn perform(
     asked: &Admitted,
     body: &[u8],
 ) -> Result<Reply, Fault> {
-    match &asked.call {
+    match &*asked.call {
         Call::Account(AccountCall::Batch) | Call::Container(ContainerCall::Batch, _) => {
             batch::run(shared, name, asked, body)
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hyper::StatusCode;
 use tokio::sync::Semaphore;
 
-use crate::base::{ResourceId, file_identity};
+use crate::base::{ResourceId, file_identity, may_wait, mutex_lock};
 use crate::resource::blob::StorageAccount;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::server::shared::Shared;
@@ -71,11 +71,15 @@ pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>
         let mut open = (shared.storage.open.lock()).unwrap_or_else(PoisonError::into_inner);
         open.entry(entry.id).or_default().clone()
     };
-    let mut open = place.lock().unwrap_or_else(PoisonError::into_inner);
+    // Where another thread opens it, that may wait for a vault.
+    let mut open = mutex_lock(&place).ok_or_else(Fault::busy)?;
     if let Some(known) = &*open
         && known.directory == directory
     {
         return Ok(known.account.clone());
+    }
+    if !may_wait() {
+        return Err(Fault::busy());
     }
     let account = match shared.workspace.open_storage(&address) {
         Ok(account) => Arc::new(account.with_clock(shared.clock.clone())),

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
+use crate::base::at_once;
 use crate::resource::ResourceError;
 use crate::resource::blob::{Attributes, BlobPath, BlobReader, Conditions, Matching, Pairs};
 use crate::server::reply::Reply;
@@ -26,7 +27,7 @@ use super::head::Head;
 use super::out::Out;
 use super::range::ByteRange;
 use super::sas::permission_mismatch;
-use super::{Admitted, append, blocking, version, xml};
+use super::{Admitted, Asking, Done, append, blocking, version, xml};
 
 /// How long a client may take to send a piece.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,6 +36,9 @@ const BLOB_MAX: u64 = 5000 << 20;
 pub(super) const BLOCK_MAX: u64 = 4000 << 20;
 /// Shorter bodies are read before a thread is found for them, and shorter answers before they begin.
 const SHORT_MAX: u64 = 256 << 10;
+/// Bodies of uploads up to here are read before anybody asks who sends them: on every connection that there may be,
+/// 32 MiB.
+const UNASKED_MAX: u64 = 64 << 10;
 /// From here on the answer of a block tells its MD5 only when the request did.
 const DIGEST_ASKED_FOR: &str = "2019-02-02";
 /// The longest list of blocks: of 50,000.
@@ -113,6 +117,40 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
     }
 }
 
+/// Whether a request is one of those that [`receive_short`] takes.
+pub(super) fn is_short_upload(asking: &Asking) -> bool {
+    let is_upload = matches!(
+        &*asking.call,
+        Call::Blob(
+            BlobCall::Put | BlobCall::PutBlock | BlobCall::AppendBlock,
+            _
+        )
+    );
+    let length = asking.head.header("content-length");
+    let length = length.ok().flatten().and_then(|text| text.parse().ok());
+    is_upload && length.is_some_and(|length: u64| length <= UNASKED_MAX)
+}
+
+/// Put Blob, Put Block and Append Block of a body that is read before anybody asks whether it may be sent.
+pub(super) async fn receive_short(asking: Asking, body: Incoming) -> Done {
+    // Who sends slowly has no turn yet.
+    let body = match small(body, usize::MAX).await {
+        Ok(body) => body,
+        Err(fault) => return Done::refused(fault),
+    };
+    let permit = match turn(&asking.shared).await {
+        Ok(permit) => permit,
+        Err(fault) => return Done::refused(fault),
+    };
+    let done = blocking(move || {
+        let _permit = permit;
+        let asked = asking.admit()?;
+        let reply = write(&asked, Source::whole(body.into()));
+        Ok(Done::of(&asked, reply))
+    });
+    done.await.unwrap_or_else(Done::refused)
+}
+
 /// Put Blob, Put Block and Append Block.
 pub(super) async fn receive(
     shared: &Arc<Shared>,
@@ -161,7 +199,7 @@ async fn feed(body: &mut Incoming, sender: Sender<Piece>) -> Result<(), Fault> {
 
 /// How many bytes will come: HTTP sees to it that not more do.
 fn length(asked: &Admitted) -> Result<u64, Fault> {
-    let max = match &asked.call {
+    let max = match &*asked.call {
         Call::Blob(BlobCall::Put, _) => BLOB_MAX,
         Call::Blob(BlobCall::AppendBlock, _) => APPEND_MAX,
         _ => BLOCK_MAX,
@@ -179,7 +217,7 @@ fn length(asked: &Admitted) -> Result<u64, Fault> {
 }
 
 fn write(asked: &Admitted, source: Source) -> Result<Reply, Fault> {
-    let Call::Blob(call, path) = &asked.call else {
+    let Call::Blob(call, path) = &*asked.call else {
         return Err(Fault::not_here("this operation"));
     };
     length(asked)?;
@@ -301,49 +339,80 @@ fn put_block(asked: &Admitted, path: &BlobPath, mut source: Source) -> Result<Re
 /// Get Blob. What is short is answered when all of it is authentic. Else the head is sent when the blob's manifest
 /// is, each piece when its chunk is, and what fails after that cuts the answer off before the length that its head
 /// says.
-pub(super) async fn send(shared: &Arc<Shared>, asked: Arc<Admitted>) -> Result<Reply, Fault> {
-    let permit = turn(shared).await?;
+pub(super) async fn send(asking: Asking) -> Done {
+    // Nearly all are short, and their keys at hand: to change threads twice would cost more than all the rest.
+    if let Some(Some(done)) = at_once(|| send_short(&asking)) {
+        return done;
+    }
+    let permit = match turn(&asking.shared).await {
+        Ok(permit) => permit,
+        Err(fault) => return Done::refused(fault),
+    };
     let (begun, head) = oneshot::channel();
-    let (mut sink, body) = answer();
+    let (sink, body) = answer();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        let asked = match asking.admit() {
+            Ok(asked) => asked,
+            Err(fault) => {
+                let _ = begun.send((Done::refused(fault), true));
+                return;
+            }
+        };
+        let refused = |fault| (Done::of(&asked, Err(fault)), true);
         let reader = match reader(&asked) {
             Ok(reader) => reader,
             Err(fault) => {
-                let _ = begun.send(Err(fault));
+                let _ = begun.send(refused(fault));
                 return;
             }
         };
         match begin(&asked, &reader) {
             Ok((reply, whole)) => {
-                if begun.send(Ok((reply, whole))).is_err() || whole {
+                if begun.send((Done::of(&asked, Ok(reply)), whole)).is_err() || whole {
                     return;
                 }
             }
             Err(fault) => {
-                let _ = begun.send(Err(fault));
+                let _ = begun.send(refused(fault));
                 return;
             }
         }
-        if let Err(error) = reader.read(&mut sink, &mut |_| ()) {
+        if let Err(error) = reader.read_pieces(&mut |piece| sink.send(Bytes::from_owner(piece))) {
             tracing::warn!(%error, "a blob was not sent to its end");
             sink.fail(&error);
         }
     });
-    let Ok(begun) = head.await else {
+    let Ok((done, whole)) = head.await else {
         let why = "The server encountered an internal error; its log says why.";
         let status = StatusCode::INTERNAL_SERVER_ERROR;
-        return Err(Fault::new(status, "InternalError", why));
+        return Done::refused(Fault::new(status, "InternalError", why));
     };
-    let (reply, whole) = begun?;
-    Ok(match whole {
+    let reply = done.reply.map(|reply| match whole {
         true => reply,
         false => reply.map(|_| Either::Right(body)),
-    })
+    });
+    Done { reply, ..done }
+}
+
+/// The answer of what is short, and every refusal.
+fn send_short(asking: &Asking) -> Option<Done> {
+    let asked = match asking.admit() {
+        Ok(asked) => asked,
+        Err(fault) => return Some(Done::refused(fault)),
+    };
+    let begun = reader(&asked).and_then(|reader| {
+        let range = reader.range();
+        match range.end - range.start <= SHORT_MAX {
+            true => begin(&asked, &reader).map(|(reply, _)| Some(reply)),
+            false => Ok(None),
+        }
+    });
+    Some(Done::of(&asked, begun.transpose()?))
 }
 
 fn reader(asked: &Admitted) -> Result<BlobReader<'_>, Fault> {
-    let Call::Blob(_, path) = &asked.call else {
+    let Call::Blob(_, path) = &*asked.call else {
         return Err(Fault::not_here("this operation"));
     };
     let range = ByteRange::of(&asked.head)?;
@@ -403,12 +472,25 @@ fn begin(asked: &Admitted, reader: &BlobReader<'_>) -> Result<(Reply, bool), Fau
     if !wants_md5 && length > SHORT_MAX {
         return Ok((out.done(), false));
     }
-    let mut bytes = Vec::new();
-    let read = reader.read(&mut bytes, &mut |_| ());
+    let mut pieces = Vec::new();
+    let read = reader.read_pieces(&mut |piece| {
+        pieces.push(piece);
+        Ok(())
+    });
     read.map_err(|e| Fault::of(&e, true, false))?;
+    let bytes = match pieces.pop() {
+        Some(only) if pieces.is_empty() => Bytes::from_owner(only),
+        last => {
+            let mut all = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+            for piece in pieces.iter().chain(&last) {
+                all.extend_from_slice(piece.as_ref());
+            }
+            all.into()
+        }
+    };
     if wants_md5 {
         out.md5("content-md5", &md5(&bytes));
     }
     let reply = out.done();
-    Ok((reply.map(|_| Either::Left(Bytes::from(bytes).into())), true))
+    Ok((reply.map(|_| Either::Left(bytes.into())), true))
 }

@@ -21,7 +21,7 @@ use rustix::system::uname;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::base::{ExtentId, ResourceId};
+use crate::base::{ExtentId, ResourceId, may_wait};
 use crate::resource::ResourceError;
 
 pub use object::Object;
@@ -233,6 +233,9 @@ fn failed(error: object_store::Error) -> io::Error {
 
 /// One for the process: connections that are kept belong to it. It ends with the process.
 fn runtime() -> io::Result<&'static Runtime> {
+    if !may_wait() {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);
