@@ -131,7 +131,8 @@ pub(super) fn access(
             if of != name || !is_fresh(head, now) {
                 return Err(Fault::authentication());
             }
-            let by = signed(&string_to_sign(name, head), signature)?;
+            let message = string_to_sign(name, head).ok_or_else(Fault::authentication)?;
+            let by = signed(&message, signature)?;
             Ok(Access::full(format!("key{by} of {name}"), By::Key))
         }
         // A token is good for more than this request: it is not taken from where others could read it.

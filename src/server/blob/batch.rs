@@ -22,9 +22,9 @@ const REQUESTS_MAX: usize = 256;
 pub(super) const BODY_MAX: usize = 4 << 20;
 
 /// A request of a batch, and what it is told from the others by.
-struct Part {
-    content_id: String,
-    request: Request<()>,
+pub(super) struct Part {
+    pub(super) content_id: String,
+    pub(super) request: Request<()>,
 }
 
 pub(super) fn run(
@@ -111,8 +111,8 @@ fn invalid() -> Fault {
     Fault::bad("InvalidInput", "One of the request inputs is not valid.")
 }
 
-/// The requests of a batch (RFC 2046, 5.1, and RFC 9112).
-fn parts(head: &Head, body: &[u8]) -> Result<Vec<Part>, Fault> {
+/// The requests of a batch (RFC 2046, 5.1, and RFC 9112). A delimiter is a line.
+pub(super) fn parts(head: &Head, body: &[u8]) -> Result<Vec<Part>, Fault> {
     let kind = head.header(CONTENT_TYPE.as_str())?.unwrap_or_default();
     let boundary = kind
         .split(';')
@@ -122,43 +122,58 @@ fn parts(head: &Head, body: &[u8]) -> Result<Vec<Part>, Fault> {
         .filter(|text| !text.is_empty());
     let boundary = boundary.ok_or_else(|| Fault::header("Content-Type"))?;
     let text = std::str::from_utf8(body).map_err(|_| invalid())?;
-    let text = text.replace("\r\n", "\n");
-    let delimiter = format!("--{boundary}");
-    let mut pieces = text.split(delimiter.as_str());
-    pieces.next();
+    let (delimiter, last) = (format!("--{boundary}"), format!("--{boundary}--"));
     let mut parts = Vec::new();
-    for piece in pieces {
-        if piece.starts_with("--") {
+    let mut open: Option<Vec<&str>> = None;
+    for line in text.split('\n') {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        // Spaces may follow a delimiter, and nothing else.
+        let ended = line.trim_end_matches([' ', '\t']);
+        if ended != delimiter && ended != last {
+            if let Some(lines) = &mut open {
+                lines.push(line);
+            }
+            continue;
+        }
+        if let Some(lines) = open.replace(Vec::new()) {
+            if parts.len() == REQUESTS_MAX {
+                let why = "A batch has at most 256 requests.";
+                return Err(Fault::bad("ExceedsMaxBatchRequestCount", why));
+            }
+            parts.push(part(&lines).ok_or_else(invalid)?);
+        }
+        if ended == last {
             return Ok(parts);
         }
-        if parts.len() == REQUESTS_MAX {
-            let why = "A batch has at most 256 requests.";
-            return Err(Fault::bad("ExceedsMaxBatchRequestCount", why));
-        }
-        parts.push(part(piece).ok_or_else(invalid)?);
     }
     // Without its end it was cut off.
     Err(invalid())
 }
 
-fn part(text: &str) -> Option<Part> {
-    let (before, request) = text.strip_prefix('\n')?.split_once("\n\n")?;
+fn part(lines: &[&str]) -> Option<Part> {
     let header = |line: &str| {
         let (name, value) = line.split_once(':')?;
-        Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        let value = HeaderValue::from_str(value.trim_matches([' ', '\t'])).ok()?;
+        Some((name, value))
     };
-    let content_id = before.lines().filter_map(header);
-    let content_id = content_id
-        .into_iter()
-        .find(|(name, _)| name == "content-id");
-    let content_id = content_id.map(|(_, value)| value).unwrap_or_default();
+    let mut lines = lines.iter();
+    let mut content_id = String::new();
+    for line in lines.by_ref().take_while(|line| !line.is_empty()) {
+        let (name, value) = header(line)?;
+        if name == "content-id" {
+            content_id = value.to_str().ok()?.to_owned();
+        }
+    }
     if !content_id.bytes().all(|b| b.is_ascii_graphic()) {
         return None;
     }
-    let mut lines = request.trim_start_matches('\n').split('\n');
+    let mut lines = lines.skip_while(|line| line.is_empty());
     let mut first = lines.next()?.split(' ');
     let (method, target, version) = (first.next()?, first.next()?, first.next()?);
-    if version != "HTTP/1.1" || first.next().is_some() || !target.starts_with('/') {
+    // A fragment is no part of a target (RFC 9112, 3.2).
+    let is_target = target.starts_with('/') && !target.contains('#');
+    if version != "HTTP/1.1" || first.next().is_some() || !is_target {
         return None;
     }
     let mut request = Request::new(());
@@ -167,8 +182,6 @@ fn part(text: &str) -> Option<Part> {
     *request.version_mut() = Version::HTTP_11;
     for line in lines.take_while(|line| !line.is_empty()) {
         let (name, value) = header(line)?;
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        let value = HeaderValue::from_str(&value).ok()?;
         request.headers_mut().append(name, value);
     }
     Some(Part {

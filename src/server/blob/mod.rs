@@ -11,6 +11,8 @@ mod digest;
 mod encryption;
 mod fault;
 mod find;
+#[cfg(test)]
+mod fuzz;
 mod head;
 mod lease;
 mod list;

@@ -3,6 +3,7 @@
 use quick_xml::Reader;
 use quick_xml::Writer;
 use quick_xml::escape::resolve_predefined_entity;
+use quick_xml::events::attributes::Attribute;
 use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
 
 use crate::resource::blob::{Block, BlockId, BlockList, ListedBlock, Pairs};
@@ -210,14 +211,59 @@ pub(super) fn invalid_xml() -> Fault {
     )
 }
 
-/// Tells `element` the path and the text of each element as it ends.
+/// How deep elements may lie.
+pub(super) const DEPTH_MAX: usize = 8;
+
+/// Whether XML 1.0 has a form for it (2.2).
+fn is_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// Whether it is an element's name, as all of the service's are.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b))
+}
+
+fn is_space(text: &str) -> bool {
+    text.bytes().all(|b| b" \t\r\n".contains(&b))
+}
+
+/// Whether a declaration says what is so (2.8): version 1, UTF-8.
+fn is_of_utf8(declaration: &BytesDecl<'_>) -> bool {
+    let said = BytesStart::from_content(&**declaration, "xml".len());
+    let pair = |attribute: Result<Attribute<'_>, _>| {
+        let attribute = attribute.ok()?;
+        Some((attribute.key.0.to_owned(), attribute.value.into_owned()))
+    };
+    let Some(said) = said.attributes().map(pair).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let mut said = said
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .peekable();
+    let version = said.next() == Some(("version", "1.0"));
+    said.next_if(|(name, value)| *name == "encoding" && value.eq_ignore_ascii_case("utf-8"));
+    said.next_if(|(name, value)| *name == "standalone" && ["yes", "no"].contains(value));
+    version && said.next().is_none()
+}
+
+/// Tells `element` the path and the text of each element as it ends. Attributes are passed over: none means anything.
 pub(super) fn read(
     body: &[u8],
     element: &mut dyn FnMut(&[&str], &str) -> Option<()>,
 ) -> Result<(), Fault> {
     let text = std::str::from_utf8(body).map_err(|_| invalid_xml())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // What is kept of it is told again: in a document that others must be able to read.
+    if !text.chars().all(is_char) {
+        return Err(invalid_xml());
+    }
     let mut reader = Reader::from_str(text);
+    reader.config_mut().check_comments = true;
     let mut path: Vec<(String, String)> = Vec::new();
     let mut seen_root = false;
     let mut end = |path: &mut Vec<(String, String)>| {
@@ -227,28 +273,30 @@ pub(super) fn read(
         path.pop();
         Ok::<_, Fault>(())
     };
+    let mut begin = |path: &mut Vec<(String, String)>, start: &BytesStart<'_>| {
+        let name = start.name().0;
+        if path.is_empty() && std::mem::replace(&mut seen_root, true) {
+            return Err(invalid_xml());
+        }
+        if path.len() == DEPTH_MAX || !is_name(name) {
+            return Err(invalid_xml());
+        }
+        path.push((name.to_owned(), String::new()));
+        Ok(())
+    };
     loop {
+        let at_start = reader.buffer_position() == 0;
         match reader.read_event().map_err(|_| invalid_xml())? {
-            Event::Start(start) => {
-                if path.is_empty() && std::mem::replace(&mut seen_root, true) {
-                    return Err(invalid_xml());
-                }
-                if path.len() == 8 {
-                    return Err(invalid_xml());
-                }
-                path.push((start.name().0.to_owned(), String::new()));
-            }
+            Event::Start(start) => begin(&mut path, &start)?,
             Event::Empty(start) => {
-                if path.is_empty() && std::mem::replace(&mut seen_root, true) {
-                    return Err(invalid_xml());
-                }
-                path.push((start.name().0.to_owned(), String::new()));
+                begin(&mut path, &start)?;
                 end(&mut path)?;
             }
             Event::End(_) => end(&mut path)?,
             Event::Text(text) => match path.last_mut() {
+                Some(_) if text.contains("]]>") => return Err(invalid_xml()),
                 Some((_, kept)) => kept.push_str(&text.xml10_content()),
-                None if text.trim().is_empty() => {}
+                None if is_space(&text) => {}
                 None => return Err(invalid_xml()),
             },
             Event::CData(text) => {
@@ -258,16 +306,18 @@ pub(super) fn read(
             Event::GeneralRef(reference) => {
                 let (_, kept) = path.last_mut().ok_or_else(invalid_xml)?;
                 match reference.resolve_char_ref().map_err(|_| invalid_xml())? {
-                    Some(c) => kept.push(c),
+                    Some(c) if is_char(c) => kept.push(c),
+                    Some(_) => return Err(invalid_xml()),
                     None => {
                         let known = resolve_predefined_entity(&reference);
                         kept.push_str(known.ok_or_else(invalid_xml)?);
                     }
                 }
             }
-            Event::Decl(_) | Event::Comment(_) => {}
+            Event::Decl(declaration) if at_start && is_of_utf8(&declaration) => {}
+            Event::Comment(_) => {}
             // No entities of a document's own: they grow without bound.
-            Event::PI(_) | Event::DocType(_) => return Err(invalid_xml()),
+            Event::Decl(_) | Event::PI(_) | Event::DocType(_) => return Err(invalid_xml()),
             Event::Eof if path.is_empty() && seen_root => return Ok(()),
             Event::Eof => return Err(invalid_xml()),
         }
