@@ -8,13 +8,19 @@ mod accounts;
 #[path = "common/key_wrapper.rs"]
 mod key_wrapper;
 
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
 use accounts::{Fixture, bytes, name, put_bytes};
-use atrest::crypto::Secret;
+use atrest::base::{KeyRef, KeyVersionRef};
+use atrest::crypto::{Secret, WrapAlgorithm};
 use atrest::resource::blob::{
     AppendConditions, Attributes, BlobInfo, BlobStatus, Block, BlockId, CHUNK_LEN, Conditions,
     CopySource, Encryption, Pairs, ProvidedKey, StorageAccount, UnderKey,
 };
-use atrest::resource::{EncryptionMismatch, ProtectedResource, ResourceError};
+use atrest::resource::{EncryptionMismatch, ProtectedResource, Protection, ResourceError, Wrapper};
+use atrest::vault::{KeyWrapper, VaultError, WrappedKey};
+use key_wrapper::MemoryVault;
 
 const METADATA: &str = "the-name-in-the-metadata";
 
@@ -419,4 +425,109 @@ fn plain_account_does_not_pretend_to_encrypt() {
         get(&fixture.account, "a", given),
         EncryptionMismatch::NoKeyUsed,
     );
+}
+
+/// A vault that lets somebody do something while a key is being wrapped.
+struct Meddled {
+    vault: Arc<MemoryVault>,
+    before: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl KeyWrapper for Meddled {
+    fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
+        let before = self.before.lock().unwrap().take();
+        before.into_iter().for_each(|before| before());
+        self.vault.wrap_key(key, dek)
+    }
+
+    fn unwrap_key(
+        &self,
+        key: &KeyVersionRef,
+        algorithm: WrapAlgorithm,
+        wrapped: &[u8],
+    ) -> Result<Secret<32>, VaultError> {
+        self.vault.unwrap_key(key, algorithm, wrapped)
+    }
+
+    fn revision(&self) -> Arc<AtomicU64> {
+        self.vault.revision()
+    }
+}
+
+#[test]
+fn account_that_was_put_under_another_key_is_not_put_back_by_a_rotation_that_began_before() {
+    let customers = |key| Protection::CustomerManaged { key };
+    // The first two: a rotation, and a change to a third key, which is the later one and stays.
+    for (third, at_once) in [(false, true), (true, true), (false, false)] {
+        let fixture = Fixture::protected();
+        put_bytes(&fixture.account, "a", b"data");
+        let old = fixture.account.protection().clone();
+        let (new, last) = (fixture.vault.add("new"), fixture.vault.add("last"));
+        let mut other = fixture.open().unwrap();
+        let to = customers(new.clone());
+        let change = move || drop(other.rewrap(&to).unwrap());
+        let meddled = Arc::new(Meddled {
+            vault: fixture.vault.clone(),
+            before: Mutex::new(None),
+        });
+        let (id, wrapper) = (fixture.account.id(), meddled.clone());
+        let mut slow = StorageAccount::open(
+            fixture.account.dir(),
+            id,
+            old.clone(),
+            &(wrapper as Wrapper),
+        )
+        .unwrap();
+        if at_once {
+            *meddled.before.lock().unwrap() = Some(Box::new(change));
+        }
+        let to = match third {
+            true => customers(last.clone()),
+            false => old.clone(),
+        };
+        let done = slow.rewrap(&to).unwrap();
+        // The control: where nobody else changed it, it is under what it was asked to be under.
+        let expected = match (third, at_once) {
+            (true, _) => customers(last),
+            (false, true) => customers(new),
+            (false, false) => old,
+        };
+        assert_eq!(*slow.protection(), expected);
+        assert_eq!(*fixture.open().unwrap().protection(), expected);
+        let envelope = slow.envelope().unwrap();
+        assert_eq!(Some(&envelope.key.key()), expected.key());
+        assert_eq!(done.to, envelope.key.to_string());
+        // That key decides, and no other.
+        let read = |account: &StorageAccount| get(account, "a", Encryption::Unspecified);
+        for key in ["customer", "new", "last"] {
+            fixture.vault.enable(key, false);
+            let decides = expected.key().unwrap().name.to_string() == key;
+            assert_eq!(read(&slow).is_err(), decides, "{key}");
+            fixture.vault.enable(key, true);
+        }
+        assert_eq!(read(&slow).unwrap(), b"data");
+        assert_eq!(read(&fixture.account).unwrap(), b"data");
+    }
+}
+
+#[test]
+fn rotations_at_once_lose_no_key_and_leave_the_account_under_the_newest() {
+    let fixture = Fixture::protected();
+    put_bytes(&fixture.account, "a", b"data");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let mut account = fixture.open().unwrap();
+            let to = account.protection().clone();
+            scope.spawn(move || {
+                for _ in 0..5 {
+                    match account.rewrap(&to) {
+                        Ok(_) | Err(ResourceError::Busy { .. }) => {}
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+            });
+        }
+    });
+    let data = get(&fixture.open().unwrap(), "a", Encryption::Unspecified);
+    assert_eq!(data.unwrap(), b"data");
 }

@@ -92,6 +92,12 @@ impl HeldKey {
         let _ = self.commitment.set(commitment);
     }
 
+    /// Whether this is the key: no other was expected, or used before.
+    fn is(&self, key: &Secret<32>) -> bool {
+        let expected = self.commitment.get();
+        expected.is_none_or(|expected| *expected == commitment(key, self.of))
+    }
+
     /// Whether the key may be used now. Returns a number that changes whenever keys derived
     /// earlier must be dropped. Costs next to nothing while the vault allows it.
     pub(super) fn check(&self) -> Result<u64, ResourceError> {
@@ -210,27 +216,46 @@ impl AccountKeys {
         AccountHeader::read(&self.path)
     }
 
-    /// Writes a header with the same keys, wrapped anew: the account key by the newest version of
-    /// `to`, the catalog's by the newest version of its own. From then on it is the one in use.
-    pub(super) fn rewrap(
+    /// The header as it is now, and one with the same keys, wrapped anew: the account key by the newest version of
+    /// `to`, or of the key that wraps it already; the catalog's by the newest version of its own.
+    pub(super) fn wrapped_anew(
         &self,
-        to: &KeyRef,
+        to: Option<&KeyRef>,
     ) -> Result<(AccountHeader, AccountHeader), ResourceError> {
         let old = self.header()?;
-        let rewrap = |envelope: &Envelope, chain: Chain, to: &KeyRef| {
-            let key = envelope.open(&*self.wrapper, chain.kind(), self.id)?;
-            envelope.anew(&*self.wrapper, to, &key)
+        let anew = |envelope: &Envelope, held: &HeldKey, to: Option<&KeyRef>| {
+            let key = envelope.open(&*self.wrapper, held.kind, self.id)?;
+            if !held.is(&key) {
+                return Err(EnvelopeError::Mismatch);
+            }
+            envelope.anew(&*self.wrapper, to.unwrap_or(&envelope.key.key()), &key)
         };
         let refused = |e| ResourceError::envelope(&self.path, &e);
         let new = AccountHeader {
-            account: rewrap(&old.account, Chain::Account, to).map_err(refused)?,
-            catalog: rewrap(&old.catalog, Chain::Catalog, &old.catalog.key.key())
-                .map_err(refused)?,
+            account: anew(&old.account, &self.account, to).map_err(refused)?,
+            catalog: anew(&old.catalog, &self.catalog, None).map_err(refused)?,
         };
-        new.write(&self.path)?;
+        Ok((old, new))
+    }
+
+    /// Writes the header `new` in the place of `old`; whether `old`, or `new` itself, was there. For who keeps others
+    /// from doing the same meanwhile.
+    pub(super) fn replace(
+        &self,
+        old: &AccountHeader,
+        new: &AccountHeader,
+    ) -> Result<bool, ResourceError> {
+        let now = self.header()?;
+        if now == *old {
+            new.write(&self.path)?;
+        }
+        Ok(now == *old || now == *new)
+    }
+
+    /// Goes by the header as it is now from the next use on.
+    pub(super) fn reload(&self) {
         self.account.reload();
         self.catalog.reload();
-        Ok((old, new))
     }
 }
 

@@ -1,9 +1,11 @@
 use std::path::PathBuf;
 
-use crate::base::ResourceId;
+use crate::base::{KeyRef, ResourceId};
 use crate::envelope::ResourceKind;
 use crate::resource::{ProtectedResource, Protection, ResourceError, Rewrapped, Verified};
 
+use super::change::TRIES;
+use super::key::AccountKeys;
 use super::{AccountHeader, StorageAccount};
 
 impl ProtectedResource for StorageAccount {
@@ -53,8 +55,15 @@ impl ProtectedResource for StorageAccount {
                 self.dir.display()
             )));
         };
-        let (old, new) = keys.rewrap(key)?;
-        self.protection = to.clone();
+        let (old, new) = self.wrap_keys_anew(keys, key)?;
+        self.protection = match to {
+            Protection::CustomerManaged { .. } => Protection::CustomerManaged {
+                key: new.account.key.key(),
+            },
+            _ => Protection::ServiceManaged {
+                key: new.account.key.key(),
+            },
+        };
         let mut left = Vec::new();
         for scope in self.catalog.scopes()? {
             match self.wrap_scope_anew(scope.id, None) {
@@ -74,6 +83,24 @@ impl ProtectedResource for StorageAccount {
 }
 
 impl StorageAccount {
+    /// The header before and the one after. Who does the same at the same time is not overwritten: what he wrote is
+    /// read, and wrapped anew in its turn; by the key that he chose, unless `to` is another than this account was under.
+    fn wrap_keys_anew(
+        &self,
+        keys: &AccountKeys,
+        to: &KeyRef,
+    ) -> Result<(AccountHeader, AccountHeader), ResourceError> {
+        let to = (self.protection.key() != Some(to)).then_some(to);
+        for _ in 0..TRIES {
+            let (old, new) = keys.wrapped_anew(to)?;
+            if (self.catalog).while_unchanged(&mut || keys.replace(&old, &new))? {
+                keys.reload();
+                return Ok((old, new));
+            }
+        }
+        Err(self.busy())
+    }
+
     /// The bytes of all files but the header, and of all blobs that are kept elsewhere.
     pub(super) fn data_len(&self) -> Result<u64, ResourceError> {
         let elsewhere = match self.objects() {

@@ -258,8 +258,9 @@ pub(super) fn read(
 ) -> Result<(), Fault> {
     let text = std::str::from_utf8(body).map_err(|_| invalid_xml())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // What is kept of it is told again: in a document that others must be able to read.
-    if !text.chars().all(is_char) {
+    // What is kept of it is told again: in a document that others must be able to read. The library would pass over
+    // a second mark.
+    if text.starts_with('\u{feff}') || !text.chars().all(is_char) {
         return Err(invalid_xml());
     }
     let mut reader = Reader::from_str(text);

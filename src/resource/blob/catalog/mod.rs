@@ -343,7 +343,16 @@ impl Catalog {
         self.writer.write(&mut work).map_err(|e| self.refused(e))
     }
 
-    /// The same for what may find that what it was made from is not there any more.
+    /// Runs `work`, which changes something beside the catalog, while nobody else does so or changes the catalog, in this
+    /// process or another. It may be run twice.
+    pub(super) fn while_unchanged<T>(
+        &self,
+        work: &mut dyn FnMut() -> Result<T, ResourceError>,
+    ) -> Result<T, ResourceError> {
+        self.write(|_| Ok(work()?))
+    }
+
+    /// As [`Catalog::write`], for what may find that what it was made from is not there any more.
     fn write_unless_outdated<T>(
         &self,
         mut work: impl FnMut(&Connection) -> Result<T, Refused>,

@@ -43,10 +43,11 @@ fn declaration(text: &str) -> Option<&str> {
         return Some(text);
     };
     let (said, rest) = after.split_once("?>")?;
-    let mut said = said;
+    // Between what it says, no space is asked for.
+    let mut said = said.strip_prefix(space)?;
     let mut values = Vec::new();
     while !said.trim_start_matches(space).is_empty() {
-        let (name, after) = said.strip_prefix(space)?.split_once('=')?;
+        let (name, after) = said.split_once('=')?;
         let after = after.trim_start_matches(space);
         let quote = after.chars().next().filter(|c| "'\"".contains(*c))?;
         let (value, after) = after[1..].split_once(quote)?;

@@ -217,10 +217,11 @@ fn meaning(raw: &Raw) -> Option<Vec<String>> {
         }
     }
     let path = decoded(&raw.path)?;
-    match raw.parameter("sr")?.as_str() {
-        _ if fields(raw)?.len() == ACCOUNTS.len() => {}
-        "c" => all.push(path.split('/').nth(1)?.to_owned()),
-        _ => all.extend([path, raw.parameter("snapshot")?]),
+    if fields(raw)?.len() != ACCOUNTS.len() {
+        match raw.parameter("sr")?.as_str() {
+            "c" => all.push(path.split('/').nth(1)?.to_owned()),
+            _ => all.extend([path, raw.parameter("snapshot")?]),
+        }
     }
     Some(all)
 }
