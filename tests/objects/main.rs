@@ -1,4 +1,4 @@
-//! Extents as objects in an object store: one that fails in memory, and a real one.
+//! Extents as objects in an object store: one that fails in memory, a real one, and a stand-in for Google's.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,5 +10,7 @@ mod faulty_store;
 mod key_wrapper;
 
 mod account;
+mod google;
+mod in_google;
 mod served;
 mod store;

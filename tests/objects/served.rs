@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A working directory, and the environment of its commands.
-struct Work {
-    dir: PathBuf,
-    environment: Vec<(String, String)>,
+pub struct Work {
+    pub dir: PathBuf,
+    pub environment: Vec<(String, String)>,
 }
 
 impl Work {
-    fn new(temp: &TempDir, name: &str) -> Self {
+    pub fn new(temp: &TempDir, name: &str) -> Self {
         let work = Self {
             dir: temp.path().join(name),
             environment: Vec::new(),
@@ -35,11 +35,11 @@ impl Work {
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
-    fn ok(&self, args: &[&str]) -> String {
+    pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{args:?}: {said}");
@@ -47,7 +47,7 @@ impl Work {
     }
 
     /// What it says to a command that it refuses.
-    fn fails(&self, args: &[&str]) -> String {
+    pub fn fails(&self, args: &[&str]) -> String {
         let output = self.run(args);
         assert!(!output.status.success(), "{args:?}");
         String::from_utf8(output.stderr).unwrap()
@@ -111,7 +111,7 @@ impl Drop for Running {
     }
 }
 
-fn holds(dir: &Path, needle: &[u8]) -> bool {
+pub fn holds(dir: &Path, needle: &[u8]) -> bool {
     let files = walkdir::WalkDir::new(dir).into_iter().flatten();
     let mut files = files.filter(|f| f.file_type().is_file());
     files.any(|f| {
