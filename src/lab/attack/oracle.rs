@@ -324,7 +324,7 @@ impl Known {
     fn that_fits(&self, nonce: u32, sum: u32) -> Option<u8> {
         let letters = sum.wrapping_sub(nonce).wrapping_sub(self.sum);
         let letter = u8::try_from(letters.checked_div(self.letters)?).ok()?;
-        let fits = letters % self.letters == 0 && letter.is_ascii_lowercase();
+        let fits = letters.is_multiple_of(self.letters) && letter.is_ascii_lowercase();
         fits.then_some(letter)
     }
 }
