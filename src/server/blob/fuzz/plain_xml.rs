@@ -56,7 +56,7 @@ fn declaration(text: &str) -> Option<&str> {
     }
     let mut values = values.into_iter().peekable();
     values.next_if_eq(&("version", "1.0"))?;
-    values.next_if(|(name, value)| *name == "encoding" && value.to_ascii_uppercase() == "UTF-8");
+    values.next_if(|(name, value)| *name == "encoding" && value.eq_ignore_ascii_case("utf-8"));
     values.next_if(|(name, value)| *name == "standalone" && ["yes", "no"].contains(value));
     values.next().is_none().then_some(rest)
 }
