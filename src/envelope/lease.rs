@@ -79,7 +79,7 @@ impl Lease {
         let (seen, asked) = (revision.load(Ordering::Acquire), monotonic());
         let key = envelope.open(&*wrapper, kind, resource)?;
         let standing = Standing::new(asked);
-        standing.set(Some((0, seen, asked)));
+        standing.set(Some((0, seen, standing.at(asked))));
         Ok(Self {
             wrapper,
             newest: Box::new(|| None),
@@ -135,11 +135,13 @@ impl Lease {
         }
     }
 
-    /// Whether an answer still stands that was asked for at `asked`, when the vault was at `revision`.
-    fn is_fresh(&self, revision: u64, asked: Instant) -> bool {
+    /// Whether an answer still stands that was asked for at `asked` ([`Standing::at`]), when the vault was at `revision`.
+    #[inline]
+    fn is_fresh(&self, revision: u64, asked: u64) -> bool {
+        const INTERVAL: u64 = LEASE_INTERVAL.as_nanos() as u64;
         broken(Sabotage::RevocationIgnored)
             || revision == self.revision.load(Ordering::Acquire)
-                && (self.monotonic)().saturating_duration_since(asked) < LEASE_INTERVAL
+                && self.standing.at((self.monotonic)()).saturating_sub(asked) < INTERVAL
     }
 
     fn ask_again(&self) -> Result<u64, Arc<EnvelopeError>> {
@@ -152,7 +154,7 @@ impl Lease {
         // came is its answer too, however long it took.
         let revision = self.revision.load(Ordering::Acquire);
         let answered = state.revision == revision && came <= state.asked;
-        if !answered && !self.is_fresh(state.revision, state.asked) {
+        if !answered && !self.is_fresh(state.revision, self.standing.at(state.asked)) {
             let (revision, asked) = (self.revision.load(Ordering::Acquire), (self.monotonic)());
             let answer = self.unwrap_newest(&mut state.envelope);
             if state.held.is_ok() && answer.is_err() {
@@ -167,8 +169,9 @@ impl Lease {
             state.held = answer.map_err(Arc::new);
             state.revision = revision;
             let stands = state.held.is_ok();
-            let standing = stands.then_some((state.generation, revision, state.asked));
-            self.standing.set(standing);
+            let asked = self.standing.at(state.asked);
+            self.standing
+                .set(stands.then_some((state.generation, revision, asked)));
         }
         match &state.held {
             Ok(_) => Ok(state.generation),

@@ -4,10 +4,11 @@
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The generation of the key, the vault's revision when it allowed it, and the time before it was asked.
-type Allowed = (u64, u64, Instant);
+/// The generation of the key, the vault's revision when it allowed it, and the time before it was asked
+/// ([`Standing::at`]).
+type Allowed = (u64, u64, u64);
 
 /// The vault's last answer.
 pub(super) struct Standing {
@@ -16,7 +17,6 @@ pub(super) struct Standing {
     is_allowed: AtomicU64,
     generation: AtomicU64,
     revision: AtomicU64,
-    /// Nanoseconds since `start`.
     asked: AtomicU64,
     start: Instant,
 }
@@ -34,6 +34,14 @@ impl Standing {
         }
     }
 
+    /// A time in nanoseconds since `start`.
+    #[inline]
+    pub(super) fn at(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.start);
+        // 584 years.
+        since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
+    }
+
     /// What was set last; `None` when the key may not be used.
     #[inline]
     pub(super) fn get(&self) -> Option<Allowed> {
@@ -45,7 +53,6 @@ impl Standing {
             let asked = self.asked.load(Ordering::Relaxed);
             fence(Ordering::Acquire);
             if turn.is_multiple_of(2) && self.turn.load(Ordering::Relaxed) == turn {
-                let asked = self.start + Duration::from_nanos(asked);
                 return (is_allowed != 0).then_some((generation, revision, asked));
             }
             spin_loop();
@@ -60,12 +67,9 @@ impl Standing {
         self.is_allowed
             .store(allowed.is_some().into(), Ordering::Relaxed);
         if let Some((generation, revision, asked)) = allowed {
-            // Rounded down, and 584 years.
-            let since = asked.saturating_duration_since(self.start).as_nanos();
-            let since = u64::try_from(since).unwrap_or(u64::MAX);
             self.generation.store(generation, Ordering::Relaxed);
             self.revision.store(revision, Ordering::Relaxed);
-            self.asked.store(since, Ordering::Relaxed);
+            self.asked.store(asked, Ordering::Relaxed);
         }
         self.turn.store(turn + 2, Ordering::Release);
     }
@@ -80,10 +84,9 @@ mod tests {
     #[test]
     fn an_answer_is_never_read_half_of_one_and_half_of_the_next() {
         const LAST: u64 = 20_000;
-        let start = Instant::now();
-        let standing = Standing::new(start);
+        let standing = Standing::new(Instant::now());
         assert_eq!(standing.get(), None);
-        let nth = |n: u64| (n, n * 3, start + Duration::from_nanos(n * 7));
+        let nth = |n: u64| (n, n * 3, n * 7);
         thread::scope(|scope| {
             scope.spawn(|| {
                 for n in 1..=LAST {
