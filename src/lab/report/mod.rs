@@ -8,6 +8,7 @@ mod html;
 mod junit;
 mod sign;
 mod svg;
+mod units;
 mod verify;
 
 use std::collections::BTreeMap;
