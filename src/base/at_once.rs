@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(at_once(|| 7), Some(7));
         assert_eq!(at_once(|| if may_wait() { 7 } else { 8 }), None);
         assert!(may_wait(), "outside");
-        let inner = || at_once(|| may_wait());
+        let inner = || at_once(may_wait);
         assert_eq!(at_once(|| inner().is_none()), Some(true));
         let panicked = std::panic::catch_unwind(|| at_once(|| panic!("on purpose")));
         assert!(panicked.is_err() && may_wait());
