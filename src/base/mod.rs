@@ -8,6 +8,7 @@ mod ids;
 mod lock;
 mod probe;
 pub mod sabotage;
+mod stamp;
 mod vault_name;
 
 pub use at_once::{at_once, may_wait, mutex_lock, read_lock};
@@ -22,4 +23,5 @@ pub use ids::{
 };
 pub use lock::FileLock;
 pub use probe::{Moving, Part, Recorded, leave, record, within};
+pub use stamp::Stamp;
 pub use vault_name::{BadVaultName, VaultName};

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::base::write_atomic;
+use crate::base::{Stamp, write_atomic};
 use crate::crypto::sha256;
 
 use super::registry::{ADMINISTRATOR, FILE, Identity, Registry, new_secret, new_uuid, read};
-use super::stamp::Stamp;
 use super::{Assignment, Home, ServerError};
 
 /// The identities of a working directory. The file is looked at each time they are asked for: a removal

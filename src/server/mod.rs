@@ -11,7 +11,7 @@
 //! | `login.rs`, `control.rs` | where clients get tokens; health and metrics |
 //! | `vault/`, `blob/` | the REST APIs: keys and secrets; blobs |
 //! | `events/`       | what happened, told to a file or a webhook |
-//! | `reply.rs`, `stream.rs`, `shared.rs`, `metrics.rs`, `stamp.rs`, `timing.rs` | what all of them need |
+//! | `reply.rs`, `stream.rs`, `shared.rs`, `metrics.rs`, `timing.rs` | what all of them need |
 
 mod access;
 mod auth;
@@ -34,7 +34,6 @@ mod reply;
 mod role;
 mod serve;
 mod shared;
-mod stamp;
 mod stream;
 mod timing;
 mod token;

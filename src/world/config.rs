@@ -1,12 +1,11 @@
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{KeyName, ResourceId, VaultId, VaultName, file_identity, write_atomic};
+use crate::base::{KeyName, ResourceId, Stamp, VaultId, VaultName, write_atomic};
 use crate::resource::Protection;
 use crate::resource::blob::ObjectsUrl;
 
@@ -93,40 +92,22 @@ impl ResourceEntry {
     }
 }
 
-/// A configuration file as it was when it was read.
-pub(super) struct Seen {
-    stamp: Stamp,
-    /// Kept open, so that no file that takes its place gets its inode.
-    _file: File,
-}
-
-/// Which file, its length, and when its bytes and its inode were changed last, in seconds and nanoseconds.
-type Stamp = ((u64, u64), u64, [(i64, i64); 2]);
-
-fn stamp(about: &Metadata) -> Stamp {
-    let modified = (about.mtime(), about.mtime_nsec());
-    let changed = (about.ctime(), about.ctime_nsec());
-    (file_identity(about), about.len(), [modified, changed])
-}
-
 /// The configuration that counts.
 pub(super) struct Current {
     pub(super) config: Arc<Config>,
-    /// What it was read from, where it was.
-    seen: Option<Seen>,
+    /// The state of the file that it was read from, where that can be told from a later one.
+    seen: Option<Stamp>,
 }
 
 impl Current {
-    pub(super) fn new(config: Config, seen: Option<Seen>) -> Self {
+    pub(super) fn new(config: Config, seen: Option<Stamp>) -> Self {
         let config = Arc::new(config);
         Self { config, seen }
     }
 
     /// Whether the file in `dir` is still the one that it was read from.
     pub(super) fn is_newest(&self, dir: &Path) -> bool {
-        let is_it =
-            |seen: &Seen| fs::metadata(dir.join(CONFIG)).is_ok_and(|now| stamp(&now) == seen.stamp);
-        self.seen.as_ref().is_some_and(is_it)
+        self.seen.is_some() && self.seen == Stamp::of(&dir.join(CONFIG))
     }
 }
 
@@ -144,25 +125,26 @@ impl Config {
 
     /// Reads the configuration in `dir`.
     pub(super) fn read(dir: &Path) -> Result<Self, WorldError> {
-        Ok(Self::read_seen(dir)?.0)
-    }
-
-    /// The same, and by what to tell whether it is still the newest.
-    pub(super) fn read_seen(dir: &Path) -> Result<(Self, Seen), WorldError> {
         let path = dir.join(CONFIG);
-        let failed = |e| WorldError::io(&path, e);
-        let file = match File::open(&path) {
+        let mut text = Vec::new();
+        match File::open(&path) {
+            Ok(file) => file
+                .take(MAX_LEN + 1)
+                .read_to_end(&mut text)
+                .map_err(|e| WorldError::io(&path, e))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(WorldError::NoWorkspace(dir.display().to_string()));
             }
-            opened => opened.map_err(failed)?,
+            Err(e) => return Err(WorldError::io(&path, e)),
         };
-        let stamp = stamp(&file.metadata().map_err(failed)?);
-        let mut text = Vec::new();
-        let read = (&file).take(MAX_LEN + 1).read_to_end(&mut text);
-        read.map_err(failed)?;
-        let config = Self::parse(&text, &path)?;
-        Ok((config, Seen { stamp, _file: file }))
+        Self::parse(&text, &path)
+    }
+
+    /// The same, and by what to tell whether it is still the newest: looked at before, so that a change meanwhile is
+    /// another state.
+    pub(super) fn read_seen(dir: &Path) -> Result<(Self, Option<Stamp>), WorldError> {
+        let seen = Stamp::of(&dir.join(CONFIG)).filter(Stamp::is_settled);
+        Ok((Self::read(dir)?, seen))
     }
 
     fn parse(text: &[u8], path: &Path) -> Result<Self, WorldError> {

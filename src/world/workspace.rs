@@ -2,14 +2,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::base::{Clock, KeyName, KeyRef, VaultId, create_dir_private};
+use crate::base::{Clock, KeyName, KeyRef, Stamp, VaultId, create_dir_private};
 use crate::crypto::{KeyKind, SecretBytes};
 use crate::resource::{Protection, Wrapper};
 use crate::vault::{
     KeySpec, KeyVault, LocalVault, RemoteOptions, RootKeySource, VaultError, VaultSettings,
 };
 
-use super::config::{CONFIG, Config, Current, Environment, Seen};
+use super::config::{CONFIG, Config, Current, Environment};
 use super::landscape::Store;
 use super::lock::{ChangeLock, LOCK};
 use super::{
@@ -212,7 +212,7 @@ impl Workspace {
             return Ok(());
         }
         let (config, seen) = Config::read_seen(&self.dir)?;
-        self.adopt(config, Some(seen));
+        self.adopt(config, seen);
         Ok(())
     }
 
@@ -313,7 +313,7 @@ impl Workspace {
         self.config.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn adopt(&self, config: Config, seen: Option<Seen>) {
+    fn adopt(&self, config: Config, seen: Option<Stamp>) {
         let current = Current::new(config, seen);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = current;
     }

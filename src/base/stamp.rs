@@ -4,11 +4,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::base::file_identity;
+use super::file_identity;
 
 /// By which a state of a file is told from each other one, once it has aged.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub struct Stamp {
     inode: (u64, u64),
     len: u64,
     modified: (i64, i64),
@@ -21,7 +21,7 @@ impl Stamp {
     const AGE: Duration = Duration::from_secs(1);
 
     /// That of a file.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub fn of(path: &Path) -> Option<Self> {
         let file = std::fs::metadata(path).ok()?;
         Some(Self {
             inode: file_identity(&file),
@@ -32,7 +32,7 @@ impl Stamp {
     }
 
     /// Whether a later change would have another stamp.
-    pub(super) fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         let (Ok(seconds), Ok(nanoseconds)) =
             (u64::try_from(self.changed.0), u32::try_from(self.changed.1))
         else {
