@@ -255,9 +255,9 @@ impl Front {
     ) -> Result<Reply, Reset> {
         request.extensions_mut().insert(peer.address);
         let front = self.clone();
-        let is_timed = self.shared.timing && timing::asks(request.headers());
+        let times = self.shared.timing.then(|| timing::asks(request.headers()));
         let done =
-            tokio::spawn(async move { timing::told(is_timed, front.secure(&peer, request)).await })
+            tokio::spawn(async move { timing::told(times, front.secure(&peer, request)).await })
                 .await;
         let reply = done.unwrap_or_else(|panicked| {
             let cause = ServerError::Usage(panicked.to_string());

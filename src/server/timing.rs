@@ -18,20 +18,32 @@ pub(super) fn asks(headers: &HeaderMap) -> bool {
     headers.contains_key(ASKS)
 }
 
-/// The answer; when `is_asked`, with its parts in a `Server-Timing` field (W3C, Server Timing). They are recorded in whatever
-/// thread works on it; between two of them it waits. Who passes work on to a thread takes the recording along.
-pub(super) async fn told(is_asked: bool, answer: impl Future<Output = Reply>) -> Reply {
-    if !is_asked {
-        return answer.await;
+/// Leaves the recording of this thread, also when what it records panics: nothing else is recorded in it.
+struct Leaves;
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        let _ = leave();
     }
+}
+
+/// The answer; of a server that tells times, where it `is_asked`, with its parts in a `Server-Timing` field (W3C, Server
+/// Timing). They are recorded in whatever thread works on it; between two of them it waits. Who passes work on to a
+/// thread takes the recording along.
+pub(super) async fn told(is_asked: Option<bool>, answer: impl Future<Output = Reply>) -> Reply {
+    let Some(is_asked) = is_asked else {
+        return answer.await;
+    };
     let mut answer = Box::pin(answer);
-    let mut moving = Some(Moving::begin());
+    let mut moving = is_asked.then(Moving::begin);
     let mut reply = poll_fn(|context| {
+        let _leaves = Leaves;
         if let Some(moving) = moving.take() {
             moving.go_on();
         }
         let polled = answer.as_mut().poll(context);
-        moving = leave();
+        // Another request's may have come with what this one waited for.
+        moving = leave().filter(|_| is_asked);
         polled
     })
     .await;
@@ -48,9 +60,9 @@ pub(super) fn carried(job: Box<dyn FnOnce() + Send>) -> Box<dyn FnOnce() + Send>
     match leave() {
         None => job,
         Some(moving) => Box::new(move || {
+            let _leaves = Leaves;
             moving.go_on();
             job();
-            let _ = leave();
         }),
     }
 }
