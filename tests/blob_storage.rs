@@ -372,7 +372,8 @@ fn revocation_stops_a_get_half_way() {
         "{refused}"
     );
     assert_eq!(
-        stops.1, MIB,
+        stops.1,
+        MIB / 4,
         "no batch after the one that was being written"
     );
 }

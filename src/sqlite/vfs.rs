@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use rusqlite::{Connection, ffi};
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
-use crate::base::{Part, beside, within};
+use crate::base::{Part, beside, may_wait, within};
 
 use super::PageSize;
 use super::host::{self, Host};
@@ -1299,10 +1299,19 @@ pass_on!(dl_error, xDlError, (), (), (len: c_int, out: *mut c_char));
 pass_on!(dl_sym, xDlSym, Symbol, None, (library: *mut c_void, name: *const c_char));
 pass_on!(dl_close, xDlClose, (), (), (library: *mut c_void));
 pass_on!(randomness, xRandomness, c_int, 0, (len: c_int, out: *mut c_char));
-pass_on!(sleep, xSleep, c_int, 0, (microseconds: c_int));
+pass_on!(sleep_below, xSleep, c_int, 0, (microseconds: c_int));
 pass_on!(current_time, xCurrentTime, c_int, ffi::SQLITE_ERROR, (out: *mut f64));
 pass_on!(current_time_ms, xCurrentTimeInt64, c_int, ffi::SQLITE_ERROR, (out: *mut i64));
 pass_on!(last_error, xGetLastError, c_int, 0, (len: c_int, out: *mut c_char));
+
+/// Who may not wait is through with SQLite's retries at once: what comes of them counts for nothing.
+unsafe extern "C" fn sleep(vfs: *mut ffi::sqlite3_vfs, microseconds: c_int) -> c_int {
+    if !may_wait() {
+        return 0;
+    }
+    // SAFETY: as SQLite called it.
+    unsafe { sleep_below(vfs, microseconds) }
+}
 
 /// The functions that a SQLite gives to an extension: of `sqlite3_api_routines` (`sqlite3ext.h`),
 /// to which SQLite only ever appends, those that are used here, and how many lie between.

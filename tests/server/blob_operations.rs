@@ -22,6 +22,40 @@ fn with_token(token: &str, method: &str, path: &str, headers: &[&str], body: &st
     )
 }
 
+/// Short pieces may lie in long buffers, one for each: all of them at once would be a gibibyte here. And what was tried at
+/// once, and left to a thread that may wait, is no failure that the log tells.
+#[test]
+fn short_answer_of_many_blocks_takes_no_more_memory_than_its_length() {
+    let (served, key) = served();
+    let ask = |method: &str, path: &str, body: &str| {
+        let put: &[&str] = match method == "PUT" && !path.contains("comp=") {
+            true => PUT,
+            false => &[],
+        };
+        served.proxied(HOST, &signed(&key, method, path, put, body, same))
+    };
+    let block = "0123456789".repeat(6);
+    let blob = "/default/b";
+    let staged = ask("PUT", &format!("{blob}?blockid=QUFB&comp=block"), &block);
+    assert_eq!(staged.status, 201);
+    let list = "<Latest>QUFB</Latest>".repeat(4000);
+    let list = format!("<BlockList>{list}</BlockList>");
+    let put = ask("PUT", &format!("{blob}?comp=blocklist"), &list);
+    assert_eq!(put.status, 201);
+    let before = served.peak_kib();
+    for _ in 0..3 {
+        assert_eq!(ask("GET", blob, "").body, block.repeat(4000));
+    }
+    let more = served.peak_kib() - before;
+    assert!(more < 96 << 10, "{more} KiB");
+    let errors = |log: &str| log.lines().filter(|l| l.contains("\"ERROR\"")).count();
+    assert_eq!(errors(&served.log()), 0, "{}", served.log());
+    // A control: a failure is told there.
+    std::fs::remove_file(served.dir.path().join("atrest.json")).unwrap();
+    assert_eq!(ask("GET", blob, "").status, 500);
+    assert!(errors(&served.log()) > 0, "{}", served.log());
+}
+
 #[test]
 fn copy_reads_nothing_that_its_requester_could_not_read() {
     let (served, key) = served();

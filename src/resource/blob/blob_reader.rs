@@ -17,7 +17,7 @@ use super::store::OpenExtent;
 use super::{BlobAt, BlobInfo, BlobPath, Encryption, ExtentReader, StorageAccount};
 
 /// Extents whose files a read opens before it begins.
-const OPEN_MAX: usize = 64;
+pub(super) const OPEN_MAX: usize = 64;
 
 /// Part of a blob that is about to be read, in one state of the blob: a put or delete meanwhile does
 /// not change what is read.

@@ -1,5 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::base::{KeyRef, ResourceId, may_wait, read_lock};
 use crate::crypto::{Label, Secret, derive};
@@ -115,7 +115,7 @@ impl HeldKey {
 
     /// Drops the lease, so that the next use reads the envelope again.
     pub(super) fn reload(&self) {
-        let mut held = self.held.write().expect("no holder of this lock can panic");
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         held.lease = None;
         held.base += 1 << 32;
     }
@@ -132,7 +132,7 @@ impl HeldKey {
             return Err(ResourceError::Usage(why.into()));
         }
         let envelope = (self.envelope)()?;
-        let mut held = self.held.write().expect("no holder of this lock can panic");
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(lease) = &held.lease
             && lease.envelope() == envelope
         {

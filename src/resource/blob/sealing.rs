@@ -1,10 +1,11 @@
 use std::path::Path;
 
-use crate::base::GenerationId;
+use crate::base::{GenerationId, may_wait};
 use crate::crypto::TagMismatch;
 use crate::resource::{KeyLoss, ResourceError};
 
 use super::account::unauthentic;
+use super::blob_reader::OPEN_MAX;
 use super::catalog::Entry;
 use super::encryption::BlobKey;
 use super::manifest::{Extent, Generation, Manifest, Subject};
@@ -27,6 +28,11 @@ impl StorageAccount {
         encryption: Encryption<'a>,
     ) -> Result<Found<'a>, ResourceError> {
         let (entry, bytes) = self.catalog.find(blob)?;
+        // Their manifest is long, too.
+        let is_locked = entry.extents > OPEN_MAX as u64 || !self.extents.stay_while_open();
+        if is_locked && !may_wait() {
+            return Err(self.busy());
+        }
         let key = self.blob_key(&blob, entry.under, encryption)?;
         let subject = blob.subject();
         let manifest = self.open_manifest(&bytes, entry.generation, key.as_ref(), subject)?;

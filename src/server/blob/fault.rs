@@ -4,6 +4,7 @@
 use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 
+use crate::base::may_wait;
 use crate::resource::blob::Refusal;
 use crate::resource::{EncryptionMismatch, KeyLoss, ResourceError};
 use crate::server::reply::{Reply, whole};
@@ -116,11 +117,6 @@ impl Fault {
     /// What the account refused. `reads` tells whether the operation only reads; `on_container` whether it
     /// is one of a container.
     pub(super) fn of(error: &ResourceError, reads: bool, on_container: bool) -> Self {
-        let failed = |cause: &ResourceError| {
-            tracing::error!(%cause, "the storage account failed");
-            let why = "The server encountered an internal error; its log says why.";
-            Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
-        };
         match error {
             ResourceError::NotFound(_) => Self::new(
                 StatusCode::NOT_FOUND,
@@ -180,11 +176,12 @@ impl Fault {
             ResourceError::ScopeForced(_) => super::encryption::forced(),
             ResourceError::BadBlock(why) => Self::bad("InvalidBlockList", why.as_str()),
             ResourceError::Usage(why) => Self::bad("InvalidInput", why.as_str()),
-            ResourceError::Busy { .. } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "ServerBusy",
-                "The account is in use by another process; try again.",
-            ),
+            ResourceError::Busy { .. } => {
+                // A thread that may wait may find it free.
+                may_wait();
+                let why = "The account is in use by another process; try again.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServerBusy", why)
+            }
             ResourceError::KeyUnavailable { loss, .. } => {
                 let (code, why) = match loss {
                     KeyLoss::Key => (
@@ -202,8 +199,18 @@ impl Fault {
                 };
                 Self::forbidden(code, why)
             }
-            other => failed(other),
+            other => Self::internal(other, "the storage account failed"),
         }
+    }
+
+    /// A failure of the server, which its log tells. A thread that may not wait does not tell of it: it may have
+    /// failed for that, and one that may wait tells then.
+    pub(super) fn internal(cause: &dyn std::fmt::Display, what: &str) -> Self {
+        if may_wait() {
+            tracing::error!(%cause, "{what}");
+        }
+        let why = "The server encountered an internal error; its log says why.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
     }
 
     /// The same, of the blob that is copied.

@@ -29,13 +29,15 @@ mod transfer;
 mod xml;
 
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, StatusCode};
 use jiff::civil::Date;
 
+use crate::base::at_once;
 use crate::resource::blob::{BlobAt, BlobPath, ProvidedKey, ScopeName, StorageAccount};
 
 use super::reply::Reply;
@@ -231,19 +233,20 @@ impl Done {
 }
 
 async fn answered(asking: Asking, body: Incoming) -> Done {
-    // Each change of threads costs as much as a small blob's chunk: of these two kinds, one thread asks and does.
-    if let Call::Blob(BlobCall::Get, _) = &*asking.call {
-        let done = transfer::send(asking).await;
+    // To change threads twice costs more than to send a small blob, or to find out who asks.
+    if let Call::Blob(BlobCall::Get, _) = &*asking.call
+        && let Some(Some(done)) = now(|| transfer::send_short(&asking))
+    {
         if done.caller.is_none() {
             transfer::drain(body).await;
         }
         return done;
     }
-    if transfer::is_short_upload(&asking) {
-        return transfer::receive_short(asking, body).await;
-    }
     let (shared, name) = (asking.shared.clone(), asking.name.clone());
-    let admitted = blocking(move || asking.admit()).await;
+    let admitted = match now(|| asking.admit()) {
+        Some(admitted) => admitted,
+        None => blocking(move || asking.admit()).await,
+    };
     let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(fault) => {
@@ -254,6 +257,12 @@ async fn answered(asking: Asking, body: Incoming) -> Done {
     let asked = Arc::new(admitted);
     let reply = perform(&shared, &name, asked.clone(), body).await;
     Done::of(&asked, reply)
+}
+
+/// What `work` gives where it need not wait. One that panics is done anew, and answered for there.
+fn now<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(|| at_once(work)));
+    done.ok().flatten()
 }
 
 impl Asking {
@@ -267,7 +276,7 @@ impl Asking {
     }
 }
 
-/// Whether a request may be done.
+/// Whether a request may be done, before its body is read.
 fn admit(shared: &Shared, name: &str, head: Arc<Head>, call: Arc<Call>) -> Result<Admitted, Fault> {
     let account = storage::account(shared, name)?;
     let access = access(shared, name, &account, &head, &call)?;
@@ -302,6 +311,7 @@ async fn perform(
         Call::Blob(BlobCall::Put | BlobCall::PutBlock | BlobCall::AppendBlock, _) => {
             transfer::receive(shared, asked, body).await
         }
+        Call::Blob(BlobCall::Get, _) => transfer::send(shared, asked).await,
         _ => {
             let max = match &*asked.call {
                 Call::Blob(BlobCall::PutBlockList, _) => transfer::BLOCK_LIST_MAX,
@@ -331,10 +341,5 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Fault> {
     tokio::task::spawn_blocking(work)
         .await
-        .unwrap_or_else(|panicked| {
-            tracing::error!(%panicked, "the server failed");
-            let why = "The server encountered an internal error; its log says why.";
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            Err(Fault::new(status, "InternalError", why))
-        })
+        .unwrap_or_else(|panicked| Err(Fault::internal(&panicked, "the server failed")))
 }

@@ -43,9 +43,7 @@ impl Storage {
 /// directory's environments, as they are now.
 pub(super) fn account(shared: &Shared, name: &str) -> Result<Arc<StorageAccount>, Fault> {
     let failed = |error: &dyn std::fmt::Display| {
-        tracing::error!(%error, "a storage account cannot be opened");
-        let why = "The server encountered an internal error; its log says why.";
-        Fault::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
+        Fault::internal(error, "a storage account cannot be opened")
     };
     shared.workspace.reload().map_err(|e| failed(&e))?;
     let mut found = shared.workspace.named(Kind::Storage, name).into_iter();

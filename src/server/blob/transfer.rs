@@ -13,7 +13,6 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use crate::base::at_once;
 use crate::resource::ResourceError;
 use crate::resource::blob::{Attributes, BlobPath, BlobReader, Conditions, Matching, Pairs};
 use crate::server::reply::Reply;
@@ -36,9 +35,6 @@ const BLOB_MAX: u64 = 5000 << 20;
 pub(super) const BLOCK_MAX: u64 = 4000 << 20;
 /// Shorter bodies are read before a thread is found for them, and shorter answers before they begin.
 const SHORT_MAX: u64 = 256 << 10;
-/// Bodies of uploads up to here are read before anybody asks who sends them: on every connection that there may be,
-/// 32 MiB.
-const UNASKED_MAX: u64 = 64 << 10;
 /// From here on the answer of a block tells its MD5 only when the request did.
 const DIGEST_ASKED_FOR: &str = "2019-02-02";
 /// The longest list of blocks: of 50,000.
@@ -117,55 +113,23 @@ async fn next(body: &mut Incoming) -> Result<Option<Bytes>, Fault> {
     }
 }
 
-/// Whether a request is one of those that [`receive_short`] takes.
-pub(super) fn is_short_upload(asking: &Asking) -> bool {
-    let is_upload = matches!(
-        &*asking.call,
-        Call::Blob(
-            BlobCall::Put | BlobCall::PutBlock | BlobCall::AppendBlock,
-            _
-        )
-    );
-    let length = asking.head.header("content-length");
-    let length = length.ok().flatten().and_then(|text| text.parse().ok());
-    is_upload && length.is_some_and(|length: u64| length <= UNASKED_MAX)
-}
-
-/// Put Blob, Put Block and Append Block of a body that is read before anybody asks whether it may be sent.
-pub(super) async fn receive_short(asking: Asking, body: Incoming) -> Done {
-    // Who sends slowly has no turn yet.
-    let body = match small(body, usize::MAX).await {
-        Ok(body) => body,
-        Err(fault) => return Done::refused(fault),
-    };
-    let permit = match turn(&asking.shared).await {
-        Ok(permit) => permit,
-        Err(fault) => return Done::refused(fault),
-    };
-    let done = blocking(move || {
-        let _permit = permit;
-        let asked = asking.admit()?;
-        let reply = write(&asked, Source::whole(body.into()));
-        Ok(Done::of(&asked, reply))
-    });
-    done.await.unwrap_or_else(Done::refused)
-}
-
 /// Put Blob, Put Block and Append Block.
 pub(super) async fn receive(
     shared: &Arc<Shared>,
     asked: Arc<Admitted>,
     mut body: Incoming,
 ) -> Result<Reply, Fault> {
-    let permit = turn(shared).await?;
     if length(&asked).is_ok_and(|length| length <= SHORT_MAX) {
+        // Who sends slowly has no turn yet.
         let body = small(body, usize::MAX).await?;
+        let permit = turn(shared).await?;
         return blocking(move || {
             let _permit = permit;
             write(&asked, Source::whole(body.into()))
         })
         .await;
     }
+    let permit = turn(shared).await?;
     let (sender, source) = source();
     let written = tokio::spawn(blocking(move || {
         let _permit = permit;
@@ -173,9 +137,10 @@ pub(super) async fn receive(
     }));
     let sent = feed(&mut body, sender).await;
     let written = written.await.unwrap_or_else(|_| {
-        let why = "The server encountered an internal error; its log says why.";
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Err(Fault::new(status, "InternalError", why))
+        Err(Fault::internal(
+            &"a thread that writes",
+            "the server failed",
+        ))
     });
     // A body that broke off is the cause of what the thread found.
     sent.and(written)
@@ -339,42 +304,27 @@ fn put_block(asked: &Admitted, path: &BlobPath, mut source: Source) -> Result<Re
 /// Get Blob. What is short is answered when all of it is authentic. Else the head is sent when the blob's manifest
 /// is, each piece when its chunk is, and what fails after that cuts the answer off before the length that its head
 /// says.
-pub(super) async fn send(asking: Asking) -> Done {
-    // Nearly all are short, and their keys at hand: to change threads twice would cost more than all the rest.
-    if let Some(Some(done)) = at_once(|| send_short(&asking)) {
-        return done;
-    }
-    let permit = match turn(&asking.shared).await {
-        Ok(permit) => permit,
-        Err(fault) => return Done::refused(fault),
-    };
+pub(super) async fn send(shared: &Arc<Shared>, asked: Arc<Admitted>) -> Result<Reply, Fault> {
+    let permit = turn(shared).await?;
     let (begun, head) = oneshot::channel();
     let (sink, body) = answer();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let asked = match asking.admit() {
-            Ok(asked) => asked,
-            Err(fault) => {
-                let _ = begun.send((Done::refused(fault), true));
-                return;
-            }
-        };
-        let refused = |fault| (Done::of(&asked, Err(fault)), true);
         let reader = match reader(&asked) {
             Ok(reader) => reader,
             Err(fault) => {
-                let _ = begun.send(refused(fault));
+                let _ = begun.send(Err(fault));
                 return;
             }
         };
         match begin(&asked, &reader) {
             Ok((reply, whole)) => {
-                if begun.send((Done::of(&asked, Ok(reply)), whole)).is_err() || whole {
+                if begun.send(Ok((reply, whole))).is_err() || whole {
                     return;
                 }
             }
             Err(fault) => {
-                let _ = begun.send(refused(fault));
+                let _ = begun.send(Err(fault));
                 return;
             }
         }
@@ -383,20 +333,18 @@ pub(super) async fn send(asking: Asking) -> Done {
             sink.fail(&error);
         }
     });
-    let Ok((done, whole)) = head.await else {
-        let why = "The server encountered an internal error; its log says why.";
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        return Done::refused(Fault::new(status, "InternalError", why));
-    };
-    let reply = done.reply.map(|reply| match whole {
+    let begun = head.await;
+    let begun = begun
+        .unwrap_or_else(|gone| Err(Fault::internal(&gone, "a thread that reads a blob failed")));
+    let (reply, whole) = begun?;
+    Ok(match whole {
         true => reply,
         false => reply.map(|_| Either::Right(body)),
-    });
-    Done { reply, ..done }
+    })
 }
 
-/// The answer of what is short, and every refusal.
-fn send_short(asking: &Asking) -> Option<Done> {
+/// The answer of what is short, and every refusal; `None` of what is long.
+pub(super) fn send_short(asking: &Asking) -> Option<Done> {
     let asked = match asking.admit() {
         Ok(asked) => asked,
         Err(fault) => return Some(Done::refused(fault)),
@@ -472,22 +420,17 @@ fn begin(asked: &Admitted, reader: &BlobReader<'_>) -> Result<(Reply, bool), Fau
     if !wants_md5 && length > SHORT_MAX {
         return Ok((out.done(), false));
     }
-    let mut pieces = Vec::new();
+    // One piece is sent as it is; of many, which may be short ones in long buffers, none is kept.
+    let (mut only, mut all) = (None, Vec::new());
     let read = reader.read_pieces(&mut |piece| {
-        pieces.push(piece);
+        match piece.as_ref().len() as u64 == length {
+            true => only = Some(Bytes::from_owner(piece)),
+            false => all.extend_from_slice(piece.as_ref()),
+        }
         Ok(())
     });
     read.map_err(|e| Fault::of(&e, true, false))?;
-    let bytes = match pieces.pop() {
-        Some(only) if pieces.is_empty() => Bytes::from_owner(only),
-        last => {
-            let mut all = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-            for piece in pieces.iter().chain(&last) {
-                all.extend_from_slice(piece.as_ref());
-            }
-            all.into()
-        }
-    };
+    let bytes = only.unwrap_or_else(|| all.into());
     if wants_md5 {
         out.md5("content-md5", &md5(&bytes));
     }

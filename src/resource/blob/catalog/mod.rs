@@ -22,6 +22,7 @@ use std::any::Any;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,7 +32,7 @@ use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::base::{Clock, ResourceId, SystemClock};
+use crate::base::{Clock, ResourceId, SystemClock, may_wait};
 use crate::resource::ResourceError;
 use crate::sqlite::{
     Freshness, KEY_SLOT_LEN, PageSize, SealedDatabase, SealedError, database_files,
@@ -130,7 +131,8 @@ const READERS_KEPT: usize = 32;
 const READER_CACHE: i64 = -512;
 /// Statements that a connection keeps prepared: more than the catalog has.
 const STATEMENTS_KEPT: usize = 128;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often what another process has locked is tried again, at most: for five seconds.
+const BUSY_TRIES: i32 = 260;
 
 /// The names of an account's blobs: a SQLite database, plain or sealed under the service's key.
 pub(super) struct Catalog {
@@ -436,24 +438,35 @@ impl Catalog {
     }
 }
 
+/// Waits for another process, where this thread may wait.
+fn is_patient(tries: i32) -> bool {
+    let goes_on = tries < BUSY_TRIES && may_wait();
+    if goes_on {
+        let step = u64::try_from(tries).unwrap_or_default().min(20);
+        thread::sleep(Duration::from_millis(step.max(1)));
+    }
+    goes_on
+}
+
 fn connection(
     path: &Path,
     sealed: Option<&SealedDatabase>,
     create: OpenFlags,
 ) -> Result<Connection, ResourceError> {
-    let connection = match sealed {
+    let mut connection = match sealed {
         Some(database) => database.connect()?,
         None => {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             Connection::open_with_flags(path, flags | create)
                 .and_then(|c| {
-                    c.busy_timeout(BUSY_TIMEOUT)?;
                     c.pragma_update(None, "foreign_keys", true)?;
                     Ok(c)
                 })
                 .map_err(|e| ResourceError::sqlite(path, e))?
         }
     };
+    let patient = connection.busy_handler(Some(is_patient));
+    patient.map_err(|e| ResourceError::sqlite(path, e))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     // Or SQLite plans anew each statement whose values are bound anew, where a partial index may serve.
     let stable = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);

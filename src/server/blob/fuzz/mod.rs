@@ -1,6 +1,6 @@
 //! Fuzz targets for what reads requests of the Blob service: XML, signatures by key and shared access
 //! signatures, batches. What is right is altered, and read by a reader that was written for the test, from
-//! the specifications; it must be read as the same, or be refused by both.
+//! the specifications; what is read must be read as the same. What is refused is shown by controls to be refused rightly.
 //!
 //! `ATREST_TEST_FUZZ` is the number of cases of each target.
 
