@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 
 /// Pieces of an answer that wait.
-const WAITING: usize = 2;
+const WAITING: usize = 3;
 /// The same of a request, whose pieces are as long as what is read of a connection at once (32 KiB): enough
 /// that neither side is woken for each of them.
 const WAITING_IN: usize = 32;

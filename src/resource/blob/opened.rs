@@ -3,9 +3,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::extent::CHUNK_LEN;
 
-/// The longest: what a processor keeps near while it is opened and sent, and long enough that the threads are seldom
-/// woken.
-const OPENED_MAX: usize = 8 * CHUNK_LEN;
+/// The longest: a mebibyte, so that the threads that open, send and take it are seldom woken. That costs more than what no
+/// longer lies near the processor.
+const OPENED_MAX: usize = 16 * CHUNK_LEN;
 
 /// A part of a blob, authentic, in a buffer that others will use when it is dropped.
 pub struct Opened {
