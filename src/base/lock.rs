@@ -13,19 +13,19 @@ pub struct FileLock(File);
 impl FileLock {
     /// Waits until nobody holds it exclusively.
     pub fn shared(file: File) -> io::Result<Self> {
-        if !may_wait() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        file.lock_shared()?;
-        Ok(Self(file))
+        Self::wait(file, File::lock_shared)
     }
 
     /// Waits until nobody else holds it.
     pub fn exclusive(file: File) -> io::Result<Self> {
+        Self::wait(file, File::lock)
+    }
+
+    fn wait(file: File, lock: fn(&File) -> io::Result<()>) -> io::Result<Self> {
         if !may_wait() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        file.lock()?;
+        lock(&file)?;
         Ok(Self(file))
     }
 

@@ -19,6 +19,7 @@ const WAITING: usize = 3;
 const WAITING_IN: usize = 32;
 /// How long a client may take to take a piece.
 const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A piece of what a client sends, or its end; without an end it was cut off.
 pub(super) enum Piece {
     Bytes(Bytes),

@@ -103,7 +103,7 @@ fn one(
     {
         return Err(invalid());
     }
-    let admitted = admit(shared, name, Arc::new(head), Arc::new(call))?;
+    let admitted = admit(shared, name, &Arc::new(head), &Arc::new(call))?;
     perform(shared, name, &admitted, b"")
 }
 

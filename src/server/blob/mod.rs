@@ -188,105 +188,53 @@ async fn run(shared: &Arc<Shared>, name: &str, head: Head, body: Incoming) -> An
         }
     };
     let operation = call.name();
-    let asking = Asking {
-        shared: shared.clone(),
-        name: name.to_owned(),
-        head: Arc::new(head),
-        call: Arc::new(call),
-    };
-    let Done { caller, reply } = answered(asking, body).await;
-    Answer {
-        operation,
-        reply: reply.unwrap_or_else(|fault| fault.reply()),
-        caller,
-    }
-}
-
-/// A request of which nobody has asked yet whether it may be done.
-struct Asking {
-    shared: Arc<Shared>,
-    name: String,
-    head: Arc<Head>,
-    call: Arc<Call>,
-}
-
-/// What came of a request, and of whom, where that is known.
-struct Done {
-    caller: Option<String>,
-    reply: Result<Reply, Fault>,
-}
-
-impl Done {
-    fn refused(fault: Fault) -> Self {
-        Self {
-            caller: None,
-            reply: Err(fault),
-        }
-    }
-
-    fn of(asked: &Admitted, reply: Result<Reply, Fault>) -> Self {
-        Self {
-            caller: Some(asked.access.who.clone()),
-            reply,
-        }
-    }
-}
-
-async fn answered(asking: Asking, body: Incoming) -> Done {
-    // To change threads twice costs more than to send a small blob, or to find out who asks.
-    if let Call::Blob(BlobCall::Get, _) = &*asking.call
-        && let Some(Some(done)) = now(|| transfer::send_short(&asking))
-    {
-        if done.caller.is_none() {
-            transfer::drain(body).await;
-        }
-        return done;
-    }
-    let (shared, name) = (asking.shared.clone(), asking.name.clone());
-    let admitted = match now(|| asking.admit()) {
+    let (head, call) = (Arc::new(head), Arc::new(call));
+    let admitted = match now(|| admit(shared, name, &head, &call)) {
         Some(admitted) => admitted,
-        None => blocking(move || asking.admit()).await,
+        None => {
+            let (shared, name) = (shared.clone(), name.to_owned());
+            blocking(move || admit(&shared, &name, &head, &call)).await
+        }
     };
     let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(fault) => {
             transfer::drain(body).await;
-            return Done::refused(fault);
+            return Answer::new(operation, fault.reply());
         }
     };
-    let asked = Arc::new(admitted);
-    let reply = perform(&shared, &name, asked.clone(), body).await;
-    Done::of(&asked, reply)
+    let caller = admitted.access.who.clone();
+    let reply = perform(shared, name, Arc::new(admitted), body).await;
+    Answer {
+        operation,
+        reply: reply.unwrap_or_else(|fault| fault.reply()),
+        caller: Some(caller),
+    }
 }
 
-/// What `work` gives where it need not wait. One that panics is done anew, and answered for there.
+/// What `work` gives where it need not wait: to change threads twice costs more than to find out who asks, or to send a
+/// small blob. One that panics is done anew, and answered for there.
 fn now<T>(work: impl FnOnce() -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(|| at_once(work)));
     done.ok().flatten()
 }
 
-impl Asking {
-    fn admit(&self) -> Result<Admitted, Fault> {
-        admit(
-            &self.shared,
-            &self.name,
-            self.head.clone(),
-            self.call.clone(),
-        )
-    }
-}
-
 /// Whether a request may be done, before its body is read.
-fn admit(shared: &Shared, name: &str, head: Arc<Head>, call: Arc<Call>) -> Result<Admitted, Fault> {
+fn admit(
+    shared: &Shared,
+    name: &str,
+    head: &Arc<Head>,
+    call: &Arc<Call>,
+) -> Result<Admitted, Fault> {
     let account = storage::account(shared, name)?;
-    let access = access(shared, name, &account, &head, &call)?;
-    head.refuse_unknown(&call)?;
+    let access = access(shared, name, &account, head, call)?;
+    head.refuse_unknown(call)?;
     let source = match call.copies() {
-        true => Some(Source::of(shared, name, &head, &access)?),
+        true => Some(Source::of(shared, name, head, &access)?),
         false => None,
     };
-    let provided_key = encryption::provided_key(&head, encryption::OWN)?;
-    let scope = encryption::scope(&head)?;
+    let provided_key = encryption::provided_key(head, encryption::OWN)?;
+    let scope = encryption::scope(head)?;
     if provided_key.is_some() && scope.is_some() {
         return Err(Fault::header(encryption::SCOPE));
     }
@@ -295,8 +243,8 @@ fn admit(shared: &Shared, name: &str, head: Arc<Head>, call: Arc<Call>) -> Resul
         scope,
         source,
         account,
-        call,
-        head,
+        call: call.clone(),
+        head: head.clone(),
         access,
     })
 }

@@ -26,7 +26,7 @@ use super::head::Head;
 use super::out::Out;
 use super::range::ByteRange;
 use super::sas::permission_mismatch;
-use super::{Admitted, Asking, Done, append, blocking, version, xml};
+use super::{Admitted, append, blocking, now, version, xml};
 
 /// How long a client may take to send a piece.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -136,12 +136,9 @@ pub(super) async fn receive(
         write(&asked, source)
     }));
     let sent = feed(&mut body, sender).await;
-    let written = written.await.unwrap_or_else(|_| {
-        Err(Fault::internal(
-            &"a thread that writes",
-            "the server failed",
-        ))
-    });
+    let written = written.await;
+    let written =
+        written.unwrap_or_else(|panicked| Err(Fault::internal(&panicked, "the server failed")));
     // A body that broke off is the cause of what the thread found.
     sent.and(written)
 }
@@ -305,6 +302,9 @@ fn put_block(asked: &Admitted, path: &BlobPath, mut source: Source) -> Result<Re
 /// is, each piece when its chunk is, and what fails after that cuts the answer off before the length that its head
 /// says.
 pub(super) async fn send(shared: &Arc<Shared>, asked: Arc<Admitted>) -> Result<Reply, Fault> {
+    if let Some(Some(reply)) = now(|| send_short(&asked)) {
+        return reply;
+    }
     let permit = turn(shared).await?;
     let (begun, head) = oneshot::channel();
     let (sink, body) = answer();
@@ -344,19 +344,15 @@ pub(super) async fn send(shared: &Arc<Shared>, asked: Arc<Admitted>) -> Result<R
 }
 
 /// The answer of what is short, and every refusal; `None` of what is long.
-pub(super) fn send_short(asking: &Asking) -> Option<Done> {
-    let asked = match asking.admit() {
-        Ok(asked) => asked,
-        Err(fault) => return Some(Done::refused(fault)),
-    };
-    let begun = reader(&asked).and_then(|reader| {
+fn send_short(asked: &Admitted) -> Option<Result<Reply, Fault>> {
+    let begun = reader(asked).and_then(|reader| {
         let range = reader.range();
         match range.end - range.start <= SHORT_MAX {
-            true => begin(&asked, &reader).map(|(reply, _)| Some(reply)),
+            true => begin(asked, &reader).map(|(reply, _)| Some(reply)),
             false => Ok(None),
         }
     });
-    Some(Done::of(&asked, begun.transpose()?))
+    begun.transpose()
 }
 
 fn reader(asked: &Admitted) -> Result<BlobReader<'_>, Fault> {
