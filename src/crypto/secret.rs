@@ -128,7 +128,8 @@ fn room(len: usize) -> Box<[u8]> {
 /// Wipes a secret's room, and keeps it for the next one.
 fn wipe(room: &mut Box<[u8]>) {
     room.zeroize();
-    if room.len() > ROOM_KEPT_MAX {
+    // Nothing is in a room that was taken away, or is of a secret of no bytes.
+    if room.is_empty() || room.len() > ROOM_KEPT_MAX {
         return;
     }
     let room = std::mem::take(room);

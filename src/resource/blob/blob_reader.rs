@@ -16,9 +16,6 @@ use super::sealing::Found;
 use super::store::OpenExtent;
 use super::{BlobAt, BlobInfo, BlobPath, Encryption, ExtentReader, StorageAccount};
 
-/// Extents whose files a read opens before it begins.
-pub(super) const OPEN_MAX: usize = 64;
-
 /// Part of a blob that is about to be read, in one state of the blob: a put or delete meanwhile does
 /// not change what is read.
 pub struct BlobReader<'a> {
@@ -92,7 +89,7 @@ impl StorageAccount {
                 )));
             }
             let wanted: Vec<&Extent> = parts(&manifest, &range).map(|(e, _)| e).collect();
-            let locks = wanted.len() > OPEN_MAX || !self.extents.stay_while_open();
+            let locks = self.extents.must_keep_all(wanted.len());
             let held = match (locks, all.take()) {
                 (true, Some(lock)) => Some(Held::All { _lock: lock }),
                 (true, None) => {

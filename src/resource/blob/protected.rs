@@ -56,14 +56,12 @@ impl ProtectedResource for StorageAccount {
             )));
         };
         let (old, new) = self.wrap_keys_anew(keys, key)?;
-        self.protection = match to {
-            Protection::CustomerManaged { .. } => Protection::CustomerManaged {
-                key: new.account.key.key(),
-            },
-            _ => Protection::ServiceManaged {
-                key: new.account.key.key(),
-            },
-        };
+        self.protection = to.clone();
+        if let Protection::CustomerManaged { key } | Protection::ServiceManaged { key } =
+            &mut self.protection
+        {
+            *key = new.account.key.key();
+        }
         let mut left = Vec::new();
         for scope in self.catalog.scopes()? {
             match self.wrap_scope_anew(scope.id, None) {

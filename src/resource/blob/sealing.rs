@@ -5,7 +5,6 @@ use crate::crypto::TagMismatch;
 use crate::resource::{KeyLoss, ResourceError};
 
 use super::account::unauthentic;
-use super::blob_reader::OPEN_MAX;
 use super::catalog::Entry;
 use super::encryption::BlobKey;
 use super::manifest::{Extent, Generation, Manifest, Subject};
@@ -28,9 +27,9 @@ impl StorageAccount {
         encryption: Encryption<'a>,
     ) -> Result<Found<'a>, ResourceError> {
         let (entry, bytes) = self.catalog.find(blob)?;
-        // Their manifest is long, too.
-        let is_locked = entry.extents > OPEN_MAX as u64 || !self.extents.stay_while_open();
-        if is_locked && !may_wait() {
+        // Who reads it would have to wait, and its manifest may be long.
+        let extents = usize::try_from(entry.extents).unwrap_or(usize::MAX);
+        if self.extents.must_keep_all(extents) && !may_wait() {
             return Err(self.busy());
         }
         let key = self.blob_key(&blob, entry.under, encryption)?;

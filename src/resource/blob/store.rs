@@ -15,6 +15,9 @@ use super::manifest::Extent;
 use super::objects::{Object, Objects, Upload};
 use super::rounds::{Rounds, Since};
 
+/// Extents whose files a read opens before it begins.
+const OPEN_MAX: usize = 64;
+
 /// The bytes of an extent, which may be read from several threads at once.
 pub trait ExtentBytes: Sync {
     /// How many there are.
@@ -95,6 +98,11 @@ impl ExtentStore {
     /// The objects; `None` when the extents are files.
     pub(super) fn objects(&self) -> Option<&Objects> {
         self.objects.as_ref()
+    }
+
+    /// Whether who reads so many extents keeps all from being removed, instead of opening each first.
+    pub(super) fn must_keep_all(&self, extents: usize) -> bool {
+        extents > OPEN_MAX || !self.stay_while_open()
     }
 
     /// Whether an extent that is open can be read to its end, whoever removes it meanwhile.
