@@ -9,6 +9,7 @@ mod plain_xml;
 mod raw;
 mod sas;
 mod shared_key;
+mod text;
 mod xml;
 
 use proptest::test_runner::Config;
