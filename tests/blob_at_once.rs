@@ -8,25 +8,24 @@ mod accounts;
 #[path = "common/key_wrapper.rs"]
 mod key_wrapper;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use accounts::{bytes, name, put_bytes};
-use atrest::base::{KeyRef, KeyVersionRef, ResourceId, at_once};
-use atrest::crypto::{Secret, WrapAlgorithm, random_id};
+use atrest::base::{ResourceId, at_once};
+use atrest::crypto::random_id;
 use atrest::resource::blob::{CHUNK_LEN, Conditions, Encryption, StorageAccount};
 use atrest::resource::{Protection, ResourceError, Wrapper};
-use atrest::vault::{KeyWrapper, VaultError, WrappedKey};
-use key_wrapper::MemoryVault;
+use key_wrapper::{Asked, Meddled, MemoryVault};
 
-/// A vault that does not answer while it is shut.
+/// What a vault waits for while it is shut.
+#[derive(Default)]
 struct Gate {
-    vault: Arc<MemoryVault>,
     shut: Mutex<bool>,
     opened: Condvar,
-    /// How many ever asked, and how many wait.
+    /// How many ever came, and how many wait.
     asked: AtomicUsize,
     waiting: AtomicUsize,
 }
@@ -36,31 +35,13 @@ impl Gate {
         *self.shut.lock().unwrap() = shut;
         self.opened.notify_all();
     }
-}
 
-impl KeyWrapper for Gate {
-    fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
-        self.vault.wrap_key(key, dek)
-    }
-
-    fn unwrap_key(
-        &self,
-        key: &KeyVersionRef,
-        algorithm: WrapAlgorithm,
-        wrapped: &[u8],
-    ) -> Result<Secret<32>, VaultError> {
+    fn pass(&self) {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let shut = self
-            .opened
-            .wait_while(self.shut.lock().unwrap(), |shut| *shut);
-        drop(shut.unwrap());
+        let shut = self.shut.lock().unwrap();
+        drop(self.opened.wait_while(shut, |shut| *shut).unwrap());
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.vault.unwrap_key(key, algorithm, wrapped)
-    }
-
-    fn revision(&self) -> Arc<AtomicU64> {
-        self.vault.revision()
     }
 }
 
@@ -80,14 +61,16 @@ fn get(account: &StorageAccount) -> Result<Vec<u8>, ResourceError> {
 fn vault_that_does_not_answer_stops_nobody_who_must_not_wait() {
     let vault = MemoryVault::new();
     let (key, service) = (vault.add("customer"), vault.add("service"));
-    let gate = Arc::new(Gate {
-        vault: vault.clone(),
-        shut: Mutex::new(false),
-        opened: Condvar::new(),
-        asked: AtomicUsize::new(0),
-        waiting: AtomicUsize::new(0),
-    });
-    let wrapper: Wrapper = gate.clone();
+    let gate = Arc::new(Gate::default());
+    let wrapper: Wrapper = {
+        let gate = gate.clone();
+        Meddled::new(&vault, move |asked| {
+            if asked == Asked::Unwrap {
+                gate.pass();
+            }
+            Ok(())
+        })
+    };
     let temp = tempfile::tempdir().unwrap();
     let (dir, id) = (
         temp.path().join("account"),

@@ -8,19 +8,14 @@ mod accounts;
 #[path = "common/key_wrapper.rs"]
 mod key_wrapper;
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
-
 use accounts::{Fixture, bytes, name, put_bytes};
-use atrest::base::{KeyRef, KeyVersionRef};
-use atrest::crypto::{Secret, WrapAlgorithm};
+use atrest::crypto::Secret;
 use atrest::resource::blob::{
     AppendConditions, Attributes, BlobInfo, BlobStatus, Block, BlockId, CHUNK_LEN, Conditions,
     CopySource, Encryption, Pairs, ProvidedKey, StorageAccount, UnderKey,
 };
 use atrest::resource::{EncryptionMismatch, ProtectedResource, Protection, ResourceError, Wrapper};
-use atrest::vault::{KeyWrapper, VaultError, WrappedKey};
-use key_wrapper::MemoryVault;
+use key_wrapper::{Asked, Meddled};
 
 const METADATA: &str = "the-name-in-the-metadata";
 
@@ -427,33 +422,6 @@ fn plain_account_does_not_pretend_to_encrypt() {
     );
 }
 
-/// A vault that lets somebody do something while a key is being wrapped.
-struct Meddled {
-    vault: Arc<MemoryVault>,
-    before: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl KeyWrapper for Meddled {
-    fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
-        let before = self.before.lock().unwrap().take();
-        before.into_iter().for_each(|before| before());
-        self.vault.wrap_key(key, dek)
-    }
-
-    fn unwrap_key(
-        &self,
-        key: &KeyVersionRef,
-        algorithm: WrapAlgorithm,
-        wrapped: &[u8],
-    ) -> Result<Secret<32>, VaultError> {
-        self.vault.unwrap_key(key, algorithm, wrapped)
-    }
-
-    fn revision(&self) -> Arc<AtomicU64> {
-        self.vault.revision()
-    }
-}
-
 #[test]
 fn account_that_was_put_under_another_key_is_not_put_back_by_a_rotation_that_began_before() {
     let customers = |key| Protection::CustomerManaged { key };
@@ -466,21 +434,18 @@ fn account_that_was_put_under_another_key_is_not_put_back_by_a_rotation_that_beg
         let mut other = fixture.open().unwrap();
         let to = customers(new.clone());
         let change = move || drop(other.rewrap(&to).unwrap());
-        let meddled = Arc::new(Meddled {
-            vault: fixture.vault.clone(),
-            before: Mutex::new(None),
+        // While a key is being wrapped, which an opening does not do.
+        let mut change = at_once.then_some(change);
+        let wrapper: Wrapper = Meddled::new(&fixture.vault, move |asked| {
+            if asked == Asked::Wrap
+                && let Some(mut change) = change.take()
+            {
+                change();
+            }
+            Ok(())
         });
-        let (id, wrapper) = (fixture.account.id(), meddled.clone());
-        let mut slow = StorageAccount::open(
-            fixture.account.dir(),
-            id,
-            old.clone(),
-            &(wrapper as Wrapper),
-        )
-        .unwrap();
-        if at_once {
-            *meddled.before.lock().unwrap() = Some(Box::new(change));
-        }
+        let (dir, id) = (fixture.account.dir(), fixture.account.id());
+        let mut slow = StorageAccount::open(dir, id, old.clone(), &wrapper).unwrap();
         let to = match third {
             true => customers(last.clone()),
             false => old.clone(),

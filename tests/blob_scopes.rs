@@ -8,12 +8,11 @@ mod accounts;
 #[path = "common/key_wrapper.rs"]
 mod key_wrapper;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use accounts::{Fixture, bytes, name};
-use atrest::base::{KeyRef, KeyVersionRef};
-use atrest::crypto::{Secret, WrapAlgorithm};
+use atrest::base::KeyRef;
 use atrest::resource::blob::{
     Attributes, Block, BlockId, Conditions, ContainerName, ContainerScope, Encryption, Layers,
     Pairs, ScopeName, StorageAccount, UnderKey,
@@ -21,8 +20,8 @@ use atrest::resource::blob::{
 use atrest::resource::{
     EncryptionMismatch, KeyLoss, ProtectedResource, Protection, ResourceError, Wrapper,
 };
-use atrest::vault::{KeyWrapper, VaultError, WrappedKey};
-use key_wrapper::MemoryVault;
+use atrest::vault::VaultError;
+use key_wrapper::Meddled;
 
 fn scope(name: &str) -> ScopeName {
     name.parse().unwrap()
@@ -431,45 +430,6 @@ fn append_to(account: &StorageAccount, path: &atrest::resource::blob::BlobPath) 
         .unwrap();
 }
 
-/// A vault before whose every answer something happens, or that refuses instead.
-struct Meddled {
-    vault: Arc<MemoryVault>,
-    before: Mutex<Box<dyn FnMut() -> Result<(), VaultError> + Send>>,
-}
-
-impl Meddled {
-    fn new(
-        vault: &Arc<MemoryVault>,
-        before: impl FnMut() -> Result<(), VaultError> + Send + 'static,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            vault: vault.clone(),
-            before: Mutex::new(Box::new(before)),
-        })
-    }
-}
-
-impl KeyWrapper for Meddled {
-    fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
-        (self.before.lock().unwrap())()?;
-        self.vault.wrap_key(key, dek)
-    }
-
-    fn unwrap_key(
-        &self,
-        key: &KeyVersionRef,
-        algorithm: WrapAlgorithm,
-        wrapped: &[u8],
-    ) -> Result<Secret<32>, VaultError> {
-        (self.before.lock().unwrap())()?;
-        self.vault.unwrap_key(key, algorithm, wrapped)
-    }
-
-    fn revision(&self) -> Arc<AtomicU64> {
-        self.vault.revision()
-    }
-}
-
 #[test]
 fn a_change_of_a_scopes_key_is_not_undone_by_a_rewrap_that_began_before() {
     let (fixture, [payroll, _]) = scoped();
@@ -482,7 +442,7 @@ fn a_change_of_a_scopes_key_is_not_undone_by_a_rewrap_that_began_before() {
     let begun = Arc::new(AtomicBool::new(false));
     let mut other = Some(other);
     let now = begun.clone();
-    let meddled = Meddled::new(&fixture.vault, move || {
+    let meddled = Meddled::new(&fixture.vault, move |_| {
         if now.load(Ordering::Relaxed)
             && let Some(other) = other.take()
         {
@@ -512,7 +472,7 @@ fn what_the_catalogs_key_is_lost_for_is_told_as_it_is_of_data() {
     let refusing = Arc::new(AtomicBool::new(false));
     let now = refusing.clone();
     let wrapper: Wrapper =
-        Meddled::new(&fixture.vault, move || match now.load(Ordering::Relaxed) {
+        Meddled::new(&fixture.vault, move |_| match now.load(Ordering::Relaxed) {
             true => Err(VaultError::Sealed),
             false => Ok(()),
         });

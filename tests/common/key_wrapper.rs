@@ -132,3 +132,52 @@ impl KeyWrapper for MemoryVault {
         self.revision.clone()
     }
 }
+
+/// What a vault is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Wrap,
+    Unwrap,
+}
+
+/// Happens before an answer, or refuses it.
+type Before = dyn FnMut(Asked) -> Result<(), VaultError> + Send;
+
+/// A vault before whose every answer something happens, or that refuses instead.
+pub struct Meddled {
+    vault: Arc<MemoryVault>,
+    before: Mutex<Box<Before>>,
+}
+
+impl Meddled {
+    pub fn new(
+        vault: &Arc<MemoryVault>,
+        before: impl FnMut(Asked) -> Result<(), VaultError> + Send + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            vault: vault.clone(),
+            before: Mutex::new(Box::new(before)),
+        })
+    }
+}
+
+impl KeyWrapper for Meddled {
+    fn wrap_key(&self, key: &KeyRef, dek: &Secret<32>) -> Result<WrappedKey, VaultError> {
+        (self.before.lock().unwrap())(Asked::Wrap)?;
+        self.vault.wrap_key(key, dek)
+    }
+
+    fn unwrap_key(
+        &self,
+        key: &KeyVersionRef,
+        algorithm: WrapAlgorithm,
+        wrapped: &[u8],
+    ) -> Result<Secret<32>, VaultError> {
+        (self.before.lock().unwrap())(Asked::Unwrap)?;
+        self.vault.unwrap_key(key, algorithm, wrapped)
+    }
+
+    fn revision(&self) -> Arc<AtomicU64> {
+        self.vault.revision()
+    }
+}

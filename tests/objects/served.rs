@@ -95,6 +95,22 @@ impl Work {
             _child: child,
         }
     }
+
+    /// Puts 20 MB from a file in `dir` into the account `letters`, as `long`, and gets them and a part of them back.
+    pub fn keeps_a_long_blob(&self, dir: &Path) -> Vec<u8> {
+        let long: Vec<u8> = (0..20_000_000_u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let (file, back) = (dir.join("long"), dir.join("back"));
+        fs::write(&file, &long).unwrap();
+        self.ok(&["blob", "put", "letters", file.to_str().unwrap(), "long"]);
+        self.ok(&["blob", "get", "letters", "long", back.to_str().unwrap()]);
+        assert!(fs::read(back).unwrap() == long);
+        let part = ["--range", "7000000-7000009"];
+        let part = self.run(&[&["blob", "get", "letters", "long"][..], &part].concat());
+        assert_eq!(part.stdout, &long[7_000_000..=7_000_009]);
+        long
+    }
 }
 
 struct Served {
@@ -146,27 +162,7 @@ fn blobs_are_kept_in_another_server_sealed_and_only_there() {
     near.environment = middle_served.environment.clone();
     near.ok(&["blob", "create", "letters", "--bytes", "az://default"]);
 
-    let long: Vec<u8> = (0..20_000_000_u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
-    let (file, back) = (temp.path().join("long"), temp.path().join("back"));
-    fs::write(&file, &long).unwrap();
-    let (file, back) = (file.to_str().unwrap(), back.to_str().unwrap());
-    near.ok(&["blob", "put", "letters", file, "long"]);
-    near.ok(&["blob", "get", "letters", "long", back]);
-    assert!(fs::read(back).unwrap() == long);
-    assert_eq!(
-        near.run(&[
-            "blob",
-            "get",
-            "letters",
-            "long",
-            "--range",
-            "7000000-7000009"
-        ])
-        .stdout,
-        &long[7_000_000..=7_000_009]
-    );
+    let long = near.keeps_a_long_blob(temp.path());
     near.ok(&["blob", "verify", "letters"]);
     middle.ok(&["blob", "verify", "archive"]);
     for work in [&far, &middle, &near] {
