@@ -55,6 +55,21 @@ impl Account {
     }
 }
 
+/// Reads until a head is in `buffer`: where it ends, and how much was read. `None` where the connection was closed.
+fn head(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<Option<(usize, usize)>> {
+    let mut filled = 0;
+    loop {
+        let read = stream.read(&mut buffer[filled..])?;
+        if read == 0 {
+            return Ok(None);
+        }
+        filled += read;
+        if let Some(end) = buffer[..filled].windows(4).position(|w| w == b"\r\n\r\n") {
+            return Ok(Some((end + 4, filled)));
+        }
+    }
+}
+
 impl Connection<'_> {
     /// Sends a request whose body is `pieces` times `piece`, and throws the answer's body away.
     fn ask(
@@ -108,41 +123,34 @@ impl Connection<'_> {
     }
 
     fn answer(&mut self, asked: &str) {
-        let mut filled = 0;
-        let (status, length, mut body) = loop {
-            let read = self.stream.read(&mut self.buffer[filled..]).unwrap();
-            assert!(read > 0, "{asked}: the connection was closed");
-            filled += read;
-            let so_far = &self.buffer[..filled];
-            let Some(end) = so_far.windows(4).position(|w| w == b"\r\n\r\n") else {
-                continue;
-            };
-            let head = std::str::from_utf8(&so_far[..end])
-                .unwrap()
-                .to_ascii_lowercase();
-            let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
-            let length = head
-                .lines()
-                .find_map(|l| l.strip_prefix("content-length: "));
-            let length: usize = length.unwrap_or("0").parse().unwrap();
-            if status >= 300 && status != 409 {
-                panic!("{asked}: {}", String::from_utf8_lossy(so_far));
+        let found = head(&mut self.stream, &mut self.buffer).unwrap();
+        let (end, mut filled) =
+            found.unwrap_or_else(|| panic!("{asked}: the connection was closed"));
+        let head = std::str::from_utf8(&self.buffer[..end]).unwrap();
+        let head = head.to_ascii_lowercase();
+        let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = head
+            .lines()
+            .find_map(|l| l.strip_prefix("content-length: "));
+        let length: usize = length.unwrap_or("0").parse().unwrap();
+        if status >= 300 && status != 409 {
+            let so_far = String::from_utf8_lossy(&self.buffer[..filled]);
+            panic!("{asked}: {so_far}");
+        }
+        // Azurite says it has a chunked body where there is none.
+        let chunked = head.contains("transfer-encoding: chunked");
+        assert!(
+            !chunked || status == 201 || status == 409,
+            "{asked}: {head}"
+        );
+        if chunked {
+            let last = |b: &[u8]| b.ends_with(b"0\r\n\r\n");
+            while !last(&self.buffer[end..filled]) {
+                filled += self.stream.read(&mut self.buffer[filled..]).unwrap();
             }
-            // Azurite says it has a chunked body where there is none.
-            let chunked = head.contains("transfer-encoding: chunked");
-            assert!(
-                !chunked || status == 201 || status == 409,
-                "{asked}: {head}"
-            );
-            if chunked {
-                let last = |b: &[u8]| b.ends_with(b"0\r\n\r\n");
-                while !last(&self.buffer[end + 4..filled]) {
-                    filled += self.stream.read(&mut self.buffer[filled..]).unwrap();
-                }
-                return;
-            }
-            break (status, length, filled - end - 4);
-        };
+            return;
+        }
+        let mut body = filled - end;
         while body < length {
             let read = self.stream.read(&mut self.buffer).unwrap();
             assert!(
@@ -183,16 +191,8 @@ fn answer_least(
     let mut buffer = vec![0; 1 << 20];
     let data = vec![0x5a; 1 << 20];
     loop {
-        let mut filled = 0;
-        let end = loop {
-            let read = stream.read(&mut buffer[filled..])?;
-            if read == 0 {
-                return Ok(());
-            }
-            filled += read;
-            if let Some(end) = buffer[..filled].windows(4).position(|w| w == b"\r\n\r\n") {
-                break end + 4;
-            }
+        let Some((end, filled)) = head(&mut stream, &mut buffer)? else {
+            return Ok(());
         };
         let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
         let length = head

@@ -118,8 +118,12 @@ def measure(asked):
     mib = asked.mib or (16 if asked.quick else 1024)
     objects = 200 if asked.quick else 20_000
     rounds = asked.rounds or (1 if asked.quick else 3)
-    subjects = [("plain", lambda at: start_atrest(at, "--plain")), ("atrest", start_atrest), ("least", start_least)]
-    subjects.append(("least, synced", lambda at: start_least(at, at)))
+    subjects = [
+        ("plain", lambda at: start_atrest(at, "--plain")),
+        ("atrest", start_atrest),
+        ("least", start_least),
+        ("least, synced", lambda at: start_least(at, at)),
+    ]
     if piece.has("Azurite", install):
         subjects.append(("Azurite", start_azurite))
     taken = {}
