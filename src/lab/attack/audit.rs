@@ -70,7 +70,10 @@ pub(in crate::lab) fn tamper(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     ];
     let by_a_thief = |own: Copied| {
         let part = "by who has the file and not the root key";
-        Ok((part, Ok(Scene::around(own.strongbox)?.by_a_thief()?)))
+        Ok(vec![(
+            part,
+            Ok(Scene::around(own.strongbox)?.by_a_thief()?),
+        )])
     };
     let by_an_insider = |own: Copied| {
         let part = "by who has the root key and changes rows";
@@ -79,7 +82,7 @@ pub(in crate::lab) fn tamper(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
             true => Ok(scene.by_an_insider(own.scratch.path())?),
             false => Err("its log does not have records 1 to 6".to_owned()),
         };
-        Ok((part, evidence))
+        Ok(vec![(part, evidence)])
     };
     outcomes.extend(own_vaults::each(lab, 29, &[&by_a_thief, &by_an_insider])?);
     Ok(outcomes)

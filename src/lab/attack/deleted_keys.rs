@@ -46,14 +46,14 @@ pub(in crate::lab) fn read(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
     ];
     let purged_in = |own: Copied| {
         let part = "a key that is purged in a copy, by who has the file and the root key";
-        Ok((part, purged_in(&own)?))
+        Ok(vec![(part, purged_in(&own)?)])
     };
     outcomes.extend(own_vaults::each(lab, 31, &[&opened_by_others, &purged_in])?);
     Ok(outcomes)
 }
 
 /// The vault opened by who has its files, and another root key or none.
-pub(super) fn opened_by_others(own: Copied) -> Result<Part, LabError> {
+pub(super) fn opened_by_others(own: Copied) -> Result<Vec<Part>, LabError> {
     let dir = own.scratch.path();
     let mut bout = Bout::new(&own.strongbox.file(), "");
     refused_without(&own.strongbox, dir, &mut bout)?;
@@ -68,7 +68,7 @@ pub(super) fn opened_by_others(own: Copied) -> Result<Part, LabError> {
         ..Control::default()
     });
     let part = "opened by who has its files and not the root key";
-    Ok((part, Ok(evidence)))
+    Ok(vec![(part, Ok(evidence))])
 }
 
 /// A key of the vault, purged in the copy, and what is left of it there.

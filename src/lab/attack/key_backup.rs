@@ -29,13 +29,11 @@ pub(in crate::lab) fn foreign(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
         let key = own_vaults::purgeable(&vault)?;
         drop(vault);
         let tried = |key: KeyName| elsewhere(&own.strongbox, &key, None, own.scratch.path());
-        Ok((
-            part,
-            match key {
-                Ok(key) => Ok(tried(key)?),
-                Err(why) => Err(why),
-            },
-        ))
+        let came = match key {
+            Ok(key) => Ok(tried(key)?),
+            Err(why) => Err(why),
+        };
+        Ok(vec![(part, came)])
     };
     outcomes.extend(own_vaults::each(lab, 32, &[&backed_up])?);
     Ok(outcomes)

@@ -15,12 +15,12 @@ pub(super) struct Copied {
     pub scratch: tempfile::TempDir,
 }
 
-/// The parts of an attack on each of the vaults that were stolen, each given a copy that opens; without the root
-/// key none is tried, which is told.
+/// What is done to each of the vaults that were stolen, each time with a copy that opens, and the parts of the attack
+/// that it gives; without the root key nothing is tried, which is told.
 pub(super) fn each(
     lab: &Lab,
     number: u8,
-    parts: &[&dyn Fn(Copied) -> Result<Part, LabError>],
+    tries: &[&dyn Fn(Copied) -> Result<Vec<Part>, LabError>],
 ) -> Result<Vec<Outcome>, LabError> {
     let mut outcomes = Vec::new();
     for vault in &lab.vaults {
@@ -31,18 +31,19 @@ pub(super) fn each(
             outcomes.push(not_tried(number, None, &name, why));
             continue;
         };
-        for part in parts {
+        let attack = Attack::number(number);
+        for attempt in tries {
             let copied = copied(lab, vault, RootKeySource::KeyFile(key.clone()))?;
-            outcomes.push(match part(copied) {
-                Ok((part, Ok(evidence))) => {
-                    Attack::number(number).outcome(Some(part), &name, evidence)
-                }
-                Ok((part, Err(why))) => not_tried(number, Some(part), &name, &why),
+            match attempt(copied) {
+                Ok(parts) => outcomes.extend(parts.into_iter().map(|(part, came)| match came {
+                    Ok(evidence) => attack.outcome(Some(part), &name, evidence),
+                    Err(why) => not_tried(number, Some(part), &name, &why),
+                })),
                 Err(e) => {
                     let evidence = Evidence::of(format!("could not run on a copy of it: {e}"));
-                    Attack::number(number).outcome(None, &name, evidence)
+                    outcomes.push(attack.outcome(None, &name, evidence));
                 }
-            });
+            }
         }
     }
     Ok(outcomes)

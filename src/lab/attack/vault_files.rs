@@ -9,7 +9,7 @@ use crate::lab::{
 };
 use crate::sqlite::database_files;
 
-use super::own_vaults::{self, Copied, Part};
+use super::own_vaults::{self, Copied};
 use super::{deleted_keys, leak, nonce};
 
 /// How many known texts are drawn from a vault.
@@ -22,25 +22,21 @@ pub(in crate::lab) fn opened(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
 
 /// Attack 2.
 pub(in crate::lab) fn searched(lab: &Lab) -> Result<Vec<Outcome>, LabError> {
-    let texts = |own: Copied| -> Result<Part, LabError> {
+    let searched = |own: Copied| {
         let look = Look::at(&own)?;
-        let evidence = match look.canaries.all() {
+        let texts = match look.canaries.all() {
             [] => Err("its tables hold no text that is long enough to prove anything".to_owned()),
             _ => Ok(leak::known_texts(&look.canaries, &look.plain, &look.files)),
         };
-        Ok(("known texts: what its tables hold", evidence))
+        let structures = leak::structures(&look.plain, &look.files);
+        let statistics = leak::statistics(&look.plain, &look.database);
+        Ok(vec![
+            ("known texts: what its tables hold", texts),
+            ("file structures", Ok(structures)),
+            ("statistics of its database", Ok(statistics)),
+        ])
     };
-    let structures = |own: Copied| -> Result<Part, LabError> {
-        let look = Look::at(&own)?;
-        let evidence = leak::structures(&look.plain, &look.files);
-        Ok(("file structures", Ok(evidence)))
-    };
-    let statistics = |own: Copied| -> Result<Part, LabError> {
-        let look = Look::at(&own)?;
-        let evidence = leak::statistics(&look.plain, &look.database);
-        Ok(("statistics of its database", Ok(evidence)))
-    };
-    own_vaults::each(lab, 2, &[&texts, &structures, &statistics])
+    own_vaults::each(lab, 2, &[&searched])
 }
 
 /// What the detectors see of a vault.
