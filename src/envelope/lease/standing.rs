@@ -4,13 +4,12 @@
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::time::Instant;
 
-/// The generation of the key, the vault's revision when it allowed it, and the time before it was asked
-/// ([`Standing::at`]).
+/// The generation of the key, the vault's revision when it allowed it, and the time before it was asked.
 type Allowed = (u64, u64, u64);
 
-/// The vault's last answer.
+/// The vault's last answer; nothing is allowed before there is one.
+#[derive(Default)]
 pub(super) struct Standing {
     /// Odd while it is being changed.
     turn: AtomicU64,
@@ -18,30 +17,9 @@ pub(super) struct Standing {
     generation: AtomicU64,
     revision: AtomicU64,
     asked: AtomicU64,
-    start: Instant,
 }
 
 impl Standing {
-    /// Nothing is allowed. No time that it is told lies before `start`.
-    pub(super) fn new(start: Instant) -> Self {
-        Self {
-            turn: AtomicU64::new(0),
-            is_allowed: AtomicU64::new(0),
-            generation: AtomicU64::new(0),
-            revision: AtomicU64::new(0),
-            asked: AtomicU64::new(0),
-            start,
-        }
-    }
-
-    /// A time in nanoseconds since `start`.
-    #[inline]
-    pub(super) fn at(&self, time: Instant) -> u64 {
-        let since = time.saturating_duration_since(self.start);
-        // 584 years.
-        since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())
-    }
-
     /// What was set last; `None` when the key may not be used.
     #[inline]
     pub(super) fn get(&self) -> Option<Allowed> {
@@ -84,7 +62,7 @@ mod tests {
     #[test]
     fn an_answer_is_never_read_half_of_one_and_half_of_the_next() {
         const LAST: u64 = 20_000;
-        let standing = Standing::new(Instant::now());
+        let standing = Standing::default();
         assert_eq!(standing.get(), None);
         let nth = |n: u64| (n, n * 3, n * 7);
         thread::scope(|scope| {
