@@ -187,7 +187,7 @@ fn of_many_who_append_at_once_each_finds_his_block_where_he_was_told() {
         assert_eq!(whole[at..at + 10], [n; 10]);
     }
     fixture.account.verify(&mut |_, _| ()).unwrap();
-    assert_eq!(fixture.extents().len(), 48);
+    assert_eq!(fixture.places().len(), 48);
 }
 
 #[test]

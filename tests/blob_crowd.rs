@@ -154,7 +154,7 @@ fn sixteen_clients_at_once_lose_no_blob_and_get_no_mixture() {
         let named: usize = (fixture.account.blobs().unwrap().iter())
             .map(|b| usize::try_from(b.extents).unwrap())
             .sum();
-        assert_eq!(fixture.extents().len(), named, "what is not named is gone");
+        assert_eq!(fixture.places().len(), named, "what is not named is gone");
     }
 }
 
@@ -184,5 +184,5 @@ fn of_many_that_make_one_blob_at_once_one_does() {
         });
         assert_eq!(made, 1);
     }
-    assert_eq!(fixture.extents().len(), 8);
+    assert_eq!(fixture.places().len(), 8);
 }

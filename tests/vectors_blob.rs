@@ -19,7 +19,7 @@ use atrest::envelope::{Envelope, ResourceKind};
 use atrest::resource::ResourceError;
 use atrest::resource::blob::{
     AccountHeader, BlobName, BlobPath, BlockId, Extent, ExtentReader, GenerationKey,
-    InfrastructureKey, Manifest, Snapshot, Subject,
+    InfrastructureKey, Manifest, Slot, Snapshot, Subject,
 };
 use common::Vector;
 use key_wrapper::MemoryVault;
@@ -31,6 +31,7 @@ fn every_vector_is_answered_as_it_says() {
             "header" => header(&vector),
             "manifest" => manifest(&vector),
             "extent" => extent(&vector),
+            "slot" => slot(&vector),
             other => panic!("{}: what is {other}", vector.name),
         };
         assert_eq!(answer, vector.get("expect"), "{}", vector.name);
@@ -90,6 +91,22 @@ fn manifest(vector: &Vector) -> &'static str {
         return "unauthentic";
     };
     assert_eq!(manifest.to_bytes(), vector.hex("plain"), "{}", vector.name);
+    "success"
+}
+
+/// The body is the head of a slot.
+fn slot(vector: &Vector) -> &'static str {
+    let id = ExtentId::from_bytes(array(&vector.hex("extent")));
+    let Some(slot) = Slot::of(id) else {
+        return "file";
+    };
+    assert_eq!(slot.extent(), id, "{}", vector.name);
+    let Some(bytes) = slot.parse(&array(&vector.body)) else {
+        return "unauthentic";
+    };
+    let place = format!("{} {} to {}", slot.pack, bytes.start, bytes.end);
+    assert_eq!(place, vector.get("place"), "{}", vector.name);
+    assert_eq!(slot.head(bytes.end - bytes.start)[..], vector.body);
     "success"
 }
 
@@ -185,6 +202,7 @@ fn generate() {
     generate_headers();
     generate_manifests();
     generate_extents();
+    generate_slots();
 }
 
 fn generate_headers() {
@@ -689,5 +707,70 @@ fn generate_extents() {
             fields.push(("catalog-key", other("other_catalog_key", &CATALOG_KEY)));
         }
         write(name, &fields, &sealed);
+    }
+}
+
+fn generate_slots() {
+    // From unit 5 on, 17 units: 00 00 00 b0.
+    let id = |pack: u8, place: u32| -> [u8; 16] {
+        let mut id = [pack; 16];
+        id[12..].copy_from_slice(&place.to_be_bytes());
+        id
+    };
+    let own = id(0x95, 5 << 5 | 16);
+    let head = |id: [u8; 16], len: u64| [&id[..], &len.to_le_bytes()].concat();
+    let good = head(own, 65_680);
+    let slots = [
+        ("slot", "success", own, good.clone()),
+        ("slot_longest", "success", own, head(own, 17 * 4096 - 24)),
+        ("slot_empty", "success", own, head(own, 0)),
+        (
+            "slot_of_a_file",
+            "file",
+            id(0x15, 5 << 5 | 16),
+            good.clone(),
+        ),
+        ("slot_given_back", "unauthentic", own, vec![0; 24]),
+        (
+            "slot_too_long",
+            "unauthentic",
+            own,
+            head(own, 17 * 4096 - 23),
+        ),
+        ("slot_length_huge", "unauthentic", own, head(own, u64::MAX)),
+        (
+            "slot_other_pack",
+            "unauthentic",
+            own,
+            head(id(0x96, 5 << 5 | 16), 65_680),
+        ),
+        (
+            "slot_other_place",
+            "unauthentic",
+            own,
+            head(id(0x95, 6 << 5 | 16), 65_680),
+        ),
+        (
+            "slot_other_units",
+            "unauthentic",
+            own,
+            head(id(0x95, 5 << 5 | 17), 65_680),
+        ),
+    ];
+    for (name, expect, id, body) in slots {
+        let len = u64::from_le_bytes(body[16..].try_into().unwrap());
+        let start: u64 = 5 * 4096 + 24;
+        let place = format!(
+            "{} {start} to {}",
+            "95".repeat(12),
+            start.saturating_add(len)
+        );
+        let fields = [
+            ("expect", expect.to_owned()),
+            ("what", "slot".to_owned()),
+            ("extent", hex::encode(id)),
+            ("place", place),
+        ];
+        write(name, &fields, &body);
     }
 }

@@ -13,7 +13,11 @@ pub struct FileLock(File);
 impl FileLock {
     /// Waits until nobody holds it exclusively.
     pub fn shared(file: File) -> io::Result<Self> {
-        Self::wait(file, File::lock_shared)
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Self::wait(file, File::lock_shared),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
     }
 
     /// Waits until nobody else holds it.

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::base::{ResourceId, create_dir_private};
+use crate::base::{ExtentId, ResourceId, create_dir_private};
 use crate::crypto::random_id;
 use crate::resource::blob::{ContainerName, StorageAccount};
 use crate::resource::sql::SqlDatabase;
@@ -195,13 +195,19 @@ fn account_twin(
     owner: &Wrapper,
     own: &Path,
 ) -> Result<(), LabError> {
-    // Extents are never changed in place, so that links to them are copies enough.
+    // Extents are never changed in place, so that links to them are copies enough; packs of them are.
     let copy = own.join("copy");
     let (from, to) = (protected.path.join("extents"), copy.join("extents"));
     create_dir_private(&to).map_err(|e| LabError::io(&to, e))?;
     for path in list(&from)? {
-        let link = to.join(path.file_name().unwrap_or_default());
-        fs::hard_link(&path, &link).map_err(|e| LabError::io(&path, e))?;
+        let name = path.file_name().unwrap_or_default();
+        match name.to_str().map(str::parse::<ExtentId>) {
+            Some(Ok(_)) => {
+                let linked = fs::hard_link(&path, to.join(name));
+                linked.map_err(|e| LabError::io(&path, e))?;
+            }
+            _ => drop(duplicate(&path, &to)?),
+        }
     }
     for path in list(&protected.path)?.iter().filter(|p| p.is_file()) {
         duplicate(path, &copy)?;

@@ -3,14 +3,18 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::fs;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
-use atrest::base::ResourceId;
+use atrest::base::{ExtentId, ResourceId};
 use atrest::crypto::{Secret, random_id};
 use atrest::envelope::ResourceKind;
 use atrest::resource::blob::{
-    AccountHeader, BlobName, BlobPath, Layers, Objects, ObjectsUrl, StorageAccount,
+    AccountHeader, Attributes, BlobName, BlobPath, Conditions, Encryption, Layers, Objects,
+    ObjectsUrl, StorageAccount, extents_in,
 };
 use atrest::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use atrest::sqlite::{KeySource, KeyUnavailable, SealedDatabase};
@@ -141,6 +145,15 @@ impl Fixture {
         connection.execute_batch(sql).unwrap();
     }
 
+    /// The extents that lie in those files, packs among them, and which bytes of them.
+    pub fn places(&self) -> Vec<(ExtentId, PathBuf, Range<u64>)> {
+        let in_file = |file: PathBuf| {
+            let found = extents_in(&file).unwrap().into_iter();
+            found.map(move |(id, bytes)| (id, file.clone(), bytes))
+        };
+        self.extents().into_iter().flat_map(in_file).collect()
+    }
+
     /// The files of the extents.
     pub fn extents(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.account.dir().join("extents")).unwrap();
@@ -184,6 +197,51 @@ pub fn put_bytes(account: &StorageAccount, blob: &str, data: &[u8]) {
     account
         .put(&name(blob), &mut &data[..], &mut |_| ())
         .unwrap();
+}
+
+/// Puts these blobs at once, so that short ones share a pack: none is written before all are about to be, and none ends
+/// before all are written. Those whose names begin with `refused` are refused then.
+pub fn put_at_once(account: &StorageAccount, blobs: &[(&str, &[u8])]) {
+    struct Together<'a>(&'a [u8], Option<&'a Barrier>);
+    impl Read for Together<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1.take().map(Barrier::wait);
+            self.0.read(buffer)
+        }
+    }
+    let (begun, written) = &(Barrier::new(blobs.len()), Barrier::new(blobs.len()));
+    thread::scope(|scope| {
+        for (blob, data) in blobs {
+            scope.spawn(move || {
+                let mut source = Together(data, Some(begun));
+                let (any, under) = (Conditions::default(), Encryption::default());
+                let refused = blob.starts_with("refused");
+                let mut waited = false;
+                let mut said = || {
+                    written.wait();
+                    waited = true;
+                    match refused {
+                        false => Ok(Attributes::default()),
+                        true => Err(ResourceError::Usage("of the test".into())),
+                    }
+                };
+                let put = account.put_with(
+                    &name(blob),
+                    &mut source,
+                    under,
+                    &any,
+                    &mut said,
+                    &mut |_| (),
+                );
+                // The others wait for one that failed early.
+                source.1.take().map(Barrier::wait);
+                if !waited {
+                    written.wait();
+                }
+                assert_eq!(put.is_err(), refused, "{blob}: {:?}", put.err());
+            });
+        }
+    });
 }
 
 /// Bytes that differ from place to place.

@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt;
@@ -8,10 +9,12 @@ use crate::base::{ResourceId, create_dir_private};
 use crate::crypto::{TAG_LEN, random_id};
 use crate::lab::theft::{duplicate, list, read_at};
 use crate::lab::{LabError, StolenCopy};
-use crate::resource::blob::{BlobName, BlobPath, CHUNK_LEN, ExtentHeader, Layers, StorageAccount};
+use crate::resource::blob::{
+    BlobName, BlobPath, CHUNK_LEN, ExtentHeader, Layers, StorageAccount, extents_in,
+};
 use crate::resource::{Protection, ResourceError, Wrapper};
 
-use super::alter::{len, read_all};
+use super::alter::read_all;
 use super::bout::{Reading, error_text};
 use super::vault::Arm;
 
@@ -29,6 +32,20 @@ pub(super) struct Blob {
     pub bytes: Vec<u8>,
     /// The file that holds its bytes.
     pub extent: PathBuf,
+}
+
+/// Where an extent lies.
+pub(super) struct Place {
+    pub file: PathBuf,
+    /// Which bytes of it.
+    pub bytes: Range<u64>,
+}
+
+impl Place {
+    pub(super) fn is_there(&self) -> Result<bool, LabError> {
+        let found = in_file(&self.file)?;
+        Ok(found.iter().any(|place| place.bytes == self.bytes))
+    }
 }
 
 impl Account {
@@ -53,14 +70,14 @@ impl Account {
     }
 
     /// Part of a stolen account: everything but the extents, and of those up to `wanted`, short ones
-    /// first by a draw of the lot. Returns the extents taken.
+    /// first by a draw of the lot, with all that lies in the same files. Returns the extents taken.
     pub(super) fn copy_some(
         stolen: &StolenCopy,
         owner: &Wrapper,
         dir: &Path,
         rng: &mut ChaCha8Rng,
         wanted: usize,
-    ) -> Result<(Self, Vec<PathBuf>), LabError> {
+    ) -> Result<(Self, Vec<Place>), LabError> {
         /// Longer extents are left alone: each trial reads a whole blob.
         const LONGEST: u64 = 8 << 20;
         let copy = dir.join("copy");
@@ -70,13 +87,18 @@ impl Account {
                 duplicate(&path, &copy)?;
             }
         }
-        let mut extents = list(&stolen.path.join("extents"))?;
-        let mut taken = Vec::new();
+        let mut extents = places(&stolen.path)?;
+        extents.retain(|place| place.bytes.end - place.bytes.start <= LONGEST);
+        let mut taken: Vec<Place> = Vec::new();
         while taken.len() < wanted && !extents.is_empty() {
-            let path = extents.swap_remove(rng.random_range(0..extents.len()));
-            if path.extension().is_none() && len(&path)? <= LONGEST {
-                taken.push(duplicate(&path, &copy.join("extents"))?);
+            let place = extents.swap_remove(rng.random_range(0..extents.len()));
+            let file = copy
+                .join("extents")
+                .join(place.file.file_name().unwrap_or_default());
+            if !file.exists() {
+                duplicate(&place.file, &copy.join("extents"))?;
             }
+            taken.push(Place { file, ..place });
         }
         let account = Self {
             dir: copy,
@@ -105,10 +127,10 @@ impl Account {
     pub(super) fn put(&self, name: &str, bytes: Vec<u8>) -> Result<Blob, LabError> {
         let name = BlobName::parse(name).expect("the lab's names are blob names");
         let path = BlobPath::in_default(name);
-        let before = self.extents()?;
+        let before = self.files()?;
         let account = self.open()?;
         account.put(&path, &mut &bytes[..], &mut |_| ())?;
-        let new = self.extents()?.into_iter().find(|e| !before.contains(e));
+        let new = self.files()?.into_iter().find(|e| !before.contains(e));
         let extent = new.ok_or_else(|| {
             LabError::io(&self.dir, std::io::Error::other("a put made no extent"))
         })?;
@@ -119,9 +141,13 @@ impl Account {
         })
     }
 
-    /// The extents' files.
-    pub(super) fn extents(&self) -> Result<Vec<PathBuf>, LabError> {
+    fn files(&self) -> Result<Vec<PathBuf>, LabError> {
         list(&self.dir.join("extents"))
+    }
+
+    /// Where the extents lie.
+    pub(super) fn extents(&self) -> Result<Vec<Place>, LabError> {
+        places(&self.dir)
     }
 
     /// Gets a blob and compares every byte with what was put, also of a part that came before an
@@ -184,10 +210,10 @@ impl Account {
     }
 
     /// How many bytes of a blob an extent holds.
-    pub(super) fn blob_len(&self, extent: &Path) -> Result<u64, LabError> {
-        let size = len(extent)?;
-        let (header, chunk) = self.layout_of(&read_at(extent, 0, ExtentHeader::LEN)?);
-        let body = size.saturating_sub(header as u64);
+    pub(super) fn blob_len(&self, extent: &Place) -> Result<u64, LabError> {
+        let Range { start, end } = extent.bytes;
+        let (header, chunk) = self.layout_of(&read_at(&extent.file, start, ExtentHeader::LEN)?);
+        let body = (end - start).saturating_sub(header as u64);
         Ok(body - body.div_ceil(chunk as u64) * (chunk - CHUNK_LEN) as u64)
     }
 }
@@ -202,6 +228,28 @@ impl Blob {
     pub(super) fn sealed(&self) -> Result<Vec<u8>, LabError> {
         read_all(&self.extent)
     }
+}
+
+/// Where the extents of the account in `dir` lie.
+fn places(dir: &Path) -> Result<Vec<Place>, LabError> {
+    let mut places = Vec::new();
+    for file in list(&dir.join("extents"))? {
+        places.extend(in_file(&file)?);
+    }
+    Ok(places)
+}
+
+/// Those in one file; none when it is gone.
+fn in_file(file: &Path) -> Result<Vec<Place>, LabError> {
+    if !file.exists() {
+        return Ok(Vec::new());
+    }
+    let found = extents_in(file).map_err(|e| LabError::io(file, e))?;
+    let place = |(_, bytes)| Place {
+        file: file.to_owned(),
+        bytes,
+    };
+    Ok(found.into_iter().map(place).collect())
 }
 
 /// Text of `len` bytes that no other variant has a line of.

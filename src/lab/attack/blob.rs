@@ -128,27 +128,32 @@ fn alter_stolen(
     let (account, extents) = Account::copy_some(stolen, &lab.owner, dir, rng, EXTENTS)?;
     let mut bout = Bout::new(Path::new("extents"), "");
     for extent in extents {
-        let size = len(&extent)?;
-        let header = account.layout().0 as u64;
-        if size <= header {
+        let header = extent.bytes.start + account.layout().0 as u64;
+        let (file, end) = (&extent.file, extent.bytes.end);
+        if end <= header {
             continue;
         }
         let blob_len = account.blob_len(&extent)?;
         let Reading::Data(truth) = account.read_like(blob_len) else {
             continue;
         };
-        let mut own = Bout::new(&extent, &truth);
-        let at = rng.random_range(header..size);
-        let flipped = [read_at(&extent, at, 1)?[0] ^ (1 << rng.random_range(0..8))];
+        // What nothing refers to went when the account was opened.
+        if !extent.is_there()? {
+            continue;
+        }
+        let mut own = Bout::new(file, &truth);
+        let at = rng.random_range(header..end);
+        let flipped = [read_at(file, at, 1)?[0] ^ (1 << rng.random_range(0..8))];
         let read = || account.read_like(blob_len);
-        own.record(patched(&extent, &[(at, &flipped)], read)?, Some(at), || {
+        own.record(patched(file, &[(at, &flipped)], read)?, Some(at), || {
             "one bit flipped".to_owned()
         });
-        own.record(
-            with_tail(&extent, size - 1, &[], read)?,
-            Some(size - 1),
-            || "one byte cut off".to_owned(),
-        );
+        // Others lie behind one in a pack.
+        if end == len(file)? {
+            own.record(with_tail(file, end - 1, &[], read)?, Some(end - 1), || {
+                "one byte cut off".to_owned()
+            });
+        }
         bout.merge(own);
     }
     Ok(bout.finish("bits flipped, bytes cut off"))

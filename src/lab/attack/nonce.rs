@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::create_dir_private;
 use crate::envelope::ResourceKind;
+use crate::lab::detect::EXTENT_HEADER;
+use crate::lab::theft::read_at;
 use crate::lab::{
     Attack, CanarySet, Control, Documented, Evidence, Exhibit, Figures, Lab, LabError, Outcome,
     Searcher, scan_copy, xor_of_copies,
@@ -71,6 +73,7 @@ impl Seen {
             let layout = Documented::of(file)?;
             let len = file.metadata().map_err(|e| LabError::io(file, e))?.len();
             units += len / layout.unit as u64 * layout.public.len() as u64 + 1;
+            units += layout.packed.map_or(0, |packed| packed.len() as u64);
         }
         Self::in_parts(files, units / Self::MAX + 1)
     }
@@ -91,18 +94,19 @@ impl Seen {
     fn file(&mut self, path: &Path) -> Result<(), LabError> {
         let failed = |e| LabError::io(path, e);
         let layout = Documented::of(path)?;
+        if let Some(packed) = &layout.packed {
+            for [_, sealed, _] in packed {
+                let at = sealed.saturating_sub(EXTENT_HEADER);
+                self.extent(path, at, &read_at(path, at, 128)?);
+            }
+            return Ok(());
+        }
         if layout.unit != EXTENT_UNIT && layout.public.is_empty() {
             return Ok(());
         }
         let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(failed)?);
         if layout.unit == EXTENT_UNIT {
-            // An extent's nonces are its chunks' numbers; its key comes from its own random salt.
-            let mut header = [0; 128];
-            if file.read_exact(&mut header).is_ok() {
-                let commitment = header[96..112].try_into().expect("16 bytes");
-                let salt: [u8; 16] = std::array::from_fn(|i| header[64 + i] ^ header[80 + i]);
-                self.unit(path, 0, salt, commitment);
-            }
+            self.extent(path, 0, &read_at(path, 0, 128)?);
             return Ok(());
         }
         let skipped = std::io::copy(&mut (&mut file).take(layout.header), &mut std::io::sink());
@@ -119,6 +123,18 @@ impl Seen {
             at += layout.unit as u64;
         }
         Ok(())
+    }
+
+    /// An extent's nonces are its chunks' numbers; its key comes from its own random salt.
+    fn extent(&mut self, path: &Path, at: u64, header: &[u8]) {
+        let Ok(header) = <&[u8; 128]>::try_from(header) else {
+            return;
+        };
+        if header.starts_with(b"atrestBX") {
+            let commitment = header[96..112].try_into().expect("16 bytes");
+            let salt: [u8; 16] = std::array::from_fn(|i| header[64 + i] ^ header[80 + i]);
+            self.unit(path, at, salt, commitment);
+        }
     }
 
     fn unit(&mut self, path: &Path, at: u64, nonce_and_salt: [u8; 16], tag: [u8; 16]) {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::lab::LabError;
 use crate::lab::theft::read_at;
+use crate::resource::blob::{PackId, Slot, extents_in};
 
 use super::statistics::PAGE;
 
@@ -19,8 +20,13 @@ pub struct Documented {
     pub unit: usize,
     /// The public bytes of a unit.
     pub public: Vec<Range<usize>>,
+    /// Of a pack of extents: where each begins with what is public, its own and its slot's header, and where what is
+    /// sealed of it begins and ends. Between them nothing is, but zeros are no noise.
+    pub packed: Option<Vec<[u64; 3]>>,
 }
 
+/// Length of an extent's header.
+pub(in crate::lab) const EXTENT_HEADER: u64 = 128;
 /// Nonce and salt are the first 16 of a trailer's 32 bytes.
 const TRAILER: usize = 32;
 const NONCE_AND_SALT: usize = 16;
@@ -37,6 +43,7 @@ impl Documented {
             header: 0,
             unit: PAGE,
             public: Vec::new(),
+            packed: None,
         }
     }
 
@@ -57,6 +64,7 @@ impl Documented {
                     header: LOG_HEADER as u64,
                     unit: FRAME_HEADER + page,
                     public: vec![nonce_in(FRAME_HEADER), nonce_in(FRAME_HEADER + page)],
+                    packed: None,
                 },
             });
         }
@@ -67,6 +75,7 @@ impl Documented {
                     header: 0,
                     unit: JOURNAL_UNIT,
                     public: vec![nonce_in(JOURNAL_UNIT)],
+                    packed: None,
                 },
             });
         }
@@ -85,10 +94,14 @@ impl Documented {
                 header: 4096,
                 unit: page,
                 public: vec![nonce_in(page)],
+                packed: None,
             });
         }
+        if name.parse::<PackId>().is_ok() {
+            return Self::of_pack(path);
+        }
         let (header, unit) = match start.get(..8) {
-            Some(b"atrestBX") => (128, 65_536 + 16),
+            Some(b"atrestBX") => (EXTENT_HEADER, 65_536 + 16),
             Some(b"atrestBA") => (1552, PAGE),
             _ => return Ok(Self::none()),
         };
@@ -96,11 +109,47 @@ impl Documented {
             header,
             unit,
             public: Vec::new(),
+            packed: None,
+        })
+    }
+
+    /// An extent of a protected account shows its magic; one of a plain account is all its bytes.
+    fn of_pack(path: &Path) -> Result<Self, LabError> {
+        let mut packed = Vec::new();
+        for (_, bytes) in extents_in(path).map_err(|e| LabError::io(path, e))? {
+            let header = match &read_at(path, bytes.start, 8)?[..] {
+                b"atrestBX" => EXTENT_HEADER,
+                _ => 0,
+            };
+            let sealed = (bytes.start + header).min(bytes.end);
+            packed.push([bytes.start - Slot::HEAD_LEN as u64, sealed, bytes.end]);
+        }
+        Ok(Self {
+            packed: Some(packed),
+            ..Self::none()
         })
     }
 
     /// Calls `keep` with each piece of `bytes`, which lie at `at` in the file, that is not public.
     pub(in crate::lab) fn secret(&self, at: u64, bytes: &[u8], mut keep: impl FnMut(&[u8])) {
+        if let Some(packed) = &self.packed {
+            let (mut done, end) = (at, at + bytes.len() as u64);
+            let slice = |from: u64, to: u64| {
+                let within = |n: u64| usize::try_from(n.clamp(at, end) - at).expect("in a slice");
+                &bytes[within(from)..within(to.max(from))]
+            };
+            let first = packed.partition_point(|[.., past]| *past <= at);
+            for [head, sealed, past] in &packed[first..] {
+                if *head >= end {
+                    break;
+                }
+                slice(done, *head).split(|b| *b == 0).for_each(&mut keep);
+                keep(slice((*sealed).max(done), *past));
+                done = (*past).max(done);
+            }
+            slice(done, end).split(|b| *b == 0).for_each(keep);
+            return;
+        }
         let skip = self.header.saturating_sub(at).min(bytes.len() as u64);
         let bytes = &bytes[usize::try_from(skip).expect("within a slice")..];
         if self.public.is_empty() {
@@ -201,6 +250,7 @@ mod tests {
             header: 5,
             unit: 10,
             public: vec![2..4, 7..8],
+            packed: None,
         };
         let file: Vec<u8> = (0..40).collect();
         let expected: Vec<u8> = file[5..]
@@ -215,6 +265,22 @@ mod tests {
                 at += part.len() as u64;
             }
             assert_eq!(kept, expected, "in pieces of {piece}");
+        }
+        let packed = Documented {
+            packed: Some(vec![[1, 3, 4], [8, 9, 9], [9, 10, 25], [37, 39, 40]]),
+            ..Documented::none()
+        };
+        // And what lies between them, but for zeros: the first byte is one.
+        let sealed = [3].into_iter().chain(10..25).chain([39]);
+        let mut expected: Vec<u8> = sealed.chain(4..8).chain(25..37).collect();
+        expected.sort_unstable();
+        for piece in [1, 3, 7, 40] {
+            let (mut kept, mut at) = (Vec::new(), 0);
+            for part in file.chunks(piece) {
+                packed.secret(at, part, |k| kept.extend_from_slice(k));
+                at += part.len() as u64;
+            }
+            assert_eq!(kept, expected, "of a pack, in pieces of {piece}");
         }
     }
 }

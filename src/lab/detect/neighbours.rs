@@ -82,9 +82,7 @@ pub fn xor_of_copies(a: &Path, b: &Path) -> Result<(u64, u64), LabError> {
         if mine != theirs {
             let [mine, theirs] = [mine, theirs].map(|unit| {
                 let mut secret = Vec::with_capacity(unit.len());
-                layout.secret(layout.header, &unit, |piece| {
-                    secret.extend_from_slice(piece)
-                });
+                layout.secret(at, &unit, |piece| secret.extend_from_slice(piece));
                 secret
             });
             let (pair, alarm) = xor_pages(&mine, &theirs);

@@ -73,7 +73,7 @@ impl StorageAccount {
         let sealed = self.seal_manifest(&manifest, entry.generation, key, Subject::Blob(path))?;
         let replaced = (self.catalog).replace(entry, &sealed, &[], &[], Known::New, conditions)?;
         let (entry, unwanted) = replaced.ok_or_else(|| self.busy())?;
-        self.extents.remove(&unwanted);
+        self.discard(&unwanted);
         self.blob_info(entry)
     }
 

@@ -127,7 +127,8 @@ impl StorageAccount {
             self.catalog.stage(path, &staged, now, &sealed)
         };
         let unwanted = put().inspect_err(|_| self.give_up(staged.extent))?;
-        self.extents.remove(&unwanted);
+        drop(stored);
+        self.discard(&unwanted);
         self.forget_old_blocks()?;
         Ok(PutBlock {
             size: staged.size,
@@ -170,7 +171,7 @@ impl StorageAccount {
             let replaced =
                 (self.catalog).replace(entry, &sealed, &list, &ids, known, conditions)?;
             if let Some((entry, unwanted)) = replaced {
-                self.extents.remove(&unwanted);
+                self.discard(&unwanted);
                 return self.blob_info(entry);
             }
         }
@@ -222,7 +223,7 @@ impl StorageAccount {
     pub fn forget_blocks(&self, before: Timestamp) -> Result<(), ResourceError> {
         let unwanted = self.catalog.forget_blocks(before.as_microsecond())?;
         if !unwanted.is_empty() {
-            self.extents.remove(&unwanted);
+            self.discard(&unwanted);
         }
         Ok(())
     }

@@ -84,7 +84,7 @@ impl StorageAccount {
         conditions: &Conditions,
     ) -> Result<(), ResourceError> {
         let unwanted = self.catalog.remove_container(name, conditions)?;
-        self.extents.remove(&unwanted);
+        self.discard(&unwanted);
         Ok(())
     }
 
@@ -105,7 +105,7 @@ impl StorageAccount {
         conditions: &Conditions,
     ) -> Result<(), ResourceError> {
         let unwanted = self.catalog.remove(blob, snapshots, conditions)?;
-        self.extents.remove(&unwanted);
+        self.discard(&unwanted);
         Ok(())
     }
 

@@ -10,9 +10,10 @@ use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions, Etag};
 use super::catalog::{Entry, Known};
 use super::encryption::{BlobKey, second_layer};
+use super::extent::Layers;
 use super::manifest::{Extent, Manifest, Subject};
-use super::store::NewExtent;
-use super::writer::write_extent;
+use super::new_extent::NewExtent;
+use super::writer::{Chunks, write_extent};
 use super::{
     BlobInfo, BlobPath, BlobStatus, BlockId, Encryption, ExtentCipher, GenerationKey,
     StorageAccount,
@@ -77,7 +78,8 @@ impl StorageAccount {
             replaced.ok_or_else(|| unauthentic(self.catalog.path()))
         };
         let (entry, unwanted) = put().inspect_err(|_| self.give_up(id))?;
-        self.extents.remove(&unwanted);
+        drop(stored);
+        self.discard(&unwanted);
         self.blob_info(entry)
     }
 
@@ -91,12 +93,18 @@ impl StorageAccount {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Stored, ResourceError> {
         let allowed = self.permission(key)?;
-        let id = random_id(ExtentId::from_bytes);
         let infrastructure = second_layer(key)?;
         let infrastructure = infrastructure.as_ref();
+        let writing = self.extents.writing();
+        let chunks = Chunks::start(source)?;
+        let stored_len = |len| match key {
+            Some(_) => Layers::with(infrastructure).sealed_len(len),
+            None => len,
+        };
+        let mut new = (self.extents).begin(writing, chunks.single().map(stored_len))?;
+        let id = new.id();
         let cipher = key.map(|_| ExtentCipher::create(self.id, id, generation, infrastructure));
-        let mut new = self.extents.begin(id)?;
-        let len = write_extent(&new, cipher.as_ref(), source, &allowed, progress)?;
+        let len = write_extent(&new, cipher.as_ref(), chunks, &allowed, progress)?;
         within(Part::System, || new.publish())?;
         Ok(Stored {
             _new: new,
@@ -113,7 +121,7 @@ impl StorageAccount {
     pub(super) fn give_up(&self, extent: ExtentId) {
         // A commit that failed may have taken place; the catalog knows.
         if let Ok(false) = self.catalog.refers_to(extent) {
-            self.extents.remove(&[extent]);
+            self.discard(&[extent]);
         }
     }
 }

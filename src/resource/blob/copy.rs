@@ -156,7 +156,7 @@ impl StorageAccount {
     ) -> Result<BlobInfo, ResourceError> {
         self.catalog.check_put(into, conditions)?;
         let reader = source.reader(&mut |blob| Ok(0..blob.size))?;
-        let _no_collection = self.extents.writing()?;
+        let _no_collection = self.extents.no_collection()?;
         let mut moving = Moving::default();
         let mut copy = || {
             let manifest = self.sealed_anew(&reader, key, &mut moving, &mut |_| ())?;
@@ -186,7 +186,7 @@ impl StorageAccount {
         let blobs = from.blobs()?;
         let total = blobs.iter().map(|blob| blob.size).sum();
         let (mut done, mut moving) = (0, Moving::default());
-        let _no_collection = self.extents.writing()?;
+        let _no_collection = self.extents.no_collection()?;
         for blob in blobs {
             let path = blob.path();
             let at = blob.at(&path);
@@ -315,7 +315,7 @@ impl StorageAccount {
         let Some((entry, unwanted)) = replaced else {
             return Ok(None);
         };
-        self.extents.remove(&unwanted);
+        self.discard(&unwanted);
         self.blob_info(entry).map(Some)
     }
 }

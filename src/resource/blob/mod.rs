@@ -9,7 +9,7 @@
 //!   service's key, so that names stay listable when the customer's key is gone; and beside each name a
 //!   [`Manifest`], sealed under the account key.
 //! - `extents/`: the bytes, in files named by random identifiers ([`ExtentHeader`],
-//!   [`ExtentCipher`]). A blob's name never becomes a path.
+//!   [`ExtentCipher`]), short ones of those who write at once in one file ([`Slot`]). A blob's name never becomes a path.
 //!
 //! The plain twin runs through the same code: its extents are the very bytes of the blobs, its
 //! catalog is an ordinary SQLite file, and it has no `account.atrest`.
@@ -33,8 +33,10 @@ mod lease_rules;
 mod listing;
 mod manifest;
 mod name;
+mod new_extent;
 mod objects;
 mod opened;
+mod pack;
 mod path;
 mod pipe;
 mod protected;
@@ -46,11 +48,13 @@ mod scope;
 mod scope_name;
 mod sealing;
 mod service;
+mod slot;
 mod snapshot;
 mod status;
 mod store;
 mod tag_query;
 mod unread;
+mod unwanted;
 mod verify;
 mod writer;
 
@@ -79,6 +83,7 @@ pub use refusal::Refusal;
 pub use scope::{ContainerScope, EncryptionScope};
 pub use scope_name::{BadScopeName, ScopeName};
 pub use service::AccessPolicy;
+pub use slot::{PackId, Slot, extents_in};
 pub use snapshot::{BadSnapshot, BlobAt, Snapshot, Snapshots};
 pub use status::{BlobStatus, Copied, Tier};
 pub use store::ExtentBytes;

@@ -34,6 +34,11 @@ impl Rounds {
         Since { failed }
     }
 
+    /// Whether one ever failed.
+    pub(super) fn have_failed(&self) -> bool {
+        self.lock().failed.0 > 0
+    }
+
     /// Returns when `work` was done by somebody who began it after this was called.
     ///
     /// # Errors

@@ -1,19 +1,20 @@
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::num::NonZeroU64;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, Weak};
 
-use rustix::fs::{Advice, fadvise};
-
-use crate::base::{ExtentId, FileLock, Part, create_dir_private, within};
+use crate::base::{ExtentId, FileLock, create_dir_private};
 use crate::resource::ResourceError;
 
 use super::manifest::Extent;
-use super::objects::{Object, Objects, Upload};
-use super::rounds::{Rounds, Since};
+use super::objects::{Object, Objects};
+use super::pack::{self, PackedExtent, Packs};
+use super::rounds::Rounds;
+use super::slot::{PackId, Slot};
+use super::unwanted::Unwanted;
 
 /// Extents whose files a read opens before it begins.
 const OPEN_MAX: usize = 64;
@@ -49,7 +50,8 @@ impl ExtentBytes for File {
 /// An extent that is open for reading.
 pub(super) type OpenExtent = Box<dyn ExtentBytes + Send>;
 
-/// The directory of an account's extents. A file there has the extent's identifier as its name.
+/// The directory of an account's extents. A file there has the extent's identifier as its name, or is a pack of short
+/// ones: where an extent lies, its identifier says.
 ///
 /// Who reads a blob opens its files first, so that they stay whatever is removed meanwhile. A blob of more
 /// extents than may be open at once is read under a lock instead, which removals wait for.
@@ -57,13 +59,17 @@ pub(super) type OpenExtent = Box<dyn ExtentBytes + Send>;
 /// The bytes may be objects in an object store instead. Then the directory holds nothing: it and the account's are
 /// what is locked, and reads are always under the lock, since an object that is removed is gone.
 pub(super) struct ExtentStore {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// `None` when the extents are files of the directory.
-    objects: Option<Objects>,
-    /// Nothing refers to them; they could not be removed yet.
-    unwanted: Mutex<Vec<ExtentId>>,
+    pub(super) objects: Option<Objects>,
+    pub(super) unwanted: Mutex<Unwanted>,
     /// One sync of the directory makes the names of all that are written at once durable.
-    names: Arc<Rounds>,
+    pub(super) names: Arc<Rounds>,
+    pub(super) packs: Packs,
+    /// The lock of all who write now.
+    lock: Mutex<Weak<FileLock>>,
+    /// How many do.
+    pub(super) writers: Arc<AtomicUsize>,
 }
 
 impl ExtentStore {
@@ -74,6 +80,9 @@ impl ExtentStore {
             objects,
             unwanted: Mutex::default(),
             names: Arc::default(),
+            packs: Packs::default(),
+            lock: Mutex::default(),
+            writers: Arc::default(),
         }
     }
 
@@ -89,10 +98,15 @@ impl ExtentStore {
 
     /// Where the extent is.
     pub(super) fn path(&self, extent: ExtentId) -> PathBuf {
-        match &self.objects {
-            None => self.dir.join(extent.to_string()),
-            Some(objects) => objects.path(extent),
+        match (&self.objects, Slot::of(extent)) {
+            (Some(objects), _) => objects.path(extent),
+            (None, Some(slot)) => self.pack(slot.pack),
+            (None, None) => self.dir.join(extent.to_string()),
         }
+    }
+
+    pub(super) fn pack(&self, pack: PackId) -> PathBuf {
+        self.dir.join(pack.to_string())
     }
 
     /// The objects; `None` when the extents are files.
@@ -111,35 +125,17 @@ impl ExtentStore {
     }
 
     /// While what is returned lives, no process collects garbage.
-    pub(super) fn writing(&self) -> Result<FileLock, ResourceError> {
+    pub(super) fn no_collection(&self) -> Result<Arc<FileLock>, ResourceError> {
+        // A holder cannot panic.
+        let mut held = self.lock.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(lock) = held.upgrade() {
+            return Ok(lock);
+        }
         let locked = File::open(&self.dir).and_then(FileLock::shared);
-        locked.map_err(|e| ResourceError::io(&self.dir, e))
-    }
-
-    /// Starts an extent. While it lives, no process collects garbage.
-    pub(super) fn begin(&self, extent: ExtentId) -> Result<NewExtent, ResourceError> {
-        let since = self.names.since();
-        let dir = self.writing()?;
-        let path = self.path(extent);
-        let bytes = match &self.objects {
-            Some(objects) => NewBytes::Object(Mutex::new(objects.begin(extent))),
-            None => NewBytes::File(
-                OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)
-                    .map_err(|e| ResourceError::io(&path, e))?,
-            ),
-        };
-        Ok(NewExtent {
-            dir,
-            path,
-            bytes,
-            names: self.names.clone(),
-            since,
-            is_whole: false,
-        })
+        let lock = Arc::new(locked.map_err(|e| ResourceError::io(&self.dir, e))?);
+        self.packs.look(&self.dir);
+        *held = Arc::downgrade(&lock);
+        Ok(lock)
     }
 
     /// Opens an extent; `None` when there is none.
@@ -149,6 +145,10 @@ impl ExtentStore {
             return Ok(object.map(|object| Box::new(object) as OpenExtent));
         }
         let path = self.path(extent.id);
+        if let Some(slot) = Slot::of(extent.id) {
+            let found = PackedExtent::open(&path, slot).map_err(|e| ResourceError::io(&path, e))?;
+            return Ok(found.map(|found| Box::new(found) as OpenExtent));
+        }
         match File::open(&path) {
             Ok(file) => Ok(Some(Box::new(file))),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
@@ -162,26 +162,8 @@ impl ExtentStore {
         locked.map_err(|e| ResourceError::io(self.account(), e))
     }
 
-    /// Removes extents that nothing refers to; with the next removal, when somebody reads a long blob or
-    /// removes something at this moment. One that resists is left to the next collection.
-    pub(super) fn remove(&self, extents: &[ExtentId]) {
-        // A holder cannot panic.
-        let mut unwanted = self.unwanted.lock().unwrap_or_else(|e| e.into_inner());
-        unwanted.extend(extents);
-        let Ok(Ok(_alone)) = File::open(self.account()).map(FileLock::try_exclusive) else {
-            return;
-        };
-        if let Some(objects) = &self.objects {
-            let _ = objects.remove(&std::mem::take(&mut *unwanted));
-            return;
-        }
-        for extent in unwanted.drain(..) {
-            let _ = fs::remove_file(self.path(extent));
-        }
-    }
-
     /// The account's directory, whose lock is the one of long reads.
-    fn account(&self) -> &Path {
+    pub(super) fn account(&self) -> &Path {
         self.dir.parent().unwrap_or(&self.dir)
     }
 
@@ -196,11 +178,15 @@ impl ExtentStore {
     }
 
     /// Removes what interrupted puts left behind: extents that nothing refers to. Does nothing while any
-    /// process puts a blob, or reads a long one. Files with other names are let be.
+    /// process puts a blob, or reads a long one. Files with other names are let be. `referred_to` says which extents
+    /// between two identifiers something refers to.
     pub(super) fn collect_garbage(
         &self,
-        is_referred_to: impl Fn(ExtentId) -> Result<bool, ResourceError>,
+        referred_to: impl Fn((ExtentId, ExtentId)) -> Result<Vec<ExtentId>, ResourceError>,
     ) -> Result<(), ResourceError> {
+        let is_referred_to = |extent| -> Result<bool, ResourceError> {
+            Ok(!referred_to((extent, extent))?.is_empty())
+        };
         let alone_in = |dir: &Path| {
             let file = File::open(dir).map_err(|e| ResourceError::io(dir, e))?;
             match FileLock::try_exclusive(file) {
@@ -224,89 +210,28 @@ impl ExtentStore {
             return objects.remove(&garbage);
         }
         for path in self.files()? {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let extent = name.and_then(|name| name.parse::<ExtentId>().ok());
-            if let Some(extent) = extent
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            let done = if let Ok(pack) = name.parse::<PackId>() {
+                let slots = referred_to(pack.bounds())?.into_iter();
+                match &*slots.filter_map(Slot::of).collect::<Vec<_>>() {
+                    [] => fs::remove_file(&path),
+                    kept => {
+                        // Where somebody reads, it is left to the next opening.
+                        pack::keep_only(&path, kept);
+                        Ok(())
+                    }
+                }
+            } else if let Ok(extent) = name.parse::<ExtentId>()
                 && !is_referred_to(extent)?
             {
-                fs::remove_file(&path).map_err(|e| ResourceError::io(&path, e))?;
-            }
+                fs::remove_file(&path)
+            } else {
+                Ok(())
+            };
+            done.map_err(|e| ResourceError::io(&path, e))?;
         }
         Ok(())
-    }
-}
-
-/// An extent that is being written, and that nothing refers to; removed when dropped before it is whole.
-pub(super) struct NewExtent {
-    dir: FileLock,
-    path: PathBuf,
-    bytes: NewBytes,
-    names: Arc<Rounds>,
-    since: Since,
-    is_whole: bool,
-}
-
-enum NewBytes {
-    File(File),
-    Object(Mutex<Upload>),
-}
-
-impl NewExtent {
-    /// Where it is, or will be.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Adds to its end.
-    pub(super) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        match &self.bytes {
-            NewBytes::File(file) => (&*file).write_all(bytes),
-            NewBytes::Object(upload) => upload
-                .lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .write(bytes),
-        }
-    }
-
-    /// Has the disk start with these bytes of it, which are written.
-    pub(super) fn write_back(&self, written: Range<u64>) {
-        if let NewBytes::File(file) = &self.bytes {
-            let len = NonZeroU64::new(written.end - written.start);
-            // On Linux this advice starts the write-back of dirty pages, and drops clean ones, of
-            // which a fresh file has none. Being advice, it may fail.
-            let _ = fadvise(file, written.start, len, Advice::DontNeed);
-        }
-    }
-
-    /// Has what is written reach the disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        match &self.bytes {
-            NewBytes::File(file) => file.sync_all(),
-            // It is durable when it is finished.
-            NewBytes::Object(_) => Ok(()),
-        }
-    }
-
-    /// Makes what is written, which must be whole and synced, durable under its name.
-    pub(super) fn publish(&mut self) -> Result<(), ResourceError> {
-        let published = match &mut self.bytes {
-            NewBytes::File(_) => within(Part::Sync, || {
-                self.names.join(&self.since, || self.dir.file().sync_all())
-            }),
-            NewBytes::Object(upload) => {
-                upload.get_mut().unwrap_or_else(|e| e.into_inner()).finish()
-            }
-        };
-        published.map_err(|e| ResourceError::io(&self.path, e))?;
-        self.is_whole = true;
-        Ok(())
-    }
-}
-
-impl Drop for NewExtent {
-    fn drop(&mut self) {
-        if let (NewBytes::File(_), false) = (&self.bytes, self.is_whole) {
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }

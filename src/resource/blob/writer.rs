@@ -6,26 +6,26 @@ use std::thread;
 use crate::base::{Part, within};
 use crate::resource::ResourceError;
 
-use super::extent::{CHUNK_LEN, ExtentCipher, ExtentHeader, MAX_EXTENT_LEN};
+use super::extent::{CHUNK_LEN, ExtentCipher, MAX_EXTENT_LEN};
+use super::new_extent::NewExtent;
 use super::ring::{BATCH_LEN, BATCHES, Batch, Ring, SEALED_CHUNK_MAX, SHORT_LEN, joined};
-use super::store::NewExtent;
 
 /// Written bytes after which the disk is told to start, so that the sync at the end finds little
 /// left to do.
 const WRITE_BACK_BYTES: u64 = 4 << 20;
 
-/// Writes all that `source` gives into `new`, sealed when there is a cipher, and returns how many
+/// Writes all that `chunks` gives into `new`, sealed when there is a cipher, and returns how many
 /// bytes that was. This thread reads and seals; after the first [`SHORT_LEN`] bytes another writes. What is written is durable once it is published.
 ///
 /// `allowed` is asked before each batch; `progress` is told the bytes read so far.
-pub(super) fn write_extent(
+pub(super) fn write_extent<'a>(
     new: &NewExtent,
-    cipher: Option<&ExtentCipher>,
-    source: &mut (dyn Read + Send),
+    cipher: Option<&'a ExtentCipher>,
+    chunks: Chunks<'a>,
     allowed: &dyn Fn() -> Result<(), ResourceError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, ResourceError> {
-    let mut sealing = Sealing::start(cipher, source)?;
+    let mut sealing = Sealing::start(new, cipher, chunks);
     let failed = |e| ResourceError::io(new.path(), e);
     // To wake another thread takes longer than it saves where little is to be written.
     let mut batch = Batch::of(sealing.most());
@@ -110,17 +110,15 @@ struct Sealing<'a> {
 }
 
 impl<'a> Sealing<'a> {
-    fn start(
-        cipher: Option<&'a ExtentCipher>,
-        source: &'a mut (dyn Read + Send),
-    ) -> Result<Self, ResourceError> {
-        let carried = cipher.map(|cipher| cipher.header().to_bytes().to_vec());
-        Ok(Self {
+    fn start(new: &NewExtent, cipher: Option<&'a ExtentCipher>, chunks: Chunks<'a>) -> Self {
+        let mut carried = new.head().map(Vec::from).unwrap_or_default();
+        carried.extend(cipher.iter().flat_map(|cipher| cipher.header().to_bytes()));
+        Self {
             cipher,
-            chunks: Chunks::start(source)?,
-            carried: carried.unwrap_or_default(),
+            chunks,
+            carried,
             done: false,
-        })
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -135,7 +133,7 @@ impl<'a> Sealing<'a> {
     /// Before the first batch: how long its buffer has to be, at most.
     fn most(&self) -> usize {
         match self.chunks.is_last() {
-            true => ExtentHeader::LEN + self.chunks.len + SEALED_CHUNK_MAX - CHUNK_LEN,
+            true => self.carried.len() + self.chunks.len + SEALED_CHUNK_MAX - CHUNK_LEN,
             false => BATCH_LEN + SEALED_CHUNK_MAX,
         }
     }
@@ -159,7 +157,7 @@ impl<'a> Sealing<'a> {
 }
 
 /// The source, cut into chunks. One is read ahead: a chunk is the last when nothing follows it.
-struct Chunks<'a> {
+pub(super) struct Chunks<'a> {
     source: &'a mut (dyn Read + Send),
     now: Vec<u8>,
     next: Vec<u8>,
@@ -173,7 +171,8 @@ struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    fn start(source: &'a mut (dyn Read + Send)) -> Result<Self, ResourceError> {
+    /// Reads the first of them.
+    pub(super) fn start(source: &'a mut (dyn Read + Send)) -> Result<Self, ResourceError> {
         let mut now = vec![0; CHUNK_LEN];
         let len = fill(source, &mut now)?;
         let mut chunks = Self {
@@ -203,6 +202,11 @@ impl<'a> Chunks<'a> {
             )),
             false => Ok(()),
         }
+    }
+
+    /// At the start: how many bytes there are in all, if they are a single chunk.
+    pub(super) fn single(&self) -> Option<u64> {
+        self.is_last().then_some(self.total)
     }
 
     /// Whether nothing follows `now`.

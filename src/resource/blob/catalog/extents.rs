@@ -28,6 +28,36 @@ impl Catalog {
         self.run(|c| is_there(c, extent))
     }
 
+    /// Whether anything refers to an extent from `first` to `last`.
+    pub(in crate::resource::blob) fn refers_between(
+        &self,
+        (first, last): (ExtentId, ExtentId),
+    ) -> Result<bool, ResourceError> {
+        self.run(|c| {
+            let mut query = c.prepare_cached(
+                "SELECT 1 FROM extents WHERE id BETWEEN ?1 AND ?2 \
+                 UNION ALL SELECT 1 FROM blocks WHERE extent BETWEEN ?1 AND ?2 LIMIT 1",
+            )?;
+            query.exists([first.as_bytes(), last.as_bytes()])
+        })
+    }
+
+    /// The extents from `first` to `last` that a blob, a snapshot or a block refers to, ascending.
+    pub(in crate::resource::blob) fn referred_to_between(
+        &self,
+        (first, last): (ExtentId, ExtentId),
+    ) -> Result<Vec<ExtentId>, ResourceError> {
+        self.run(|c| {
+            let mut query = c.prepare_cached(
+                "SELECT id FROM extents WHERE id BETWEEN ?1 AND ?2 \
+                 UNION SELECT extent FROM blocks WHERE extent BETWEEN ?1 AND ?2 ORDER BY 1",
+            )?;
+            let bounds = [first.as_bytes(), last.as_bytes()];
+            let rows = query.query_map(bounds, |row| row.get(0).map(ExtentId::from_bytes))?;
+            rows.collect()
+        })
+    }
+
     /// Whether more than one blob or snapshot refers to the extent.
     pub(in crate::resource::blob) fn is_shared(
         &self,

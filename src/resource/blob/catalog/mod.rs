@@ -52,7 +52,7 @@ pub(super) use extents::Known;
 pub(super) use scopes::ScopeRow;
 
 // docs/format.md, "Catalog".
-const SCHEMA_VERSION: i64 = 5;
+const SCHEMA_VERSION: i64 = 6;
 const SCHEMA: &str = "
     CREATE TABLE account (
         one        INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -25,13 +25,42 @@ struct Group {
     connection: Connection,
     /// Those whose changes are in the transaction that is open.
     members: usize,
-    /// Of that transaction: whether it was committed.
-    outcome: Outcome,
+    /// Of that transaction.
+    outcome: Arc<Outcome>,
     /// Those who wait for a turn without others: no group begins before theirs.
     alone: usize,
 }
 
-type Outcome = Arc<OnceLock<bool>>;
+/// Whether a transaction was committed, as soon as that is known. Who waits for it does not wait for the connection,
+/// which has gone to the next.
+#[derive(Default)]
+struct Outcome {
+    committed: Mutex<Option<bool>>,
+    known: Condvar,
+}
+
+impl Outcome {
+    fn set(&self, committed: bool) {
+        *self.lock() = Some(committed);
+        self.known.notify_all();
+    }
+
+    fn wait(&self) -> bool {
+        let mut committed = self.lock();
+        loop {
+            if let Some(committed) = *committed {
+                return committed;
+            }
+            let woken = self.known.wait(committed);
+            committed = woken.unwrap_or_else(|e| e.into_inner());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<bool>> {
+        // A holder cannot panic.
+        self.committed.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
 
 /// What is changed. It may be run twice.
 type Work<'a, T> = dyn FnMut(&Connection) -> Result<T, Refused> + 'a;
@@ -42,7 +71,7 @@ impl Writer {
             group: Mutex::new(Group {
                 connection,
                 members: 0,
-                outcome: Outcome::default(),
+                outcome: Arc::default(),
                 alone: 0,
             }),
             waiting: AtomicUsize::new(0),
@@ -101,7 +130,7 @@ impl Writer {
         }
         if group.connection.is_autocommit() {
             group.connection.execute_batch("BEGIN IMMEDIATE")?;
-            (group.members, group.outcome) = (0, Outcome::default());
+            (group.members, group.outcome) = (0, Arc::default());
         }
         let outcome = group.outcome.clone();
         let done = member(&group.connection, work);
@@ -117,10 +146,8 @@ impl Writer {
             self.settle(&group, committed.is_ok());
         }
         // Who waits goes on with it; the last of them commits.
-        while outcome.get().is_none() {
-            group = self.wait(group);
-        }
-        let counts = outcome.get() == Some(&true) || matches!(done, Err(Refused::Panicked(_)));
+        drop(group);
+        let counts = outcome.wait() || matches!(done, Err(Refused::Panicked(_)));
         Ok(counts.then_some(done))
     }
 
@@ -128,7 +155,7 @@ impl Writer {
         if !committed {
             self.spoiled.fetch_add(1, Ordering::SeqCst);
         }
-        let _ = group.outcome.set(committed);
+        group.outcome.set(committed);
         self.settled.notify_all();
     }
 
