@@ -8,15 +8,19 @@
 //!
 //! `least http://ADDRESS DIRECTORY` serves there instead, until it is killed: the least that could answer these requests,
 //! in a thread for each connection. It checks no signature, and computes the MD5 of what is put in one request, which
-//! the service's answer tells. Where a directory is given, what is put is in a file of its own there, and synced, before it is
-//! answered; else nothing is kept but the length of the large blob.
+//! the service's answer tells. Where a directory is given, what is put is there, and synced, before it is answered: what is
+//! long in a file of its own, the small objects in one file, with one sync for all who wait. Else nothing is kept but the
+//! length of the large blob.
 
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -181,11 +185,59 @@ fn small(account: &Account, method: &str, count: usize, connections: usize, data
     });
 }
 
+/// Small objects, one behind the other.
+struct Appended {
+    file: File,
+    end: AtomicU64,
+    syncs: Mutex<Syncs>,
+    synced: Condvar,
+}
+
+#[derive(Default)]
+struct Syncs {
+    begun: u64,
+    done: u64,
+    is_running: bool,
+}
+
+impl Appended {
+    fn in_directory(directory: &Path) -> Self {
+        Self {
+            file: tempfile::tempfile_in(directory).unwrap(),
+            end: AtomicU64::new(0),
+            syncs: Mutex::default(),
+            synced: Condvar::new(),
+        }
+    }
+
+    /// Returns when it is synced, by who began after it was written.
+    fn add(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let at = self.end.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.file.write_all_at(bytes, at)?;
+        let mut syncs = self.syncs.lock().unwrap();
+        let mine = syncs.begun + 1;
+        while syncs.done < mine {
+            if syncs.is_running {
+                syncs = self.synced.wait(syncs).unwrap();
+                continue;
+            }
+            (syncs.is_running, syncs.begun) = (true, syncs.begun + 1);
+            let round = syncs.begun;
+            drop(syncs);
+            self.file.sync_data()?;
+            syncs = self.syncs.lock().unwrap();
+            (syncs.is_running, syncs.done) = (false, round);
+            self.synced.notify_all();
+        }
+        Ok(())
+    }
+}
+
 /// Answers on one connection until it is closed.
 fn answer_least(
     mut stream: TcpStream,
     large: &AtomicUsize,
-    directory: Option<&Path>,
+    kept: Option<(&Path, &Appended)>,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 1 << 20];
@@ -219,8 +271,8 @@ fn answer_least(
         if is_large && wants_md5 {
             large.store(length, Ordering::Relaxed);
         }
-        let mut file = match directory {
-            Some(directory) if length > 0 => Some(
+        let mut file = match kept {
+            Some((directory, _)) if length > SMALL => Some(
                 tempfile::Builder::new()
                     .disable_cleanup(true)
                     .tempfile_in(directory)?,
@@ -228,13 +280,16 @@ fn answer_least(
             _ => None,
         };
         let (mut md5, mut body) = (Md5::new(), &buffer[end..filled]);
+        let mut small = Vec::with_capacity(SMALL);
         let mut left = length;
         loop {
             if wants_md5 {
                 md5.update(body);
             }
-            if let Some(file) = &mut file {
-                file.write_all(body)?;
+            match &mut file {
+                Some(file) => file.write_all(body)?,
+                None if length <= SMALL => small.extend_from_slice(body),
+                None => (),
             }
             left -= body.len();
             if left == 0 {
@@ -246,8 +301,10 @@ fn answer_least(
             }
             body = &buffer[..read];
         }
-        if let Some(file) = &file {
-            file.as_file().sync_all()?;
+        match (&file, kept) {
+            (Some(file), _) => file.as_file().sync_all()?,
+            (None, Some((_, together))) if length > 0 => together.add(&small)?,
+            _ => (),
         }
         let md5 = STANDARD.encode(md5.finalize());
         let answer =
@@ -260,10 +317,12 @@ fn serve_least(address: &str, directory: Option<&Path>) {
     let address = address.trim_start_matches("http://");
     let listener = TcpListener::bind(address).unwrap();
     let large = AtomicUsize::new(0);
+    let together = directory.map(Appended::in_directory);
+    let kept = directory.zip(together.as_ref());
     thread::scope(|scope| {
         for stream in listener.incoming() {
             let (stream, large) = (stream.unwrap(), &large);
-            scope.spawn(move || answer_least(stream, large, directory));
+            scope.spawn(move || answer_least(stream, large, kept));
         }
     });
 }
