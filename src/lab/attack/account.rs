@@ -1,5 +1,8 @@
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::thread;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -10,11 +13,12 @@ use crate::crypto::{TAG_LEN, random_id};
 use crate::lab::theft::{duplicate, list, read_at};
 use crate::lab::{LabError, StolenCopy};
 use crate::resource::blob::{
-    BlobName, BlobPath, CHUNK_LEN, ExtentHeader, Layers, StorageAccount, extents_in,
+    Attributes, BlobName, BlobPath, CHUNK_LEN, Conditions, Encryption, ExtentHeader, Layers, Slot,
+    StorageAccount, extents_in,
 };
 use crate::resource::{Protection, ResourceError, Wrapper};
 
-use super::alter::read_all;
+use super::alter::{patched, read_all};
 use super::bout::{Reading, error_text};
 use super::vault::Arm;
 
@@ -141,6 +145,75 @@ impl Account {
         })
     }
 
+    /// Puts blobs at the same time, so that they share a file, and says which bytes of it are each one's slot: none ends
+    /// before all are written.
+    pub(super) fn put_together(
+        &self,
+        blobs: Vec<(String, Vec<u8>)>,
+    ) -> Result<Vec<(Blob, Range<usize>)>, LabError> {
+        let (account, count) = (self.open()?, blobs.len());
+        let (begun, all) = &(Barrier::new(count), Barrier::new(count));
+        let put = |(name, bytes): (String, Vec<u8>)| -> Result<Blob, LabError> {
+            let name = BlobName::parse(&name).expect("the lab's names are blob names");
+            let path = BlobPath::in_default(name);
+            let mut waited = false;
+            let mut written = || {
+                waited = true;
+                all.wait();
+                Ok(Attributes::default())
+            };
+            let (any, under) = (Conditions::default(), Encryption::default());
+            let mut source = Begun(Some(begun), &bytes);
+            let put = account.put_with(&path, &mut source, under, &any, &mut written, &mut |_| ());
+            // The others wait for one that failed early.
+            source.0.take().map(Barrier::wait);
+            if !waited {
+                all.wait();
+            }
+            put?;
+            Ok(Blob {
+                path,
+                bytes,
+                extent: PathBuf::new(),
+            })
+        };
+        let before = self.extents()?;
+        let put: Vec<Blob> = thread::scope(|scope| {
+            let all = blobs.into_iter().map(|blob| scope.spawn(|| put(blob)));
+            let all: Vec<_> = all.collect();
+            let ended = all.into_iter();
+            ended
+                .map(|one| one.join().expect("a put does not panic"))
+                .collect::<Result<_, _>>()
+        })?;
+        let mut places = self.extents()?;
+        places.retain(|place| before.iter().all(|known| known.file != place.file));
+        let mut found = Vec::new();
+        // Which place is whose, the lengths do not say: each blob is read with one place zeroed.
+        for mut blob in put {
+            let mut own = None;
+            for place in &places {
+                let zeros =
+                    vec![0; usize::try_from(place.bytes.end - place.bytes.start).unwrap_or(0)];
+                let read = || self.read(&blob);
+                let reading = patched(&place.file, &[(place.bytes.start, &zeros)], read)?;
+                if !matches!(&reading, Reading::Data(data) if *data == blob.truth()) {
+                    own = Some(place);
+                }
+            }
+            let own = own.ok_or_else(|| {
+                LabError::io(&self.dir, std::io::Error::other("a put made no extent"))
+            })?;
+            blob.extent.clone_from(&own.file);
+            let at = |n: u64| usize::try_from(n).expect("a pack is short");
+            found.push((
+                blob,
+                at(own.bytes.start) - Slot::HEAD_LEN..at(own.bytes.end),
+            ));
+        }
+        Ok(found)
+    }
+
     fn files(&self) -> Result<Vec<PathBuf>, LabError> {
         list(&self.dir.join("extents"))
     }
@@ -227,6 +300,16 @@ impl Blob {
     /// The bytes of its extent.
     pub(super) fn sealed(&self) -> Result<Vec<u8>, LabError> {
         read_all(&self.extent)
+    }
+}
+
+/// Bytes that are not read before all are about to be.
+struct Begun<'a>(Option<&'a Barrier>, &'a [u8]);
+
+impl Read for Begun<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.take().map(Barrier::wait);
+        self.1.read(buffer)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::resource::blob::{CHUNK_LEN, Layers};
 use super::account::{Account, Blob, text};
 use super::alter::{len, patched, with_tail};
 use super::bout::{Bout, Reading, both_arms, control};
+use super::pack;
 use super::vault::Arm;
 
 /// A specimen's blob: three whole chunks and a part of one.
@@ -34,9 +35,11 @@ pub(in crate::lab) fn chunks(lab: &Lab, exhibit: &Exhibit) -> Result<Vec<Outcome
 fn rearranged(lab: &Lab, dir: &Path, arm: &Arm) -> Result<Evidence, LabError> {
     let once = Account::specimen(&dir.join("chunks"), arm)?;
     let mut bout = rearranged_of(lab, &once)?;
+    bout.merge(pack::rearranged(lab, &once)?);
     if arm.protection.key().is_some() {
         let twice = Account::specimen_of(&dir.join("layers"), arm, Layers::Two)?;
         bout.merge(rearranged_of(lab, &twice)?);
+        bout.merge(pack::rearranged(lab, &twice)?);
     }
     Ok(bout.finish("chunks rearranged, cut, extended, bits flipped"))
 }

@@ -40,6 +40,7 @@ mod alter;
 mod bout;
 mod database;
 mod known;
+mod pack;
 mod served;
 mod strongbox;
 mod vault;

@@ -19,6 +19,7 @@ use super::store::ExtentBytes;
 
 /// Where a pack is full. A longer one would be given back later.
 const PACK_UNITS: u64 = (64 << 20) / UNIT;
+
 /// The pack that this process writes to.
 #[derive(Default)]
 pub(super) struct Packs(Mutex<Option<Filling>>);
