@@ -15,7 +15,9 @@ use std::path::PathBuf;
 use accounts::{Fixture, bytes, name, put_at_once, put_bytes};
 use atrest::base::ExtentId;
 use atrest::lab::{CanarySet, Figures, Searcher, scan_copy};
-use atrest::resource::blob::{BlobReader, CHUNK_LEN, Conditions, Encryption, PackId, Slot};
+use atrest::resource::blob::{
+    Attributes, BlobReader, CHUNK_LEN, Conditions, Encryption, PackId, Slot,
+};
 use atrest::resource::{ProtectedResource, ResourceError};
 
 const BLOBS: usize = 6;
@@ -423,15 +425,41 @@ fn link_in_the_place_of_a_pack_changes_nothing_where_it_leads() {
 }
 
 #[test]
-fn packs_whose_blobs_were_all_replaced_while_others_wrote_go_with_the_next_removal() {
+fn empty_pack_stays_while_somebody_writes_and_goes_afterwards() {
     let fixture = Fixture::protected();
-    for _ in 0..3 {
-        put_all(&fixture);
-    }
-    assert_eq!(fixture.places().len(), BLOBS);
-    let long = bytes(CHUNK_LEN + 1);
-    for n in 0..BLOBS {
-        put_bytes(&fixture.account, &blob(n), &long);
-    }
-    assert_eq!(fixture.extents().len(), BLOBS, "{:?}", fixture.extents());
+    put_all(&fixture);
+    let path = pack(&fixture);
+    let (account, any) = (&fixture.account, Conditions::default());
+    let mut meanwhile = || {
+        for n in 0..BLOBS {
+            account.delete(&name(&blob(n)), &any).unwrap();
+        }
+        assert!(path.exists(), "somebody may be about to write to it");
+        Ok(Attributes::default())
+    };
+    let (source, under) = (&mut &b"written"[..], Encryption::default());
+    let put = account.put_with(
+        &name("other"),
+        source,
+        under,
+        &any,
+        &mut meanwhile,
+        &mut |_| (),
+    );
+    put.unwrap();
+    assert!(!path.exists(), "it was looked at again when he had");
+}
+
+#[test]
+fn two_who_have_the_account_open_write_to_packs_of_their_own() {
+    let fixture = Fixture::protected();
+    let other = fixture.open().unwrap();
+    put_all(&fixture);
+    let first = pack(&fixture);
+    let good = fs::read(&first).unwrap();
+    put_at_once(&other, &[("one", b"one"), ("two", b"two")]);
+    assert_eq!(fixture.extents().len(), 2);
+    assert!(fs::read(&first).unwrap() == good);
+    check(&fixture, &[]);
+    assert_eq!(fixture.get("two").unwrap(), b"two");
 }

@@ -739,6 +739,12 @@ fn generate_slots() {
         ),
         ("slot_length_huge", "unauthentic", own, head(own, u64::MAX)),
         (
+            "slot_beyond_the_pack",
+            "unauthentic",
+            id(0x95, (1 << 14) << 5 | 16),
+            head(id(0x95, (1 << 14) << 5 | 16), 65_680),
+        ),
+        (
             "slot_other_pack",
             "unauthentic",
             own,

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::base::create_dir_private;
 use crate::envelope::ResourceKind;
-use crate::lab::detect::EXTENT_HEADER;
 use crate::lab::theft::read_at;
 use crate::lab::{
     Attack, CanarySet, Control, Documented, Evidence, Exhibit, Figures, Lab, LabError, Outcome,
     Searcher, scan_copy, xor_of_copies,
 };
+use crate::resource::blob::Slot;
 use crate::sqlite::PageSize;
 
 use super::account::{Account, text};
@@ -95,8 +95,8 @@ impl Seen {
         let failed = |e| LabError::io(path, e);
         let layout = Documented::of(path)?;
         if let Some(packed) = &layout.packed {
-            for [_, sealed, _] in packed {
-                let at = sealed.saturating_sub(EXTENT_HEADER);
+            for [head, ..] in packed {
+                let at = head + Slot::HEAD_LEN as u64;
                 self.extent(path, at, &read_at(path, at, 128)?);
             }
             return Ok(());

@@ -21,12 +21,12 @@ pub struct Documented {
     /// The public bytes of a unit.
     pub public: Vec<Range<usize>>,
     /// Of a pack of extents: where each begins with what is public, its own and its slot's header, and where what is
-    /// sealed of it begins and ends. Between them nothing is, but zeros are no noise.
+    /// sealed of it begins and ends. Between them nothing is but zeros.
     pub packed: Option<Vec<[u64; 3]>>,
 }
 
 /// Length of an extent's header.
-pub(in crate::lab) const EXTENT_HEADER: u64 = 128;
+const EXTENT_HEADER: u64 = 128;
 /// Nonce and salt are the first 16 of a trailer's 32 bytes.
 const TRAILER: usize = 32;
 const NONCE_AND_SALT: usize = 16;
@@ -143,11 +143,11 @@ impl Documented {
                 if *head >= end {
                     break;
                 }
-                slice(done, *head).split(|b| *b == 0).for_each(&mut keep);
+                not_zeros(slice(done, *head), &mut keep);
                 keep(slice((*sealed).max(done), *past));
                 done = (*past).max(done);
             }
-            slice(done, end).split(|b| *b == 0).for_each(keep);
+            not_zeros(slice(done, end), &mut keep);
             return;
         }
         let skip = self.header.saturating_sub(at).min(bytes.len() as u64);
@@ -176,10 +176,26 @@ impl Documented {
         }
     }
 
+    /// Whether all of a unit that lies at `at` is sealed: of a pack, whether one extent has it.
+    pub(super) fn is_of_one(&self, at: u64) -> bool {
+        let end = at + self.unit as u64;
+        let within = |[_, sealed, past]: &[u64; 3]| *sealed <= at && end <= *past;
+        (self.packed.as_ref()).is_none_or(|packed| packed.iter().any(within))
+    }
+
     /// Length of what is left of a unit, in bytes.
     pub(super) fn secret_unit(&self) -> usize {
         self.unit - self.public.iter().map(Range::len).sum::<usize>()
     }
+}
+
+/// The pieces between longer runs of zeros.
+fn not_zeros(bytes: &[u8], keep: &mut impl FnMut(&[u8])) {
+    const RUN: usize = 16;
+    let blocks = bytes.chunks(RUN);
+    blocks
+        .filter(|block| block.iter().any(|b| *b != 0))
+        .for_each(keep);
 }
 
 /// The page size of a sealed database, by its first header slot.
@@ -270,7 +286,7 @@ mod tests {
             packed: Some(vec![[1, 3, 4], [8, 9, 9], [9, 10, 25], [37, 39, 40]]),
             ..Documented::none()
         };
-        // And what lies between them, but for zeros: the first byte is one.
+        // And what lies between them, but for zeros, of which the first byte is one.
         let sealed = [3].into_iter().chain(10..25).chain([39]);
         let mut expected: Vec<u8> = sealed.chain(4..8).chain(25..37).collect();
         expected.sort_unstable();
@@ -280,6 +296,7 @@ mod tests {
                 packed.secret(at, part, |k| kept.extend_from_slice(k));
                 at += part.len() as u64;
             }
+            kept.retain(|b| *b != 0);
             assert_eq!(kept, expected, "of a pack, in pieces of {piece}");
         }
     }

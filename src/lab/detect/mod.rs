@@ -20,7 +20,7 @@ mod statistics;
 pub use figures::{Figures, Hit, MagicFound};
 pub use files::scan_copy;
 pub use layout::Documented;
-pub(super) use layout::{EXTENT_HEADER, FRAME_HEADER, JOURNAL_UNIT, LOG_HEADER};
+pub(super) use layout::{FRAME_HEADER, JOURNAL_UNIT, LOG_HEADER};
 pub use neighbours::xor_of_copies;
 pub use profile::{PageKind, Profile};
 pub use scan::{Scan, Search};

@@ -79,7 +79,7 @@ pub fn xor_of_copies(a: &Path, b: &Path) -> Result<(u64, u64), LabError> {
         if mine.len() < layout.unit || theirs.len() < layout.unit {
             return Ok((pairs, flagged));
         }
-        if mine != theirs {
+        if mine != theirs && layout.is_of_one(at) {
             let [mine, theirs] = [mine, theirs].map(|unit| {
                 let mut secret = Vec::with_capacity(unit.len());
                 layout.secret(at, &unit, |piece| secret.extend_from_slice(piece));

@@ -14,11 +14,10 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, seek};
 use crate::base::FileLock;
 
 use super::rounds::{Rounds, Since};
-use super::slot::{PackId, Slot, UNIT, UNITS_MAX};
+use super::slot::{PACK_LEN, PackId, Slot, UNIT, UNITS_MAX};
 use super::store::ExtentBytes;
 
-/// Where a pack is full. A longer one would be given back later.
-const PACK_UNITS: u64 = (64 << 20) / UNIT;
+const PACK_UNITS: u64 = PACK_LEN / UNIT;
 
 /// The pack that this process writes to.
 #[derive(Default)]
@@ -140,7 +139,7 @@ impl NewSlot {
         pack.synced.join(&pack.since, || pack.file.sync_data())
     }
 
-    /// Gives its room back: nothing refers to it.
+    /// Gives its room back: nothing ever referred to it, in this account or in what was copied of it.
     pub(super) fn give_back(&self) {
         punch(&self.pack.file, self.slot.range());
     }
@@ -223,17 +222,14 @@ fn with_pack(path: &Path, work: impl FnOnce(&File)) -> bool {
     let Ok(file) = options.custom_flags(nofollow).open(path) else {
         return true;
     };
+    let Ok(lock) = FileLock::try_exclusive(file) else {
+        return false;
+    };
     let own = |about: Metadata| about.is_file() && about.nlink() == 1;
-    if !file.metadata().is_ok_and(own) {
-        return true;
+    if lock.file().metadata().is_ok_and(own) {
+        work(lock.file());
     }
-    match FileLock::try_exclusive(file) {
-        Ok(lock) => {
-            work(lock.file());
-            true
-        }
-        Err(_) => false,
-    }
+    true
 }
 
 /// What cannot be given back, as on a file system that makes no holes, stays until the pack is removed.

@@ -13,6 +13,8 @@ use crate::crypto::random_bytes;
 
 /// Slots begin where such a unit does: what a file system gives back is at least as long.
 pub(super) const UNIT: u64 = 4096;
+/// Length of a pack, at most. A longer one would be given back later.
+pub(super) const PACK_LEN: u64 = 64 << 20;
 /// Bits of an extent's identifier that say how many units it has.
 const COUNT_BITS: u32 = 5;
 /// Units of a slot, at most.
@@ -66,7 +68,7 @@ impl FromStr for PackId {
 /// Where in which pack an extent lies. Its identifier says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// In this one.
+    /// The pack.
     pub pack: PackId,
     first: u32,
     units: u32,
@@ -123,7 +125,8 @@ impl Slot {
         let len = u64::from_le_bytes(len.try_into().ok()?);
         let Range { start, end } = self.range();
         let start = start + Self::HEAD_LEN as u64;
-        let is_its = ExtentId::from_bytes(*id) == self.extent() && len <= end - start;
+        let fits = len <= end - start && end <= PACK_LEN;
+        let is_its = ExtentId::from_bytes(*id) == self.extent() && fits;
         is_its.then(|| start..start + len)
     }
 }
@@ -149,7 +152,7 @@ pub fn extents_in(path: &Path) -> io::Result<Vec<(ExtentId, Range<u64>)>> {
         return Ok(Vec::new());
     };
     let file = File::open(path)?;
-    let (mut at, len) = (0, file.metadata()?.len());
+    let (mut at, len) = (0, file.metadata()?.len().min(PACK_LEN));
     let mut found = Vec::new();
     while at + Slot::HEAD_LEN as u64 <= len {
         let mut head = [0; Slot::HEAD_LEN];

@@ -41,9 +41,15 @@ impl Unwanted {
                 Some(slot) => now.slots.entry(slot.pack).or_default().push(slot),
             }
         }
-        let after = self.tried.map_or(Unbounded, Excluded);
-        let others = self.slots.range((after, Unbounded)).map(|(pack, _)| *pack);
-        let others: Vec<PackId> = others.take(TRIED_AGAIN).collect();
+        // From the one after the last that was tried, and round.
+        let (after, until) = match self.tried {
+            None => (Unbounded, None),
+            Some(tried) => (Excluded(tried), Some(tried)),
+        };
+        let first = until.into_iter();
+        let first = first.flat_map(|until| self.slots.range(..=until));
+        let others = self.slots.range((after, Unbounded)).chain(first);
+        let others: Vec<PackId> = others.map(|(pack, _)| *pack).take(TRIED_AGAIN).collect();
         self.tried = others.last().copied();
         let due: Vec<PackId> = now.slots.keys().copied().chain(others).collect();
         for pack in due {
@@ -117,5 +123,41 @@ impl ExtentStore {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(pack: u8) -> ExtentId {
+        let mut id = [0; 16];
+        (id[0], id[1]) = (0x80, pack);
+        ExtentId::from_bytes(id)
+    }
+
+    #[test]
+    fn no_pack_in_which_somebody_read_is_forgotten_by_the_removals_after() {
+        for packs in [1, 4, 5, 9] {
+            let mut unwanted = Unwanted::default();
+            let all: Vec<_> = (0..packs).map(slot).collect();
+            let waiting = unwanted.take(&all);
+            unwanted.put_back(waiting);
+            let mut seen = BTreeSet::new();
+            for _ in 0..usize::from(packs).div_ceil(TRIED_AGAIN) {
+                let now = unwanted.take(&[]);
+                assert!(now.slots.len() <= TRIED_AGAIN);
+                seen.extend(now.slots.keys().copied());
+                unwanted.put_back(now);
+            }
+            assert_eq!(seen.len(), usize::from(packs));
+        }
+        // What comes new is tried with what waits in the same pack, and once.
+        let mut unwanted = Unwanted::default();
+        let waiting = unwanted.take(&[slot(1)]);
+        unwanted.put_back(waiting);
+        let now = unwanted.take(&[slot(1)]);
+        assert_eq!(now.slots.values().map(Vec::len).sum::<usize>(), 2);
+        assert!(unwanted.is_empty());
     }
 }
