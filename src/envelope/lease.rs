@@ -15,8 +15,8 @@ use standing::Standing;
 
 /// How long an unwrapped key is used before the vault is asked again, when nothing in this
 /// process changed. A change made by another process takes effect within this time: no use of the key
-/// begins later without a new answer, unless the system's ticks are more than 100 ms late. Who waits for that answer waits as long as the vault may take;
-/// one behind a server, [`REQUEST_TIMEOUT`](crate::vault::REQUEST_TIMEOUT) at most.
+/// begins later without a new answer, unless the system's ticks are more than 100 ms late. Who waits for
+/// that answer waits as long as the vault may take; one behind a server, [`REQUEST_TIMEOUT`](crate::vault::REQUEST_TIMEOUT) at most.
 pub const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 /// How far the clock of leases may be behind: a tick, of 1 to 10 ms, which comes late where others have the processor (7.7
 /// ms were seen of ticks of 4).

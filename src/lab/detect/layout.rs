@@ -64,7 +64,7 @@ impl Documented {
                     header: LOG_HEADER as u64,
                     unit: FRAME_HEADER + page,
                     public: vec![nonce_in(FRAME_HEADER), nonce_in(FRAME_HEADER + page)],
-                    packed: None,
+                    ..Self::none()
                 },
             });
         }
@@ -75,7 +75,7 @@ impl Documented {
                     header: 0,
                     unit: JOURNAL_UNIT,
                     public: vec![nonce_in(JOURNAL_UNIT)],
-                    packed: None,
+                    ..Self::none()
                 },
             });
         }
@@ -94,7 +94,7 @@ impl Documented {
                 header: 4096,
                 unit: page,
                 public: vec![nonce_in(page)],
-                packed: None,
+                ..Self::none()
             });
         }
         if name.parse::<PackId>().is_ok() {
@@ -108,8 +108,7 @@ impl Documented {
         Ok(Self {
             header,
             unit,
-            public: Vec::new(),
-            packed: None,
+            ..Self::none()
         })
     }
 
@@ -266,7 +265,7 @@ mod tests {
             header: 5,
             unit: 10,
             public: vec![2..4, 7..8],
-            packed: None,
+            ..Documented::none()
         };
         let file: Vec<u8> = (0..40).collect();
         let expected: Vec<u8> = file[5..]

@@ -176,7 +176,7 @@ impl StorageAccount {
         }
         account.forget_old_blocks()?;
         let catalog = &account.catalog;
-        (account.extents).collect_garbage(|bounds| catalog.referred_to_between(bounds))?;
+        account.extents.collect_garbage(catalog)?;
         Ok(account)
     }
 

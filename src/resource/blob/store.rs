@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use crate::base::{ExtentId, FileLock, create_dir_private};
 use crate::resource::ResourceError;
 
+use super::catalog::Catalog;
 use super::manifest::Extent;
 use super::objects::{Object, Objects};
 use super::pack::{self, PackedExtent, Packs};
@@ -178,15 +179,8 @@ impl ExtentStore {
     }
 
     /// Removes what interrupted puts left behind: extents that nothing refers to. Does nothing while any
-    /// process puts a blob, or reads a long one. Files with other names are let be. `referred_to` says which extents
-    /// between two identifiers something refers to.
-    pub(super) fn collect_garbage(
-        &self,
-        referred_to: impl Fn((ExtentId, ExtentId)) -> Result<Vec<ExtentId>, ResourceError>,
-    ) -> Result<(), ResourceError> {
-        let is_referred_to = |extent| -> Result<bool, ResourceError> {
-            Ok(!referred_to((extent, extent))?.is_empty())
-        };
+    /// process puts a blob, or reads a long one. Files with other names are let be.
+    pub(super) fn collect_garbage(&self, catalog: &Catalog) -> Result<(), ResourceError> {
         let alone_in = |dir: &Path| {
             let file = File::open(dir).map_err(|e| ResourceError::io(dir, e))?;
             match FileLock::try_exclusive(file) {
@@ -203,7 +197,7 @@ impl ExtentStore {
         if let Some(objects) = &self.objects {
             let mut garbage = Vec::new();
             for extent in objects.extents()? {
-                if !is_referred_to(extent)? {
+                if !catalog.refers_to(extent)? {
                     garbage.push(extent);
                 }
             }
@@ -214,7 +208,7 @@ impl ExtentStore {
                 continue;
             };
             let done = if let Ok(pack) = name.parse::<PackId>() {
-                let slots = referred_to(pack.bounds())?.into_iter();
+                let slots = catalog.referred_to_between(pack.bounds())?.into_iter();
                 match &*slots.filter_map(Slot::of).collect::<Vec<_>>() {
                     [] => fs::remove_file(&path),
                     kept => {
@@ -224,7 +218,7 @@ impl ExtentStore {
                     }
                 }
             } else if let Ok(extent) = name.parse::<ExtentId>()
-                && !is_referred_to(extent)?
+                && !catalog.refers_to(extent)?
             {
                 fs::remove_file(&path)
             } else {

@@ -5,9 +5,9 @@ use std::fs::{self, File};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::base::{ExtentId, FileLock};
-use crate::resource::ResourceError;
 
 use super::StorageAccount;
+use super::catalog::Catalog;
 use super::pack;
 use super::slot::{PackId, Slot};
 use super::store::ExtentStore;
@@ -76,13 +76,12 @@ impl StorageAccount {
     /// Removes extents that nothing refers to; with a later removal, when somebody reads a long blob, or in the
     /// same pack, or removes something at this moment. One that resists is left to the next collection.
     pub(super) fn discard(&self, extents: &[ExtentId]) {
-        let is_used = |pack: PackId| self.catalog.refers_between(pack.bounds());
         let store = &self.extents;
         // A holder cannot panic. One at a time: the lock of the account's directory would keep one out for another.
         let mut unwanted = store.unwanted.lock().unwrap_or_else(|e| e.into_inner());
         let mut now = unwanted.take(extents);
         if !now.is_empty() {
-            store.remove(&mut now, &is_used);
+            store.remove(&mut now, &self.catalog);
             unwanted.put_back(now);
         }
     }
@@ -90,11 +89,8 @@ impl StorageAccount {
 
 impl ExtentStore {
     /// Leaves in `unwanted` what could not be removed.
-    fn remove(
-        &self,
-        unwanted: &mut Unwanted,
-        is_used: &dyn Fn(PackId) -> Result<bool, ResourceError>,
-    ) {
+    fn remove(&self, unwanted: &mut Unwanted, catalog: &Catalog) {
+        let is_used = |pack: PackId| catalog.refers_between(pack.bounds());
         let Ok(Ok(_alone)) = File::open(self.account()).map(FileLock::try_exclusive) else {
             return;
         };

@@ -25,21 +25,15 @@ impl Catalog {
         &self,
         extent: ExtentId,
     ) -> Result<bool, ResourceError> {
-        self.run(|c| is_there(c, extent))
+        self.refers_between((extent, extent))
     }
 
-    /// Whether anything refers to an extent from `first` to `last`.
+    /// Whether one refers to an extent from the first to the last of these.
     pub(in crate::resource::blob) fn refers_between(
         &self,
-        (first, last): (ExtentId, ExtentId),
+        bounds: (ExtentId, ExtentId),
     ) -> Result<bool, ResourceError> {
-        self.run(|c| {
-            let mut query = c.prepare_cached(
-                "SELECT 1 FROM extents WHERE id BETWEEN ?1 AND ?2 \
-                 UNION ALL SELECT 1 FROM blocks WHERE extent BETWEEN ?1 AND ?2 LIMIT 1",
-            )?;
-            query.exists([first.as_bytes(), last.as_bytes()])
-        })
+        self.run(|c| is_any_there(c, bounds))
     }
 
     /// The extents from `first` to `last` that a blob, a snapshot or a block refers to, ascending.
@@ -71,10 +65,15 @@ impl Catalog {
 }
 
 pub(super) fn is_there(c: &Connection, extent: ExtentId) -> rusqlite::Result<bool> {
+    is_any_there(c, (extent, extent))
+}
+
+fn is_any_there(c: &Connection, (first, last): (ExtentId, ExtentId)) -> rusqlite::Result<bool> {
     c.prepare_cached(
-        "SELECT 1 FROM extents WHERE id = ?1 UNION ALL SELECT 1 FROM blocks WHERE extent = ?1",
+        "SELECT 1 FROM extents WHERE id BETWEEN ?1 AND ?2
+         UNION ALL SELECT 1 FROM blocks WHERE extent BETWEEN ?1 AND ?2",
     )?
-    .exists([extent.as_bytes()])
+    .exists([first.as_bytes(), last.as_bytes()])
 }
 
 /// The extents that a query gives.

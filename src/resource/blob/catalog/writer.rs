@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -26,41 +26,14 @@ struct Group {
     /// Those whose changes are in the transaction that is open.
     members: usize,
     /// Of that transaction.
-    outcome: Arc<Outcome>,
+    outcome: Outcome,
     /// Those who wait for a turn without others: no group begins before theirs.
     alone: usize,
 }
 
 /// Whether a transaction was committed, as soon as that is known. Who waits for it does not wait for the connection,
 /// which has gone to the next.
-#[derive(Default)]
-struct Outcome {
-    committed: Mutex<Option<bool>>,
-    known: Condvar,
-}
-
-impl Outcome {
-    fn set(&self, committed: bool) {
-        *self.lock() = Some(committed);
-        self.known.notify_all();
-    }
-
-    fn wait(&self) -> bool {
-        let mut committed = self.lock();
-        loop {
-            if let Some(committed) = *committed {
-                return committed;
-            }
-            let woken = self.known.wait(committed);
-            committed = woken.unwrap_or_else(|e| e.into_inner());
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<bool>> {
-        // A holder cannot panic.
-        self.committed.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
+type Outcome = Arc<OnceLock<bool>>;
 
 /// What is changed. It may be run twice.
 type Work<'a, T> = dyn FnMut(&Connection) -> Result<T, Refused> + 'a;
@@ -71,7 +44,7 @@ impl Writer {
             group: Mutex::new(Group {
                 connection,
                 members: 0,
-                outcome: Arc::default(),
+                outcome: Outcome::default(),
                 alone: 0,
             }),
             waiting: AtomicUsize::new(0),
@@ -130,7 +103,7 @@ impl Writer {
         }
         if group.connection.is_autocommit() {
             group.connection.execute_batch("BEGIN IMMEDIATE")?;
-            (group.members, group.outcome) = (0, Arc::default());
+            (group.members, group.outcome) = (0, Outcome::default());
         }
         let outcome = group.outcome.clone();
         let done = member(&group.connection, work);
@@ -147,7 +120,7 @@ impl Writer {
         }
         // Who waits goes on with it; the last of them commits.
         drop(group);
-        let counts = outcome.wait() || matches!(done, Err(Refused::Panicked(_)));
+        let counts = *outcome.wait() || matches!(done, Err(Refused::Panicked(_)));
         Ok(counts.then_some(done))
     }
 
@@ -155,7 +128,7 @@ impl Writer {
         if !committed {
             self.spoiled.fetch_add(1, Ordering::SeqCst);
         }
-        group.outcome.set(committed);
+        let _ = group.outcome.set(committed);
         self.settled.notify_all();
     }
 
