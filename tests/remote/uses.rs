@@ -1,5 +1,7 @@
 //! What the client says of a vault is what the vault says of itself.
 
+use std::env;
+use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use atrest::base::{EpochId, KeyName, VaultId};
@@ -301,8 +303,29 @@ fn what_is_remembered_of_a_file_only_goes_forward_unless_it_is_set() {
     assert_eq!(vault.epoch(other, file).unwrap_err().code(), "KeyNotFound");
 }
 
+/// Set for the process that is to watch its revision.
+const WATCHES: &str = "ATREST_TEST_REVISION";
+
 #[test]
 fn a_change_through_the_client_is_seen_by_this_process_at_once() {
+    if env::var_os(WATCHES).is_some() {
+        return watch_the_revision();
+    }
+    // A process has one revision for all its vaults, which other tests move: this one has a process to
+    // itself.
+    let test = "uses::a_change_through_the_client_is_seen_by_this_process_at_once";
+    let alone = Command::new(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(WATCHES, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&alone.stdout);
+    let why = String::from_utf8_lossy(&alone.stderr);
+    assert!(alone.status.success(), "{said}{why}");
+    assert!(said.contains("1 passed"), "it did not run: {said}{why}");
+}
+
+fn watch_the_revision() {
     // The server is another process: nothing but the client moves this one's revision.
     let served = Served::new(&[]);
     let vault = RemoteVault::open(&options(&served)).unwrap();
