@@ -26,8 +26,8 @@ use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fast_md5::Md5;
 use hmac::{Hmac, KeyInit, Mac};
-use md5::{Digest, Md5};
 use rand::RngExt;
 use sha2::Sha256;
 

@@ -116,7 +116,7 @@ fn verified(asked: &Admitted, source: &Source) -> Result<Option<Etag>, Fault> {
     let of = |e: ResourceError| Fault::of(&e, false, false);
     let from = source.blob();
     let reader = from.reader(&mut |blob| Ok(0..blob.size)).map_err(of)?;
-    let mut sum = Sum::default();
+    let mut sum = Sum::new();
     reader.read(&mut sum, &mut |_| ()).map_err(of)?;
     match sum.md5() == right {
         true => Ok(Some(reader.info().etag)),

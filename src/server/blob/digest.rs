@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fast_md5::Md5;
 use hyper::body::Bytes;
-use md5::{Digest as _, Md5};
 
 use crate::resource::ResourceError;
 use crate::server::stream::Source;
@@ -42,16 +42,20 @@ pub(super) fn mismatch() -> Fault {
 }
 
 pub(super) fn md5(bytes: &[u8]) -> [u8; 16] {
-    Md5::digest(bytes).into()
+    fast_md5::digest(bytes)
 }
 
 /// Digests what is written to it.
-#[derive(Default)]
 pub(super) struct Sum(Md5);
 
 impl Sum {
+    /// Of nothing yet.
+    pub(super) fn new() -> Self {
+        Self(Md5::new())
+    }
+
     pub(super) fn md5(self) -> [u8; 16] {
-        self.0.finalize().into()
+        self.0.finalize()
     }
 }
 
@@ -104,7 +108,7 @@ impl Checked {
         let thread = thread.spawn(move || {
             let mut sum = Md5::new();
             pieces.into_iter().for_each(|piece| sum.update(&piece));
-            sum.finalize().into()
+            sum.finalize()
         });
         let thread = thread.map_err(|error| {
             tracing::error!(%error, "no thread could be started");
@@ -120,7 +124,7 @@ impl Checked {
 
     /// Of what will be read through the other.
     pub(super) fn inline(right: impl IntoIterator<Item = Option<[u8; 16]>>) -> (Self, Inline) {
-        let inline = Inline::default();
+        let inline = Inline(Arc::new(Mutex::new(Md5::new())));
         let checked = Self {
             right: right.into_iter().flatten().collect(),
             state: State::Inline(inline.clone()),
@@ -133,7 +137,7 @@ impl Checked {
     pub(super) fn md5(&mut self) -> [u8; 16] {
         let md5 = match &mut self.state {
             State::Known(md5) => return *md5,
-            State::Inline(sum) => sum.lock().clone().finalize().into(),
+            State::Inline(sum) => std::mem::replace(&mut *sum.lock(), Md5::new()).finalize(),
             State::Beside(thread) => {
                 let thread = thread.take().expect("after it was joined it is known");
                 thread
@@ -166,7 +170,7 @@ impl Checked {
 }
 
 /// A digest that is made by who reads.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Inline(Arc<Mutex<Md5>>);
 
 impl Inline {
@@ -198,5 +202,33 @@ impl<R: Read> Read for Digesting<R> {
         let len = self.source.read(buffer)?;
         self.digest.update(&buffer[..len]);
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use md5::Digest as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_body_gets_another_digest_than_clients_compute(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..8),
+        ) {
+            let whole = pieces.concat();
+            let right: [u8; 16] = md5::Md5::digest(&whole).into();
+            prop_assert_eq!(md5(&whole), right);
+            let mut sum = Sum::new();
+            let (mut checked, inline) = Checked::inline([Some(right)]);
+            for piece in &pieces {
+                sum.write_all(piece).unwrap();
+                inline.update(piece);
+            }
+            prop_assert_eq!(sum.md5(), right);
+            prop_assert_eq!(checked.check().ok(), Some(right));
+            prop_assert_eq!(checked.md5(), right);
+        }
     }
 }
