@@ -6,6 +6,8 @@
 //! JOB is `container` (makes one), `put` and `get` (a blob of NUMBER MiB in one request), `blocks` (the same in
 //! blocks of 8 MiB), `small-put` and `small-get` (NUMBER objects of 64 KiB, over all connections). It prints seconds.
 //!
+//! `md5 NUMBER` digests NUMBER MiB in memory instead, and prints seconds.
+//!
 //! `least http://ADDRESS DIRECTORY` serves there instead, until it is killed: the least that could answer these requests,
 //! in a thread for each connection. It checks no signature, and computes the MD5 of what is put in one request, which
 //! the service's answer tells. Where a directory is given, what is put is there, and synced, before it is answered: what is
@@ -327,6 +329,17 @@ fn serve_least(address: &str, directory: Option<&Path>) {
     });
 }
 
+/// What the MD5 alone of so many MiB takes, of bytes that are at hand.
+fn digest(mib: usize) {
+    let mut data = vec![0; 1 << 20];
+    rand::rng().fill(&mut data[..]);
+    let begun = Instant::now();
+    let mut md5 = Md5::new();
+    (0..mib).for_each(|_| md5.update(&data));
+    std::hint::black_box(md5.finalize());
+    println!("{:.6}", begun.elapsed().as_secs_f64());
+}
+
 fn main() {
     let args: Vec<String> = std::env::args()
         .skip(1)
@@ -336,6 +349,11 @@ fn main() {
         && job == "least"
     {
         return serve_least(address, directory.first().map(Path::new));
+    }
+    if let [job, number] = &args[..]
+        && job == "md5"
+    {
+        return digest(number.parse().unwrap());
     }
     let [job, address, name, key, number, connections] = &args[..] else {
         println!("A client for benches/peers/, which says how it is used.");

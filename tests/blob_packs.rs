@@ -219,8 +219,9 @@ fn refused_put_leaves_nothing_in_the_pack_and_takes_no_neighbour_along() {
         put_all(&fixture);
         let both: [(&str, &[u8]); 2] = [("refused", b"refused"), ("meanwhile", b"of another")];
         put_at_once(&fixture.account, &both);
-        assert_eq!(fixture.places().len(), BLOBS + 1);
+        assert_eq!(fixture.places().len(), BLOBS + 2);
         check(&fixture, &[]);
+        assert_eq!(fixture.get("refused").unwrap(), b"quicker");
         assert_eq!(fixture.get("meanwhile").unwrap(), b"of another");
     }
 }
@@ -430,22 +431,17 @@ fn empty_pack_stays_while_somebody_writes_and_goes_afterwards() {
     put_all(&fixture);
     let path = pack(&fixture);
     let (account, any) = (&fixture.account, Conditions::default());
-    let mut meanwhile = || {
-        for n in 0..BLOBS {
+    let mut said = || Ok(Attributes::default());
+    let mut left: Vec<_> = (0..BLOBS).collect();
+    let mut meanwhile = |_| {
+        for n in left.drain(..) {
             account.delete(&name(&blob(n)), &any).unwrap();
         }
         assert!(path.exists(), "somebody may be about to write to it");
-        Ok(Attributes::default())
     };
     let (source, under) = (&mut &b"written"[..], Encryption::default());
-    let put = account.put_with(
-        &name("other"),
-        source,
-        under,
-        &any,
-        &mut meanwhile,
-        &mut |_| (),
-    );
+    let other = name("other");
+    let put = account.put_with(&other, source, under, &any, &mut said, &mut meanwhile);
     put.unwrap();
     assert!(!path.exists(), "it was looked at again when he had");
 }

@@ -184,7 +184,7 @@ impl Server {
                 runner: Arc::new(move |job| drop(handle.spawn_blocking(carried(job)))),
                 timing: options.timing,
                 strangers: Strangers::new(),
-                storage: Storage::new(),
+                storage: Storage::new(runtime.handle().clone()),
                 generating: Semaphore::new(processors),
             }),
         });

@@ -13,8 +13,8 @@ use atrest::base::{ExtentId, ResourceId};
 use atrest::crypto::{Secret, random_id};
 use atrest::envelope::ResourceKind;
 use atrest::resource::blob::{
-    AccountHeader, Attributes, BlobName, BlobPath, Conditions, Encryption, Layers, Objects,
-    ObjectsUrl, StorageAccount, extents_in,
+    AccountHeader, Attributes, BlobName, BlobPath, Conditions, Encryption, Layers, Matching,
+    Objects, ObjectsUrl, StorageAccount, extents_in,
 };
 use atrest::resource::{ProtectedResource, Protection, ResourceError, Wrapper};
 use atrest::sqlite::{KeySource, KeyUnavailable, SealedDatabase};
@@ -200,7 +200,7 @@ pub fn put_bytes(account: &StorageAccount, blob: &str, data: &[u8]) {
 }
 
 /// Puts these blobs at once, so that short ones share a pack: none is written before all are about to be, and none ends
-/// before all are written. Those whose names begin with `refused` are refused then.
+/// before all are written. Those whose names begin with `refused` are refused when they are committed: somebody was quicker.
 pub fn put_at_once(account: &StorageAccount, blobs: &[(&str, &[u8])]) {
     struct Together<'a>(&'a [u8], Option<&'a Barrier>);
     impl Read for Together<'_> {
@@ -214,25 +214,25 @@ pub fn put_at_once(account: &StorageAccount, blobs: &[(&str, &[u8])]) {
         for (blob, data) in blobs {
             scope.spawn(move || {
                 let mut source = Together(data, Some(begun));
-                let (any, under) = (Conditions::default(), Encryption::default());
+                let under = Encryption::default();
                 let refused = blob.starts_with("refused");
+                let conditions = Conditions {
+                    if_none_match: refused.then_some(Matching::Any),
+                    ..Conditions::default()
+                };
+                let mut said = || Ok(Attributes::default());
                 let mut waited = false;
-                let mut said = || {
-                    written.wait();
-                    waited = true;
-                    match refused {
-                        false => Ok(Attributes::default()),
-                        true => Err(ResourceError::Usage("of the test".into())),
+                let mut wait = |_| {
+                    if !std::mem::replace(&mut waited, true) {
+                        if refused {
+                            put_bytes(account, blob, b"quicker");
+                        }
+                        written.wait();
                     }
                 };
-                let put = account.put_with(
-                    &name(blob),
-                    &mut source,
-                    under,
-                    &any,
-                    &mut said,
-                    &mut |_| (),
-                );
+                let path = name(blob);
+                let put =
+                    account.put_with(&path, &mut source, under, &conditions, &mut said, &mut wait);
                 // The others wait for one that failed early.
                 source.1.take().map(Barrier::wait);
                 if !waited {

@@ -1,4 +1,5 @@
 use std::io::Read;
+use std::mem;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -156,15 +157,16 @@ impl Account {
         let put = |(name, bytes): (String, Vec<u8>)| -> Result<Blob, LabError> {
             let name = BlobName::parse(&name).expect("the lab's names are blob names");
             let path = BlobPath::in_default(name);
+            let mut said = || Ok(Attributes::default());
             let mut waited = false;
-            let mut written = || {
-                waited = true;
-                all.wait();
-                Ok(Attributes::default())
+            let mut written = |_| {
+                if !mem::replace(&mut waited, true) {
+                    all.wait();
+                }
             };
             let (any, under) = (Conditions::default(), Encryption::default());
             let mut source = Begun(Some(begun), &bytes);
-            let put = account.put_with(&path, &mut source, under, &any, &mut written, &mut |_| ());
+            let put = account.put_with(&path, &mut source, under, &any, &mut said, &mut written);
             // The others wait for one that failed early.
             source.0.take().map(Barrier::wait);
             if !waited {

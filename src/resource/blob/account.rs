@@ -11,6 +11,7 @@ use crate::resource::{Protection, ResourceError, Wrapper};
 
 use super::attributes::Pairs;
 use super::catalog::Catalog;
+use super::commits::Commits;
 use super::key::AccountKeys;
 use super::scope::ScopeKeys;
 use super::store::ExtentStore;
@@ -38,6 +39,7 @@ pub struct StorageAccount {
     pub(super) extents: ExtentStore,
     /// Held while a block is appended.
     pub(super) appends: Mutex<()>,
+    pub(super) commits: Commits,
 }
 
 impl StorageAccount {
@@ -141,6 +143,7 @@ impl StorageAccount {
             infrastructure,
             extents,
             appends: Mutex::default(),
+            commits: Commits::default(),
         })
     }
 
@@ -242,6 +245,7 @@ impl StorageAccount {
             infrastructure,
             extents,
             appends: Mutex::default(),
+            commits: Commits::default(),
         })
     }
 

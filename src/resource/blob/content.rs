@@ -6,9 +6,8 @@ use crate::base::{ExtentId, GenerationId, Part, within};
 use crate::crypto::random_id;
 use crate::resource::ResourceError;
 
-use super::account::unauthentic;
 use super::attributes::{Attributes, Conditions, Etag};
-use super::catalog::{Entry, Known};
+use super::catalog::{Entry, NewRow};
 use super::encryption::{BlobKey, second_layer};
 use super::extent::Layers;
 use super::manifest::{Extent, Manifest, Subject};
@@ -24,6 +23,29 @@ pub(super) struct Stored {
     /// Keeps it from being taken for garbage.
     _new: NewExtent,
     pub extent: Extent,
+}
+
+/// A blob whose bytes are written, perhaps not durable yet, and which is in no catalog. When it is dropped, they go, but for
+/// an object's, which the next opening removes.
+pub struct WrittenBlob {
+    new: NewExtent,
+    row: NewRow,
+}
+
+/// Extents that commits leave behind.
+#[derive(Default)]
+pub(super) struct Left {
+    /// Those of rows that were not written, as far as is known.
+    pub given_up: Vec<ExtentId>,
+    /// Those to which nothing refers any more.
+    pub unwanted: Vec<ExtentId>,
+}
+
+impl Left {
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.given_up.is_empty() && self.unwanted.is_empty()
+    }
 }
 
 impl StorageAccount {
@@ -56,31 +78,108 @@ impl StorageAccount {
         attributes: &mut dyn FnMut() -> Result<Attributes, ResourceError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<BlobInfo, ResourceError> {
+        let written =
+            self.write_blob(path, source, encryption, conditions, attributes, progress)?;
+        self.commit(written)
+    }
+
+    /// The first half of [`StorageAccount::put_with`]: nothing refers to what is written yet. The other half is
+    /// [`StorageAccount::commit`] or [`StorageAccount::commit_later`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_blob(
+        &self,
+        path: &BlobPath,
+        source: &mut (dyn Read + Send),
+        encryption: Encryption<'_>,
+        conditions: &Conditions,
+        attributes: &mut dyn FnMut() -> Result<Attributes, ResourceError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<WrittenBlob, ResourceError> {
         within(Part::Sqlite, || self.catalog.check_put(path, conditions))?;
         let key = self.new_blob_key(&path.container, encryption)?;
         let own = GenerationKey::random();
-        let stored = self.store(source, None, &own, key.as_ref(), progress)?;
-        let (id, generation) = (stored.extent.id, own.id());
-        let mut put = || {
-            let attributes = attributes()?;
-            let mut manifest =
-                Manifest::new(self.now().as_microsecond(), vec![stored.extent.clone()]);
+        let mut said = None;
+        let mut ended = || attributes().map(|attributes| said = Some(attributes));
+        let (mut new, extent) =
+            self.write(source, None, &own, key.as_ref(), &mut ended, progress)?;
+        let attributes = said.expect("the source has ended");
+        // That may take long, and the key is asked for again after it. A place in a pack is synced with others'.
+        if !new.is_in_a_pack() {
+            new.publish()?;
+        }
+        let id = extent.id;
+        let row = || {
+            let mut manifest = Manifest::new(self.now().as_microsecond(), vec![extent]);
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
             manifest.generations = self.wrapped(&own, key.as_ref())?;
             let mut entry = new_entry(path, &manifest, key.as_ref(), &attributes);
-            entry.generation = generation;
-            let sealed =
-                self.seal_manifest(&manifest, generation, key.as_ref(), Subject::Blob(path))?;
-            let replaced = within(Part::Sqlite, || {
-                (self.catalog).replace(entry, &sealed, &[], &[id], Known::New, conditions)
-            })?;
-            replaced.ok_or_else(|| unauthentic(self.catalog.path()))
+            entry.generation = own.id();
+            let (key, subject) = (key.as_ref(), Subject::Blob(path));
+            Ok(NewRow {
+                manifest: self.seal_manifest(&manifest, own.id(), key, subject)?,
+                entry,
+                extent: id,
+                conditions: conditions.clone(),
+            })
         };
-        let (entry, unwanted) = put().inspect_err(|_| self.give_up(id))?;
-        drop(stored);
-        self.discard(&unwanted);
-        self.blob_info(entry)
+        match row() {
+            Ok(row) => Ok(WrittenBlob { new, row }),
+            Err(e) if new.is_in_a_pack() => Err(e),
+            Err(e) => {
+                self.discard(&[id]);
+                Err(e)
+            }
+        }
+    }
+
+    /// The second half of [`StorageAccount::put_with`]: makes a blob durable, and the one of its path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn commit(&self, blob: WrittenBlob) -> Result<BlobInfo, ResourceError> {
+        let (mut committed, left) = self.commit_all(vec![blob]);
+        self.clean(left);
+        committed.pop().expect("one is told of one")
+    }
+
+    /// Makes blobs durable, and then the blobs of their paths: in order, each as if it were alone. What became of each, and
+    /// what is to be cleaned afterwards.
+    pub(super) fn commit_all(
+        &self,
+        blobs: Vec<WrittenBlob>,
+    ) -> (Vec<Result<BlobInfo, ResourceError>>, Left) {
+        let (mut new, rows): (Vec<_>, Vec<_>) = blobs.into_iter().map(|b| (b.new, b.row)).unzip();
+        let published = NewExtent::publish_all(&mut new);
+        // The row of one that is not durable is not written.
+        let durable = (new.iter_mut().zip(rows).zip(&published)).filter(|(_, done)| done.is_ok());
+        let rows: Vec<NewRow> = durable
+            .map(|((new, row), _)| {
+                new.keep();
+                row
+            })
+            .collect();
+        let replaced = within(Part::Sqlite, || self.catalog.replace_all(&rows));
+        let (mut replaced, mut left) = (rows.iter().zip(replaced), Left::default());
+        let mut committed = |()| {
+            let (row, replaced) = replaced.next().expect("as many as are durable");
+            let replaced = replaced.inspect_err(|_| left.given_up.push(row.extent));
+            let (entry, mut old) = replaced?;
+            left.unwanted.append(&mut old);
+            self.blob_info(entry)
+        };
+        let committed = published
+            .into_iter()
+            .map(|done| done.and_then(&mut committed));
+        (committed.collect(), left)
+    }
+
+    /// Removes what nothing refers to after a commit.
+    pub(super) fn clean(&self, left: Left) {
+        left.given_up.into_iter().for_each(|id| self.give_up(id));
+        self.discard(&left.unwanted);
     }
 
     /// Writes an extent, sealed under the key of `generation`; `key` is the one that that is under.
@@ -92,6 +191,24 @@ impl StorageAccount {
         key: Option<&BlobKey<'_>>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Stored, ResourceError> {
+        let mut ended = || Ok(());
+        let (mut new, extent) = self.write(source, block, generation, key, &mut ended, progress)?;
+        new.publish()?;
+        new.keep();
+        Ok(Stored { _new: new, extent })
+    }
+
+    /// The same, so far that it only has to be made durable. `ended` is asked when the source has ended, before anything is
+    /// written where it is short, and may refuse.
+    fn write(
+        &self,
+        source: &mut (dyn Read + Send),
+        block: Option<BlockId>,
+        generation: &GenerationKey,
+        key: Option<&BlobKey<'_>>,
+        ended: &mut dyn FnMut() -> Result<(), ResourceError>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(NewExtent, Extent), ResourceError> {
         let allowed = self.permission(key)?;
         let infrastructure = second_layer(key)?;
         let infrastructure = infrastructure.as_ref();
@@ -101,20 +218,24 @@ impl StorageAccount {
             Some(_) => Layers::with(infrastructure).sealed_len(len),
             None => len,
         };
-        let mut new = (self.extents).begin(writing, chunks.single().map(stored_len))?;
+        let single = chunks.single();
+        if single.is_some() {
+            ended()?;
+        }
+        let new = (self.extents).begin(writing, single.map(stored_len))?;
         let id = new.id();
         let cipher = key.map(|_| ExtentCipher::create(self.id, id, generation, infrastructure));
         let len = write_extent(&new, cipher.as_ref(), chunks, &allowed, progress)?;
-        within(Part::System, || new.publish())?;
-        Ok(Stored {
-            _new: new,
-            extent: Extent {
-                id,
-                generation: 0,
-                len,
-                block,
-            },
-        })
+        if single.is_none() {
+            ended()?;
+        }
+        let extent = Extent {
+            id,
+            generation: 0,
+            len,
+            block,
+        };
+        Ok((new, extent))
     }
 
     /// Removes an extent for which no row was written.

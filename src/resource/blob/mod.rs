@@ -22,6 +22,7 @@ mod block_id;
 mod blocks;
 mod catalog;
 mod change;
+mod commits;
 mod content;
 mod copy;
 mod encryption;
@@ -65,6 +66,8 @@ pub use blob_reader::BlobReader;
 pub use block_id::BlockId;
 pub use blocks::{Block, BlockList, ListedBlock, PutBlock};
 pub use catalog::ContainerInfo;
+pub use commits::Committed;
+pub use content::WrittenBlob;
 pub use copy::CopySource;
 pub use encryption::{Encryption, ProvidedKey, UnderKey};
 pub use extent::{

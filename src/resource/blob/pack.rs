@@ -7,11 +7,11 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, fallocate, seek};
 
-use crate::base::FileLock;
+use crate::base::{FileLock, may_wait, mutex_lock};
 
 use super::rounds::{Rounds, Since};
 use super::slot::{PACK_LEN, PackId, Slot, UNIT, UNITS_MAX};
@@ -42,7 +42,8 @@ impl Packs {
     /// Called by who has just locked the directory at `path` for writing: while nobody had, another process may have
     /// removed the pack. By its name: a file that is linked elsewhere, too, is not there for that.
     pub(super) fn look(&self, path: &Path) {
-        let mut filling = self.lock();
+        // A holder cannot panic with it half changed.
+        let mut filling = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let is_there = |Filling { pack, .. }: &Filling| {
             let named = path.join(pack.id.to_string()).symlink_metadata();
             let same = |named: Metadata, open: Metadata| {
@@ -63,11 +64,14 @@ impl Packs {
     ) -> io::Result<NewSlot> {
         let units = (Slot::HEAD_LEN as u64 + len).div_ceil(UNIT);
         assert!(units <= UNITS_MAX, "the extent is short");
-        let mut filling = self.lock();
+        let mut filling = mutex_lock(&self.0).ok_or(io::ErrorKind::WouldBlock)?;
         let full = |filling: &Filling| {
             filling.next + units > PACK_UNITS || filling.pack.synced.have_failed()
         };
         if filling.as_ref().is_none_or(full) {
+            if !may_wait() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             *filling = Some(Filling {
                 pack: Arc::new(Pack::create(path, dir, names)?),
                 next: 0,
@@ -82,11 +86,6 @@ impl Packs {
             pack: filling.pack.clone(),
             written: AtomicU64::new(0),
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Filling>> {
-        // A holder cannot panic with it half changed.
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -139,9 +138,19 @@ impl NewSlot {
         pack.synced.join(&pack.since, || pack.file.sync_data())
     }
 
+    /// Has the disk fail for whoever has written to its pack by now.
+    #[cfg(test)]
+    pub(super) fn fail_sync(&self) {
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        let told = self.pack.synced.join(&self.pack.since, full);
+        assert!(told.is_err());
+    }
+
     /// Gives its room back: nothing ever referred to it, in this account or in what was copied of it.
     pub(super) fn give_back(&self) {
-        punch(&self.pack.file, self.slot.range());
+        if self.written.load(Ordering::Relaxed) > 0 {
+            punch(&self.pack.file, self.slot.range());
+        }
     }
 }
 
@@ -252,9 +261,8 @@ mod tests {
         assert_eq!(first.slot.pack, second.slot.pack);
         first.sync().unwrap();
         // The disk tells one of them only, and is well afterwards.
-        let failed = || Err(io::ErrorKind::StorageFull.into());
-        let told = first.pack.synced.join(&first.pack.since, failed);
-        assert!(told.is_err() && second.sync().is_err() && first.sync().is_err());
+        first.fail_sync();
+        assert!(second.sync().is_err() && first.sync().is_err());
         let third = reserve();
         assert_ne!(third.slot.pack, first.slot.pack);
         third.sync().unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::base::{ExtentId, FileLock, create_dir_private};
+use crate::base::{ExtentId, FileLock, create_dir_private, may_wait, mutex_lock};
 use crate::resource::ResourceError;
 
 use super::catalog::Catalog;
@@ -127,10 +127,13 @@ impl ExtentStore {
 
     /// While what is returned lives, no process collects garbage.
     pub(super) fn no_collection(&self) -> Result<Arc<FileLock>, ResourceError> {
-        // A holder cannot panic.
-        let mut held = self.lock.lock().unwrap_or_else(|e| e.into_inner());
+        let would_wait = || ResourceError::io(&self.dir, ErrorKind::WouldBlock.into());
+        let mut held = mutex_lock(&self.lock).ok_or_else(would_wait)?;
         if let Some(lock) = held.upgrade() {
             return Ok(lock);
+        }
+        if !may_wait() {
+            return Err(would_wait());
         }
         let locked = File::open(&self.dir).and_then(FileLock::shared);
         let lock = Arc::new(locked.map_err(|e| ResourceError::io(&self.dir, e))?);

@@ -88,6 +88,12 @@ impl StorageAccount {
 }
 
 impl ExtentStore {
+    /// Whether something may wait for being removed; also when that cannot be told without waiting.
+    pub(super) fn may_have_unwanted(&self) -> bool {
+        let unwanted = self.unwanted.try_lock();
+        unwanted.map_or(true, |unwanted| !unwanted.is_empty())
+    }
+
     /// Leaves in `unwanted` what could not be removed.
     fn remove(&self, unwanted: &mut Unwanted, catalog: &Catalog) {
         let is_used = |pack: PackId| catalog.refers_between(pack.bounds());

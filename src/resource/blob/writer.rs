@@ -52,9 +52,7 @@ pub(super) fn write_extent<'a>(
         written.map_err(failed)?;
         sealed?;
     }
-    let len = sealing.total();
-    within(Part::Sync, || new.sync()).map_err(failed)?;
-    Ok(len)
+    Ok(sealing.total())
 }
 
 /// Writes what comes after the first `at` bytes.

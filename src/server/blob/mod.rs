@@ -212,8 +212,8 @@ async fn run(shared: &Arc<Shared>, name: &str, head: Head, body: Incoming) -> An
     }
 }
 
-/// What `work` gives where it need not wait: to change threads twice costs more than to find out who asks, or to send a
-/// small blob. One that panics is done anew, and answered for there.
+/// What `work` gives where it need not wait: to change threads twice costs more than to find out who asks, or to send or
+/// write a small blob. One that panics is done anew, and answered for there.
 fn now<T>(work: impl FnOnce() -> T) -> Option<T> {
     let done = catch_unwind(AssertUnwindSafe(|| at_once(work)));
     done.ok().flatten()

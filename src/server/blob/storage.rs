@@ -3,17 +3,19 @@ use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::StatusCode;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::base::{ResourceId, file_identity, may_wait, mutex_lock};
 use crate::resource::blob::StorageAccount;
 use crate::resource::{ProtectedResource, Protection, ResourceError};
 use crate::server::shared::Shared;
+use crate::vault::Runner;
 use crate::world::{Kind, WorldError};
 
 use super::fault::Fault;
 
-/// Blobs that are sent or received at once: each takes a thread that may block, of which others need
+/// Blobs that are sent or received at once: each but short ones takes a thread that may block, of which others need
 /// some, too.
 const TRANSFERS_MAX: usize = 32;
 
@@ -22,6 +24,8 @@ pub(in crate::server) struct Storage {
     /// Each under a lock of its own, which is held while it is opened: others need not wait for that.
     open: Mutex<HashMap<ResourceId, Arc<Mutex<Option<Open>>>>>,
     pub(super) transfers: Arc<Semaphore>,
+    /// Finds threads for commits.
+    pub(super) runner: Runner,
 }
 
 struct Open {
@@ -31,8 +35,10 @@ struct Open {
 }
 
 impl Storage {
-    pub(in crate::server) fn new() -> Self {
+    pub(in crate::server) fn new(threads: Handle) -> Self {
         Self {
+            // A request's recording stays with it: commits are of many.
+            runner: Arc::new(move |job| drop(threads.spawn_blocking(job))),
             open: Mutex::default(),
             transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)),
         }

@@ -1,5 +1,6 @@
 //! Blobs on their way in and out, in constant memory: a thread that may block seals or opens them, and
-//! waits for the client as the client waits for it.
+//! waits for the client as the client waits for it. Short ones are whole before that, and need none where nothing has to
+//! be waited for.
 //!
 //! Over 400 lines because both directions, and every kind of body, share its limits, its turns and its refusals.
 
@@ -14,7 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use crate::resource::ResourceError;
-use crate::resource::blob::{Attributes, BlobPath, BlobReader, Conditions, Matching, Pairs};
+use crate::resource::blob::{
+    Attributes, BlobInfo, BlobPath, BlobReader, CHUNK_LEN, Conditions, Matching, Pairs, WrittenBlob,
+};
 use crate::server::reply::Reply;
 use crate::server::shared::Shared;
 use crate::server::stream::{Piece, Source, answer, source};
@@ -33,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest blob of one piece, and the longest block (the service's limits).
 const BLOB_MAX: u64 = 5000 << 20;
 pub(super) const BLOCK_MAX: u64 = 4000 << 20;
-/// Shorter bodies are read before a thread is found for them, and shorter answers before they begin.
+/// Shorter bodies are read before they are written, and shorter answers before they begin.
 const SHORT_MAX: u64 = 256 << 10;
 /// From here on the answer of a block tells its MD5 only when the request did.
 const DIGEST_ASKED_FOR: &str = "2019-02-02";
@@ -121,11 +124,14 @@ pub(super) async fn receive(
 ) -> Result<Reply, Fault> {
     if length(&asked).is_ok_and(|length| length <= SHORT_MAX) {
         // Who sends slowly has no turn yet.
-        let body = small(body, usize::MAX).await?;
+        let body = Bytes::from(small(body, usize::MAX).await?);
         let permit = turn(shared).await?;
+        if let Some(done) = put_at_once(shared, &asked, &body).await {
+            return done;
+        }
         return blocking(move || {
             let _permit = permit;
-            write(&asked, Source::whole(body.into()))
+            write(&asked, Source::whole(body))
         })
         .await;
     }
@@ -141,6 +147,33 @@ pub(super) async fn receive(
         written.unwrap_or_else(|panicked| Err(Fault::internal(&panicked, "the server failed")));
     // A body that broke off is the cause of what the thread found.
     sent.and(written)
+}
+
+/// Puts a short blob among others: this thread writes it, and one for all of them makes them durable. `None` when that has
+/// to be done by a thread that may wait.
+async fn put_at_once(
+    shared: &Shared,
+    asked: &Arc<Admitted>,
+    body: &Bytes,
+) -> Option<Result<Reply, Fault>> {
+    let Call::Blob(BlobCall::Put, path) = &*asked.call else {
+        return None;
+    };
+    if body.len() > CHUNK_LEN || !asked.account.has_writers() {
+        return None;
+    }
+    let written = now(|| write_blob(asked, path, Source::whole(body.clone())))?;
+    let (blob, checked) = match written {
+        Ok(written) => written,
+        Err(fault) => return Some(Err(fault)),
+    };
+    let (sender, committed) = oneshot::channel();
+    let tell = Box::new(move |committed| drop(sender.send(committed)));
+    (asked.account).commit_later(blob, &shared.storage.runner, tell);
+    let committed = committed.await;
+    let committed =
+        committed.map_err(|gone| Fault::internal(&gone, "the thread that commits blobs failed"));
+    Some(committed.and_then(|committed| put_reply(asked, committed, checked)))
 }
 
 async fn feed(body: &mut Incoming, sender: Sender<Piece>) -> Result<(), Fault> {
@@ -229,7 +262,17 @@ pub(super) fn checked_block(
     }
 }
 
-fn put(asked: &Admitted, path: &BlobPath, mut source: Source) -> Result<Reply, Fault> {
+fn put(asked: &Admitted, path: &BlobPath, source: Source) -> Result<Reply, Fault> {
+    let (blob, checked) = write_blob(asked, path, source)?;
+    put_reply(asked, asked.account.commit(blob), checked)
+}
+
+/// Takes the body of Put Blob, so far that it only has to be committed.
+fn write_blob(
+    asked: &Admitted,
+    path: &BlobPath,
+    mut source: Source,
+) -> Result<(WrittenBlob, Checked), Fault> {
     let head = &asked.head;
     let right = [
         expected(head, "content-md5")?,
@@ -251,8 +294,7 @@ fn put(asked: &Admitted, path: &BlobPath, mut source: Source) -> Result<Reply, F
             ..said.clone()
         })
     };
-    let account = &asked.account;
-    let put = account.put_with(
+    let written = asked.account.write_blob(
         path,
         &mut source,
         asked.encryption(),
@@ -261,6 +303,15 @@ fn put(asked: &Admitted, path: &BlobPath, mut source: Source) -> Result<Reply, F
         &mut |_| (),
     );
     checked.agreed()?;
+    let written = written.map_err(|e| write_refused(asked, &e))?;
+    Ok((written, checked))
+}
+
+fn put_reply(
+    asked: &Admitted,
+    put: Result<BlobInfo, ResourceError>,
+    mut checked: Checked,
+) -> Result<Reply, Fault> {
     let blob = put.map_err(|e| write_refused(asked, &e))?;
     let mut out = Out::new(StatusCode::CREATED);
     out.written(asked, &blob);

@@ -1,5 +1,3 @@
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -10,16 +8,15 @@ use crate::resource::blob::lease::Lease;
 use crate::resource::blob::lease_rules::may;
 use crate::resource::blob::manifest;
 use crate::resource::blob::{
-    BlobAt, BlobName, BlobPath, BlobStatus, ListedBlock, Refusal, ScopeName, Snapshot, Snapshots,
-    UnderKey,
+    BlobAt, BlobName, BlobPath, BlobStatus, Refusal, ScopeName, Snapshot, Snapshots, UnderKey,
 };
 
 use super::blocks::{forget_blocks, of_blocks};
 use super::containers::exists;
-use super::extents::{Known, is_there, referred_to, unreferenced};
+use super::extents::{referred_to, unreferenced};
 use super::leases::{LEASE, forget, lapse, lease};
 use super::snapshots::newest_snapshot;
-use super::{BAD_ROW, Catalog, Refused, block_lists, get, get_count, get_json, to_json};
+use super::{BAD_ROW, Catalog, Refused, get, get_count, get_json, to_json};
 
 /// What the catalog says of a blob without the customer's key: what a list shows.
 #[derive(Clone)]
@@ -54,7 +51,8 @@ type Change<'a> = dyn FnMut(&mut Entry) -> Result<Option<Vec<u8>>, ResourceError
 pub(super) const COLUMNS: &str = "blobs.container, blobs.name, snapshot, generation, size, extents, created, modified, \
                        etag, properties, tags, status, substr(manifest, 1, 80), \
                        (SELECT scopes.name FROM scopes WHERE id = substr(manifest, 49, 16))";
-const ONE: &str = "blobs.container = ?1 AND name = ?2 AND snapshot = ?3";
+/// One blob or snapshot, by the values of [`key`].
+pub(super) const ONE: &str = "blobs.container = ?1 AND name = ?2 AND snapshot = ?3";
 /// Where they are, with the lease.
 pub(super) const FROM: &str = "blobs LEFT JOIN leases ON leases.container = blobs.container
                     AND leases.blob = blobs.name AND snapshot = 9223372036854775807";
@@ -125,56 +123,6 @@ impl Catalog {
         blob: BlobAt<'_>,
     ) -> Result<Entry, ResourceError> {
         self.read(|c| required(c, blob))
-    }
-
-    /// Makes `entry`, with its manifest, blocks and extents, the blob of its path, or a snapshot of it, if the one that is there
-    /// meets the conditions. Blocks that wait for being committed go; snapshots stay. Gives the entry as it
-    /// was written, and the extents that nothing refers to any more; or nothing, when `extents` are not
-    /// what they must be any more.
-    pub(in crate::resource::blob) fn replace(
-        &self,
-        entry: Entry,
-        manifest: &[u8],
-        blocks: &[ListedBlock],
-        extents: &[ExtentId],
-        known: Known,
-        conditions: &Conditions,
-    ) -> Result<Option<(Entry, Vec<ExtentId>)>, ResourceError> {
-        self.write_unless_outdated(|c| {
-            let mut entry = entry.clone();
-            exists(c, &entry.path)?;
-            let at = BlobAt {
-                path: &entry.path,
-                snapshot: entry.snapshot,
-            };
-            let now = current(c, at)?;
-            allowed(now.as_ref(), at, conditions, true, self.now())?;
-            if now.is_some_and(|now| now.lease.is_some()) {
-                lapse(c, at.path, conditions.lease)?;
-            }
-            let mut old = of_blob(c, at)?;
-            if known != Known::New {
-                let own: HashSet<_> = old.iter().copied().collect();
-                for id in extents.iter().filter(|id| !own.contains(id)) {
-                    if known == Known::OfTheBlob || !is_there(c, *id)? {
-                        return Err(Refused::Outdated);
-                    }
-                }
-            }
-            c.prepare_cached(&format!("DELETE FROM blobs WHERE {ONE}"))?
-                .execute(key(at))?;
-            forget_blocks(c, at.path)?;
-            (entry.etag, entry.modified_micros) = self.next_change(c)?;
-            insert(c, &entry, manifest)?;
-            block_lists::insert(c, entry.generation, blocks)?;
-            let mut insert = c.prepare_cached("INSERT INTO extents VALUES (?1, ?2)")?;
-            for extent in extents {
-                insert.execute((extent.as_bytes(), entry.generation.as_bytes()))?;
-            }
-            let kept: HashSet<_> = extents.iter().collect();
-            old.retain(|id| !kept.contains(id));
-            Ok((entry, unreferenced(c, old)?))
-        })
     }
 
     /// Changes what is said of a blob or snapshot. `change` is given the entry as it is in the
@@ -286,7 +234,7 @@ pub(super) fn key<'a>(blob: BlobAt<'a>) -> (&'a str, &'a str, i64) {
     (container, name, snapshot)
 }
 
-fn current(c: &Connection, blob: BlobAt<'_>) -> Result<Option<Entry>, Refused> {
+pub(super) fn current(c: &Connection, blob: BlobAt<'_>) -> Result<Option<Entry>, Refused> {
     let sql = format!("SELECT {COLUMNS}, {LEASE} FROM {FROM} WHERE {ONE}");
     let found = c
         .prepare_cached(&sql)?
@@ -353,17 +301,6 @@ pub(super) fn allowed(
         return Err(ResourceError::ConditionNotMet { what, unchanged }.into());
     }
     Ok(())
-}
-
-/// The extents of a blob or snapshot, and of the blob's blocks.
-fn of_blob(c: &Connection, blob: BlobAt<'_>) -> Result<Vec<ExtentId>, Refused> {
-    let mut extents = referred_to(
-        c,
-        &format!("SELECT id FROM extents JOIN blobs USING (generation) WHERE {ONE}"),
-        key(blob),
-    )?;
-    extents.extend(of_blocks(c, blob.path)?);
-    Ok(extents)
 }
 
 pub(super) fn entry(row: &Row<'_>) -> Option<Entry> {

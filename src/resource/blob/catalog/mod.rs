@@ -11,6 +11,7 @@ mod containers;
 mod extents;
 mod leases;
 mod policies;
+mod replace;
 mod scopes;
 mod service;
 mod snapshots;
@@ -19,6 +20,7 @@ mod walk;
 mod writer;
 
 use std::any::Any;
+use std::io;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -49,6 +51,7 @@ pub(super) use blobs::Entry;
 pub(super) use blocks::StagedBlock;
 pub use containers::ContainerInfo;
 pub(super) use extents::Known;
+pub(super) use replace::NewRow;
 pub(super) use scopes::ScopeRow;
 
 // docs/format.md, "Catalog".
@@ -343,6 +346,26 @@ impl Catalog {
         mut work: impl FnMut(&Connection) -> Result<T, Refused>,
     ) -> Result<T, ResourceError> {
         self.writer.write(&mut work).map_err(|e| self.refused(e))
+    }
+
+    /// Runs each of `works` as [`Catalog::write`] does, all of them in one transaction. One that panics has failed: the
+    /// others have not.
+    fn write_all<T>(
+        &self,
+        works: &mut [impl FnMut(&Connection) -> Result<T, Refused>],
+    ) -> Vec<Result<T, ResourceError>> {
+        let mut works: Vec<_> = (works.iter_mut())
+            .map(|work| work as &mut dyn FnMut(&Connection) -> Result<T, Refused>)
+            .collect();
+        let told = |refused| match refused {
+            Refused::Panicked(_) => {
+                let why = io::Error::other("a change failed that should not have");
+                ResourceError::io(&self.path, why)
+            }
+            refused => self.refused(refused),
+        };
+        let done = self.writer.write_all(&mut works).into_iter();
+        done.map(|done| done.map_err(told)).collect()
     }
 
     /// Runs `work`, which changes something beside the catalog, while nobody else does so or changes the catalog, in this
