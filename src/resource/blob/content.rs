@@ -110,7 +110,7 @@ impl StorageAccount {
             new.publish()?;
         }
         let id = extent.id;
-        let row = || {
+        let row = || -> Result<NewRow, ResourceError> {
             let mut manifest = Manifest::new(self.now().as_microsecond(), vec![extent]);
             manifest.metadata = attributes.metadata.clone();
             manifest.content_md5 = attributes.content_md5;
@@ -125,14 +125,12 @@ impl StorageAccount {
                 conditions: conditions.clone(),
             })
         };
-        match row() {
-            Ok(row) => Ok(WrittenBlob { new, row }),
-            Err(e) if new.is_in_a_pack() => Err(e),
-            Err(e) => {
+        let row = row().inspect_err(|_| {
+            if !new.is_in_a_pack() {
                 self.discard(&[id]);
-                Err(e)
             }
-        }
+        })?;
+        Ok(WrittenBlob { new, row })
     }
 
     /// The second half of [`StorageAccount::put_with`]: makes a blob durable, and the one of its path.
@@ -177,8 +175,11 @@ impl StorageAccount {
     }
 
     /// Removes what nothing refers to after a commit.
-    pub(super) fn clean(&self, left: Left) {
-        left.given_up.into_iter().for_each(|id| self.give_up(id));
+    pub(super) fn clean(&self, mut left: Left) {
+        // A commit that failed may have taken place; the catalog knows.
+        left.given_up
+            .retain(|id| matches!(self.catalog.refers_to(*id), Ok(false)));
+        left.unwanted.append(&mut left.given_up);
         self.discard(&left.unwanted);
     }
 
@@ -240,10 +241,10 @@ impl StorageAccount {
 
     /// Removes an extent for which no row was written.
     pub(super) fn give_up(&self, extent: ExtentId) {
-        // A commit that failed may have taken place; the catalog knows.
-        if let Ok(false) = self.catalog.refers_to(extent) {
-            self.discard(&[extent]);
-        }
+        self.clean(Left {
+            given_up: vec![extent],
+            ..Left::default()
+        });
     }
 }
 

@@ -77,6 +77,13 @@ fn all(writer: &Writer, mut works: Vec<Works<'_>>) -> Vec<Result<(), Refused>> {
     writer.write_all::<()>(&mut works)
 }
 
+fn deny_first_commit(writer: &Writer) {
+    let mut left = 1;
+    deny(writer, move |action| {
+        is_commit(action) && std::mem::take(&mut left) == 1
+    });
+}
+
 #[test]
 fn members_that_come_together_count_as_if_each_had_come_alone() {
     let dir = tempfile::tempdir().unwrap();
@@ -106,10 +113,7 @@ fn members_that_come_together_count_as_if_each_had_come_alone() {
     // The commit fails once: each is tried again alone.
     let emptied = writer.write(&mut |c| Ok(c.execute_batch("DELETE FROM t")?));
     assert!(emptied.is_ok());
-    let mut left = 1;
-    deny(&writer, move |action| {
-        is_commit(action) && std::mem::take(&mut left) == 1
-    });
+    deny_first_commit(&writer);
     assert_eq!(counts(&all(&writer, works())), [true, false, false, true]);
     assert_eq!((numbers(&path), writer.spoiled()), (vec![1, 4], 1));
 }
@@ -192,10 +196,7 @@ fn group_whose_commit_fails_once_is_made_by_its_members_one_by_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
     let writer = writer(&path);
-    let mut left = 1;
-    deny(&writer, move |action| {
-        is_commit(action) && std::mem::take(&mut left) == 1
-    });
+    deny_first_commit(&writer);
     let mut works: Vec<_> = (1..5).map(adds).collect();
     // The second of them finds what the first has added, and is refused for it: that, too, is found out anew.
     works.push(Box::new(|c| add(c, 3)));
@@ -241,10 +242,7 @@ fn member_that_panics_when_it_is_tried_alone_takes_no_other_along() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("db");
     let writer = writer(&path);
-    let mut left = 1;
-    deny(&writer, move |action| {
-        is_commit(action) && std::mem::take(&mut left) == 1
-    });
+    deny_first_commit(&writer);
     let mut runs = 0;
     let panics = Box::new(move |c: &Connection| {
         runs += 1;
